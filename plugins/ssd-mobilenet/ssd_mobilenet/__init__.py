@@ -1,0 +1,55 @@
+"""MobileNet v1 as a family of backbones for ssdcore: four widths, two geometries."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from ssdcore import Backbone, ParamSet, Preprocessing, hookimpl
+from ssd_mobilenet.net import keras_name, mobilenet_arg_scope, mobilenet_v1
+from ssd_mobilenet.param_sets import PARAM_SETS
+
+WIDTHS = {"": 1.0, "_075": 0.75, "_050": 0.5, "_025": 0.25}
+
+# Strides halve when the first convolution has stride 1: conv 11 is then as fine as conv 5 usually is.
+FEATURE_LAYERS = {
+    "mobilenet_v1": {
+        "ssd300": ("Conv2d_5_pointwise", "Conv2d_11_pointwise", "Conv2d_13_pointwise"),
+        "ssd512": ("Conv2d_5_pointwise", "Conv2d_11_pointwise", "Conv2d_13_pointwise"),
+        "mobilenet_ssd300": ("Conv2d_11_pointwise", "Conv2d_13_pointwise"),
+    },
+    "mobilenet_v1_stride1": {
+        "ssd300": ("Conv2d_11_pointwise",),
+        "ssd512": ("Conv2d_11_pointwise",),
+    },
+}
+
+
+def _backbone(name: str, first_stride: int, width: float) -> Backbone:
+    return Backbone(
+        name=name,
+        base_net=partial(mobilenet_v1, width=width, first_stride=first_stride),
+        arg_scope=mobilenet_arg_scope,
+        preprocessing=Preprocessing(mean=(127.5, 127.5, 127.5), scale=1 / 127.5),
+        checkpoints={"keras_applications": keras_name},
+    )
+
+
+@hookimpl
+def ssdcore_backbones() -> Sequence[Backbone]:
+    return [
+        _backbone(geometry + suffix, stride, width)
+        for geometry, stride in (("mobilenet_v1", 2), ("mobilenet_v1_stride1", 1))
+        for suffix, width in WIDTHS.items()
+    ]
+
+
+@hookimpl
+def ssdcore_feature_layers(backbone: str, model: str) -> Sequence[str] | None:
+    geometry = backbone
+    for suffix in filter(None, WIDTHS):
+        geometry = geometry.removesuffix(suffix)
+    return FEATURE_LAYERS.get(geometry, {}).get(model)
+
+
+@hookimpl
+def ssdcore_param_sets() -> Mapping[str, ParamSet]:
+    return PARAM_SETS

@@ -1,0 +1,135 @@
+"""Checkpoints: one `.npz` file of plain arrays and a JSON text. Nothing in it is ever executed."""
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssdcore.errors import CheckpointError
+from ssdcore.model import SSD, build_ssd
+from ssdcore.model.variables import named_variables
+from ssdcore.params import ParamSet
+from ssdcore.plugins import Plugins
+
+FORMAT = 1
+MODEL_PREFIX = "model/"
+OPTIMIZER_PREFIX = "optimizer/"
+_META = "meta.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        path: where it was read.
+        params: the param set the model was built from.
+        classes: names of classes 1..C.
+        progress: where training stood; empty in a file that holds a model only.
+        arrays: `model/<variable>` and `optimizer/<number>` -> values.
+    """
+
+    path: Path
+    params: ParamSet
+    classes: tuple[str, ...]
+    progress: Mapping[str, Any]
+    arrays: Mapping[str, NDArray[Any]]
+
+
+def save_checkpoint(
+    path: Path, ssd: SSD, progress: Mapping[str, Any], optimizer_variables: Mapping[str, Any]
+) -> None:
+    """Writes a checkpoint under a temporary name, flushes it to disk, then renames it.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written; an older file stays whole.
+    """
+    meta = {
+        "format": FORMAT,
+        "params": ssd.params.model_dump(mode="json"),
+        "classes": list(ssd.classes),
+        "progress": dict(progress),
+    }
+    arrays = {MODEL_PREFIX + name: np.asarray(variable) for name, variable in named_variables(ssd).items()}
+    arrays |= {OPTIMIZER_PREFIX + name: np.asarray(value) for name, value in optimizer_variables.items()}
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **arrays, **{_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)})
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write the checkpoint {path.absolute()}: {error.strerror}") from None
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint file.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or no checkpoint of ours.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        meta = json.loads(arrays.pop(_META).tobytes())
+        version = meta["format"]
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no checkpoint {path.absolute()}") from None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f"{path.absolute()} is damaged or no checkpoint of this program ({error}); use another one"
+        ) from None
+    if version != FORMAT:
+        raise CheckpointError(f"{path.absolute()} has format {version}, this version reads {FORMAT}; update ssdcore")
+    params = ParamSet.parse(meta["params"], str(path))
+    return Checkpoint(path, params, tuple(meta["classes"]), meta["progress"], arrays)
+
+
+def restore_model(checkpoint: Checkpoint, plugins: Plugins) -> SSD:
+    """Builds the checkpoint's model and gives it its weights.
+
+    Raises:
+        PluginError: its backbone is not installed.
+        CheckpointError: the weights do not fit the model that the installed backbone builds.
+    """
+    ssd = build_ssd(checkpoint.params, checkpoint.classes, plugins)
+    assign_weights(ssd, checkpoint)
+    return ssd
+
+
+def assign_weights(ssd: SSD, checkpoint: Checkpoint) -> None:
+    """Copies a checkpoint's weights into a model, all or none.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
+    variables = named_variables(ssd)
+    saved = {
+        name.removeprefix(MODEL_PREFIX): value
+        for name, value in checkpoint.arrays.items()
+        if name.startswith(MODEL_PREFIX)
+    }
+    faults = [f"{name} is missing" for name in variables.keys() - saved.keys()]
+    faults += [f"{name} is unknown" for name in saved.keys() - variables.keys()]
+    faults += [
+        f"{name} has shape {saved[name].shape}, not {tuple(variable.shape)}"
+        for name, variable in variables.items()
+        if name in saved and saved[name].shape != tuple(variable.shape)
+    ]
+    if faults:
+        raise CheckpointError(
+            f"{checkpoint.path.absolute()} does not fit the model of {ssd.params.backbone!r} as installed: "
+            f"{'; '.join(sorted(faults)[:3])}{f' and {len(faults) - 3} more' if len(faults) > 3 else ''}; "
+            "install the version of the backbone it was trained with"
+        )
+    for name, variable in variables.items():
+        variable.assign(saved[name])

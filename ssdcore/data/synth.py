@@ -1,0 +1,122 @@
+"""Draws a labelled set of coloured shapes in VOC layout: built-in data for demos and tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from ssdcore.data.example import Annotation
+from ssdcore.errors import DataError
+
+SHAPES = ("circle", "square", "triangle")
+SIDE = 300
+MOST_OVERLAP = 0.1
+Picture = NDArray[np.uint8]
+
+
+def synthesize(
+    out: Path,
+    trainval: int,
+    test: int,
+    seed: int = 0,
+    on_picture: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Writes a VOC folder of drawn shapes, 300x300 px, one to five in a picture.
+
+    Args:
+        out: folder to make; must not exist, or be empty.
+        trainval: number of pictures to learn from.
+        test: number of pictures to test on.
+        seed: the same seed draws the same pictures.
+        on_picture: progress, with pictures done and pictures in all.
+
+    Raises:
+        DataError: `out` is in use.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out.absolute()} exists already; remove it or choose another --out")
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    names = [f"{number:05d}" for number in range(trainval + test)]
+    for number, name in enumerate(names):
+        picture, objects = draw_picture(np.random.default_rng((seed, number)))
+        cv2.imwrite(str(out / f"JPEGImages/{name}.jpg"), picture)
+        _write_annotation(out / f"Annotations/{name}.xml", name, objects)
+        on_picture(number + 1, len(names))
+    for split, members in (("trainval", names[:trainval]), ("test", names[trainval:])):
+        (out / f"ImageSets/Main/{split}.txt").write_text("".join(f"{name}\n" for name in members), "utf-8")
+
+
+def draw_picture(rng: Generator) -> tuple[Picture, list[Annotation]]:
+    """A BGR picture (300, 300, 3) and its objects."""
+    picture = _background(rng)
+    objects: list[Annotation] = []
+    for _ in range(rng.integers(1, 6)):
+        size = int(rng.integers(30, 120))
+        x, y = (int(value) for value in rng.integers(2, SIDE - size - 2, 2))
+        box = (x, y, x + size, y + size)
+        if any(_overlap(box, other.box) > MOST_OVERLAP for other in objects):
+            continue
+        name = str(rng.choice(SHAPES))
+        _draw(picture, name, box, _contrasting_colour(picture, box, rng))
+        objects.append(Annotation(name, box))
+    return picture, objects
+
+
+def _background(rng: Generator) -> Picture:
+    """A smooth two-colour gradient with noise."""
+    corners = rng.integers(0, 256, (2, 2, 3)).astype(np.float32)
+    smooth = cv2.resize(corners, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    noise = rng.normal(0, rng.uniform(2, 12), (SIDE, SIDE, 1))
+    return (smooth + noise).clip(0, 255).astype(np.uint8)
+
+
+def _contrasting_colour(picture: Picture, box: tuple[int, int, int, int], rng: Generator) -> tuple[int, ...]:
+    """A random colour that stands out from what is under the box."""
+    under = picture[box[1] : box[3], box[0] : box[2]].mean(axis=(0, 1))
+    while True:
+        colour = rng.integers(0, 256, 3)
+        if np.abs(colour - under).max() > 80:
+            return tuple(int(value) for value in colour)
+
+
+def _draw(picture: Picture, name: str, box: tuple[int, int, int, int], colour: tuple[int, ...]) -> None:
+    """Fills a shape that touches all four sides of its box."""
+    left, top, right, bottom = box
+    if name == "circle":
+        middle, radius = ((left + right) // 2, (top + bottom) // 2), (right - left) // 2
+        cv2.circle(picture, middle, radius, colour, cv2.FILLED, cv2.LINE_AA)
+    elif name == "square":
+        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
+    else:
+        corners = np.array([((left + right) // 2, top), (right - 1, bottom - 1), (left, bottom - 1)])
+        cv2.fillPoly(picture, [corners], colour, cv2.LINE_AA)
+
+
+def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Intersection over the smaller box's area."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return max(width, 0) * max(height, 0) / smaller
+
+
+def _write_annotation(path: Path, name: str, objects: list[Annotation]) -> None:
+    root = Element("annotation")
+    SubElement(root, "filename").text = f"{name}.jpg"
+    size = SubElement(root, "size")
+    for key, value in (("width", SIDE), ("height", SIDE), ("depth", 3)):
+        SubElement(size, key).text = str(value)
+    for item in objects:
+        node = SubElement(root, "object")
+        SubElement(node, "name").text = item.name
+        SubElement(node, "difficult").text = "0"
+        box = SubElement(node, "bndbox")
+        for key, side in zip(("xmin", "ymin", "xmax", "ymax"), item.box, strict=True):
+            SubElement(box, key).text = str(side)
+    indent(root)
+    ElementTree(root).write(path, encoding="utf-8")

@@ -1,0 +1,99 @@
+"""Pictures in, detections out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ssdcore.checkpoint import load_checkpoint, restore_model
+from ssdcore.data.pipeline import warp
+from ssdcore.detection.detections import Detections
+from ssdcore.detection.predict import make_predict
+from ssdcore.errors import DataError
+from ssdcore.model import SSD
+from ssdcore.model.postprocess import DetectionBatch
+from ssdcore.params import EvalParams
+from ssdcore.plugins import load_plugins
+from ssdcore.run_folder import find_checkpoint
+
+Picture = NDArray[np.uint8]
+
+
+class Detector:
+    """Finds objects in pictures of any size."""
+
+    def __init__(self, ssd: SSD, params: EvalParams) -> None:
+        self.classes = ssd.classes
+        self._size = ssd.params.model.image_size
+        self._predict = make_predict(ssd, params)
+
+    def __call__(self, picture: Path | str | Picture) -> Detections:
+        """The detections in one picture.
+
+        Args:
+            picture: a file, or (H, W, 3) uint8 RGB.
+
+        Raises:
+            DataError: the file cannot be read, or the array is no RGB picture.
+        """
+        return self.detect_batch([picture])[0]
+
+    def detect_batch(self, pictures: Sequence[Path | str | Picture]) -> list[Detections]:
+        """The detections in each of several pictures, by one pass of the network; see `__call__`."""
+        arrays = [_as_array(picture) for picture in pictures]
+        if not arrays:
+            return []
+        images = np.stack([warp(array, self._size).numpy() for array in arrays])
+        found = DetectionBatch(*(part.numpy() for part in self._predict(images)))
+        return [self._in_pixels(found, index, array) for index, array in enumerate(arrays)]
+
+    def _in_pixels(self, found: DetectionBatch, index: int, picture: Picture) -> Detections:
+        height, width = picture.shape[:2]
+        count = found.counts[index]
+        boxes = found.boxes[index, :count] * np.array([width, height, width, height], np.float32)
+        return Detections(boxes, found.scores[index, :count], found.labels[index, :count], self.classes)
+
+
+def load_detector(path: Path | str, score_threshold: float | None = None) -> Detector:
+    """A detector from a run folder or a checkpoint file.
+
+    Args:
+        path: run folder (its best checkpoint is used, else its last) or checkpoint.
+        score_threshold: least score of a detection; None takes that of the model's param set.
+
+    Raises:
+        CheckpointError: nothing usable is there.
+        PluginError: its backbone is not installed.
+    """
+    checkpoint = load_checkpoint(find_checkpoint(Path(path)))
+    params = checkpoint.params.eval
+    if score_threshold is not None:
+        params = params.model_copy(update={"score_threshold": score_threshold})
+    return Detector(restore_model(checkpoint, load_plugins()), params)
+
+
+def read_picture(path: Path) -> Picture:
+    """A picture file as (H, W, 3) uint8 RGB, its pixels as stored (EXIF rotation is not applied).
+
+    Raises:
+        DataError: there is no such file, or it is no picture.
+    """
+    try:
+        encoded = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DataError(f"cannot read the picture {path.absolute()}: {error.strerror}") from None
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    picture = cv2.imdecode(encoded, flags) if encoded.size else None
+    if picture is None:
+        raise DataError(f"{path.absolute()} is not a readable picture")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _as_array(picture: Path | str | Picture) -> Picture:
+    if isinstance(picture, Path | str):
+        return read_picture(Path(picture))
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
+        raise DataError(f"a picture is (H, W, 3) uint8 RGB, got shape {picture.shape} of {picture.dtype}")
+    return picture

@@ -1,0 +1,45 @@
+"""The errors a user can meet.
+
+Every message says what was wanted, what was found, where, and what to do next, in one line that
+makes sense without a traceback. Anything that is not an `SsdError` is a defect of ours.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SsdError(Exception):
+    """Base of all errors caused by what a user gave: input, files, parameters or plugins."""
+
+
+class ParamError(SsdError):
+    """A param set is invalid, unknown, or contradicts itself."""
+
+
+class PluginError(SsdError):
+    """A backbone or plugin is missing, or broke the plugin contract."""
+
+
+class DataError(SsdError):
+    """Pictures, annotations or records are missing or unusable."""
+
+
+class ModelError(SsdError):
+    """A network cannot be built as its parameters ask."""
+
+
+class CheckpointError(SsdError):
+    """A checkpoint, weights file or run folder is missing, damaged, or of another model."""
+
+
+class TrainingError(SsdError):
+    """A training run cannot start or go on."""
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """A sentence that offers the nearest of `candidates`, or lists them all when none is near."""
+    known = sorted(candidates)
+    near = get_close_matches(name, known, n=2, cutoff=0.6)
+    if near:
+        return "did you mean " + " or ".join(repr(match) for match in near) + "?"
+    return "known: " + (", ".join(known) or "none")

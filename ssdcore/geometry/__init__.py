@@ -1,0 +1,1 @@
+"""Pure functions on boxes. `xyxy` is (xmin, ymin, xmax, ymax), `cxcywh` centre and size."""

@@ -1,0 +1,68 @@
+"""Box formats, areas and overlaps. All tensors are float32; units are the caller's."""
+
+from typing import Any
+
+import tensorflow as tf
+
+Tensor = Any
+
+
+def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
+    """(..., 4) corners to centres and sizes, in the same units."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return tf.concat([(low + high) / 2, high - low], axis=-1)
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """(..., 4) centres and sizes to corners, in the same units."""
+    centre, half = boxes[..., :2], boxes[..., 2:] / 2
+    return tf.concat([centre - half, centre + half], axis=-1)
+
+
+def area_xyxy(boxes: Tensor) -> Tensor:
+    """Areas (...,) of xyxy boxes (..., 4); 0 for inverted boxes."""
+    size = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
+    return size[..., 0] * size[..., 1]
+
+
+def iou_xyxy(one: Tensor, other: Tensor) -> Tensor:
+    """Intersection over union of every pair.
+
+    Args:
+        one: (N, 4) xyxy.
+        other: (M, 4) xyxy, in the same units.
+
+    Returns:
+        (N, M) float32 in [0, 1]; 0 where both boxes are empty.
+    """
+    intersection = intersection_xyxy(one, other)
+    union = area_xyxy(one)[:, None] + area_xyxy(other)[None, :] - intersection
+    return tf.math.divide_no_nan(intersection, union)
+
+
+def intersection_xyxy(one: Tensor, other: Tensor) -> Tensor:
+    """Areas (N, M) of the intersections of xyxy boxes (N, 4) and (M, 4)."""
+    return _overlap(one, other, 0) * _overlap(one, other, 1)
+
+
+def _overlap(one: Tensor, other: Tensor, axis: int) -> Tensor:
+    """Lengths (N, M) that pairs of boxes share along x (axis 0) or y (axis 1)."""
+    low = tf.maximum(one[:, None, axis], other[None, :, axis])
+    high = tf.minimum(one[:, None, axis + 2], other[None, :, axis + 2])
+    return tf.maximum(high - low, 0.0)
+
+
+def clip_xyxy(boxes: Tensor) -> Tensor:
+    """Normalised xyxy boxes (..., 4) cut to the picture, [0, 1]."""
+    return tf.clip_by_value(boxes, 0.0, 1.0)
+
+
+def to_window_xyxy(boxes: Tensor, window: Tensor) -> Tensor:
+    """Boxes as seen from a window: its corners become (0, 0) and (1, 1).
+
+    Args:
+        boxes: (N, 4) xyxy.
+        window: (4,) xyxy in the same units, with positive sides.
+    """
+    origin, size = window[:2], window[2:] - window[:2]
+    return (boxes - tf.tile(origin, [2])) / tf.tile(size, [2])

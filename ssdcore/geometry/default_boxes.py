@@ -1,0 +1,86 @@
+"""Default boxes (priors, anchors) of all prediction layers (paper, section 2.2)."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssdcore.params import DefaultBoxes
+
+MapSize = tuple[int, int]
+"""Height and width of a feature map, in cells."""
+
+
+def default_boxes_xyxy(
+    spec: DefaultBoxes, image_size: tuple[int, int], map_sizes: Sequence[MapSize]
+) -> NDArray[np.float32]:
+    """All default boxes of a model.
+
+    Args:
+        spec: sizes in pixels, aspect ratios and steps, one entry per map.
+        image_size: height and width of the network input, px.
+        map_sizes: height and width of each prediction layer, finest first.
+
+    Returns:
+        (A, 4) float32 xyxy, normalised to the image. Order: source, row, column, then
+        min, sqrt(min * max), and for each ratio r the boxes r and 1/r. Boxes may reach over the
+        image's edges unless `spec.clip` is set.
+    """
+    layers = [
+        _layer_cxcywh(sizes, _steps(spec, index, image_size, map_size), spec.offset, map_size)
+        for index, (sizes, map_size) in enumerate(zip(cell_sizes(spec), map_sizes, strict=True))
+    ]
+    pixels = np.concatenate(layers)
+    height, width = image_size
+    normalised = pixels / np.array([width, height, width, height])
+    centre, half = normalised[:, :2], normalised[:, 2:] / 2
+    boxes = np.concatenate([centre - half, centre + half], axis=1)
+    if spec.clip:
+        boxes = boxes.clip(0, 1)
+    return boxes.astype(np.float32)
+
+
+def cell_sizes(spec: DefaultBoxes) -> list[NDArray[np.float64]]:
+    """For each source the (n, 2) widths and heights, in px, of the boxes around one centre."""
+    return [
+        _box_sizes(small, large, ratios, spec.truncate_sizes)
+        for small, large, ratios in zip(spec.min_sizes, spec.max_sizes, spec.aspect_ratios, strict=True)
+    ]
+
+
+def _box_sizes(
+    small: float, large: float | None, ratios: Sequence[float], truncate: bool
+) -> NDArray[np.float64]:
+    whole = math.floor if truncate else float
+    small = whole(small)
+    sizes = [(small, small)]
+    if large is not None:
+        side = math.sqrt(small * whole(large))
+        sizes.append((side, side))
+    for ratio in ratios:
+        root = math.sqrt(ratio)
+        sizes += [(small * root, small / root), (small / root, small * root)]
+    return np.array(sizes)
+
+
+def _steps(
+    spec: DefaultBoxes, index: int, image_size: tuple[int, int], map_size: MapSize
+) -> tuple[float, float]:
+    """Vertical and horizontal distance of box centres, px."""
+    if spec.steps is not None:
+        return spec.steps[index], spec.steps[index]
+    return image_size[0] / map_size[0], image_size[1] / map_size[1]
+
+
+def _layer_cxcywh(
+    sizes: NDArray[np.float64], steps: tuple[float, float], offset: float, map_size: MapSize
+) -> NDArray[np.float64]:
+    """(H * W * n, 4) boxes of one source, px."""
+    rows = (np.arange(map_size[0]) + offset) * steps[0]
+    columns = (np.arange(map_size[1]) + offset) * steps[1]
+    boxes = np.empty((map_size[0], map_size[1], len(sizes), 4))
+    boxes[..., 0] = columns[None, :, None]
+    boxes[..., 1] = rows[:, None, None]
+    boxes[..., 2:] = sizes
+    return boxes.reshape(-1, 4)

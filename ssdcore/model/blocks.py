@@ -1,0 +1,48 @@
+"""What the core attaches to a base net: further blocks, and the heads that predict."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from ssdcore.arg_scope import ArgScope
+from ssdcore.params import Block
+
+Tensor = Any
+
+
+def attach_block(net: Tensor, block: Block, scope: ArgScope) -> Tensor:
+    """Applies the convolutions of an SSD block; its output is a prediction layer's source."""
+    for index, conv in enumerate(block.convs, start=1):
+        net = scope.conv2d(
+            net,
+            conv.filters,
+            conv.kernel,
+            strides=conv.stride,
+            dilation=conv.dilation,
+            padding=conv.padding,
+            name=f"{block.name}_conv{index}",
+        )
+    return net
+
+
+def attach_head(source: Tensor, outputs: int, kind: str, scope: ArgScope, name: str) -> Tensor:
+    """A linear convolution with biases that predicts `outputs` numbers per cell.
+
+    Args:
+        source: (B, H, W, C) feature map.
+        kind: `conv3x3`, `conv1x1`, or `separable` (depthwise 3x3, then 1x1, as in SSDLite).
+        scope: defaults of the SSD blocks; its norm and activation serve the depthwise part only.
+        name: of the predicting convolution.
+    """
+    if kind == "separable":
+        source = scope.depthwise_conv2d(source, 3, name=f"{name}_depthwise")
+    linear = scope.override(norm=None, activation=None)
+    return linear.conv2d(source, outputs, 3 if kind == "conv3x3" else 1, name=name)
+
+
+def join_predictions(maps: Sequence[Tensor], values_per_box: int, name: str) -> Tensor:
+    """Head outputs (B, H, W, n * values) of all sources as one float32 (B, A, values)."""
+    flat = [keras.layers.Reshape((-1, values_per_box), name=f"{one.name}_flat")(one) for one in maps]
+    joined = keras.layers.Concatenate(axis=1, name=f"{name}_joined")(flat) if len(flat) > 1 else flat[0]
+    return keras.layers.Activation("linear", dtype="float32", name=name)(joined)

@@ -1,0 +1,40 @@
+"""Keras layers that SSD needs and Keras does not have."""
+
+from typing import Any
+
+import keras
+
+from ssdcore.backbones import Preprocessing
+
+
+class Preprocess(keras.layers.Layer):
+    """RGB pixels 0..255 (B, H, W, 3) to what a base net expects; float32 in and out."""
+
+    def __init__(self, preprocessing: Preprocessing, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.preprocessing = preprocessing
+
+    def call(self, images: Any) -> Any:
+        if self.preprocessing.channel_order == "bgr":
+            images = keras.ops.flip(images, axis=-1)
+        return (images - keras.ops.array(self.preprocessing.mean)) * self.preprocessing.scale
+
+
+class L2Normalize(keras.layers.Layer):
+    """Scales the channels at each pixel to L2 norm 1, then by a learned factor per channel.
+
+    After ParseNet; SSD puts it behind conv4_3 (paper, section 3.1), starting at a factor of 20.
+    """
+
+    def __init__(self, scale: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def build(self, input_shape: Any) -> None:
+        self.gamma = self.add_weight(
+            shape=(input_shape[-1],), initializer=keras.initializers.Constant(self.scale), name="gamma"
+        )
+
+    def call(self, inputs: Any) -> Any:
+        square_norm = keras.ops.sum(keras.ops.square(inputs), axis=-1, keepdims=True)
+        return inputs * keras.ops.rsqrt(square_norm + 1e-10) * self.gamma

@@ -1,0 +1,166 @@
+"""Builds an SSD detector from a param set: the only place that reads model parameters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from ssdcore.arg_scope import ArgScope, BatchNorm
+from ssdcore.backbones import Backbone
+from ssdcore.errors import ModelError, did_you_mean
+from ssdcore.geometry.default_boxes import default_boxes_xyxy
+from ssdcore.model.blocks import attach_block, attach_head, join_predictions
+from ssdcore.model.layers import L2Normalize, Preprocess
+from ssdcore.params import ModelParams, ParamSet
+from ssdcore.plugins import Plugins
+
+Tensor = Any
+DATA_FORMAT = "channels_last"
+
+
+@dataclass(frozen=True)
+class SSD:
+    """A detector's network with what is needed to read its predictions.
+
+    Attributes:
+        network: RGB pictures (B, H, W, 3) float32 0..255 at `params.model.image_size` ->
+            {"logits": (B, A, C+1), "offsets": (B, A, 4)} float32; class 0 is background.
+        backbone: the base net inside `network`, as a model of its own.
+        default_boxes: (A, 4) float32 xyxy, normalised.
+        feature_maps: (name, (height, width)) of each prediction layer, finest first.
+        classes: names of classes 1..C.
+        params: the whole param set.
+    """
+
+    network: keras.Model
+    backbone: keras.Model
+    default_boxes: NDArray[np.float32]
+    feature_maps: tuple[tuple[str, tuple[int, int]], ...]
+    classes: tuple[str, ...]
+    params: ParamSet
+
+
+def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins) -> SSD:
+    """Builds a detector with random weights.
+
+    Args:
+        params: what to build.
+        classes: names of the classes, without background.
+        plugins: where the backbone comes from.
+
+    Raises:
+        PluginError: the backbone is not installed.
+        ModelError: its feature layers are unknown, or their sizes do not fit the SSD model.
+    """
+    model = params.model
+    backbone = plugins.backbone(params.backbone)
+    images = keras.Input((*model.image_size, 3), name="images")
+    layer_names = model.feature_layers or plugins.feature_layers(backbone.name, model.name)
+    base_net = build_base_net(backbone, params, layer_names)
+    net, *sources = base_net(Preprocess(backbone.preprocessing, name="preprocess")(images))
+    scope = _block_scope(model)
+    named = _all_sources(net, dict(zip(layer_names, sources, strict=True)), model, scope)
+    feature_maps = tuple((name, tuple(source.shape[1:3])) for name, source in named.items())
+    _check_feature_maps(feature_maps, model, backbone.name)
+    outputs = _predict(named, len(classes) + 1, model, scope)
+    boxes = default_boxes_xyxy(model.default_boxes, model.image_size, [size for _, size in feature_maps])
+    network = keras.Model(images, outputs, name=model.name)
+    return SSD(network, base_net, boxes, feature_maps, tuple(classes), params)
+
+
+def build_base_net(backbone: Backbone, params: ParamSet, end_points: Sequence[str]) -> keras.Model:
+    """The base net as a model named after the backbone, with outputs [net, *end_points].
+
+    Raises:
+        ModelError: no end points are named, or the base net does not have one of them.
+    """
+    model = params.model
+    if not end_points:
+        raise ModelError(
+            f"no plugin says which end points of {backbone.name!r} feed the SSD model {model.name!r}; implement "
+            "ssdcore_feature_layers for it, or set model.feature_layers"
+        )
+    inputs = keras.Input((*model.image_size, 3))
+    scope = backbone.arg_scope(weight_decay=model.weight_decay, data_format=DATA_FORMAT)
+    net, found = backbone.base_net(inputs, _with_momentum(scope, model.norm_momentum))
+    features = [_end_point(found, name, backbone.name) for name in end_points]
+    return keras.Model(inputs, [net, *features], name=backbone.name)
+
+
+def _end_point(end_points: Mapping[str, Tensor], name: str, backbone: str) -> Tensor:
+    if name not in end_points:
+        hint = did_you_mean(name, end_points)
+        raise ModelError(f"backbone {backbone!r} has no end point {name!r}; {hint}")
+    return end_points[name]
+
+
+def _block_scope(model: ModelParams) -> ArgScope:
+    norm = BatchNorm() if model.block_norm == "batch" else None
+    scope = ArgScope(model.weight_decay, DATA_FORMAT, norm=norm, activation="relu")
+    return _with_momentum(scope, model.norm_momentum)
+
+
+def _with_momentum(scope: ArgScope, momentum: float | None) -> ArgScope:
+    if scope.norm is None or momentum is None:
+        return scope
+    return scope.override(norm=replace(scope.norm, momentum=momentum))
+
+
+def _all_sources(
+    net: Tensor, features: dict[str, Tensor], model: ModelParams, scope: ArgScope
+) -> dict[str, Tensor]:
+    """The backbone's feature layers and the SSD blocks that supply the remaining sources, by name."""
+    wanted = len(model.default_boxes.min_sizes)
+    missing = wanted - len(features)
+    if not 0 <= missing <= len(model.blocks):
+        raise ModelError(
+            f"{model.name} has {wanted} prediction layers; the backbone feeds {len(features)} of them "
+            f"({', '.join(features)}) and model.blocks has {len(model.blocks)} blocks for the other {missing}"
+        )
+    sources = dict(features)
+    if model.l2_norm_scale is not None:
+        first = next(iter(sources))
+        sources[first] = L2Normalize(model.l2_norm_scale, name=f"{first}_norm")(sources[first])
+    for block in model.blocks[len(model.blocks) - missing :]:
+        try:
+            net = attach_block(net, block, scope)
+        except ValueError as error:
+            raise ModelError(
+                f"{block.name} does not fit behind a map of {net.shape[1]}x{net.shape[2]}: "
+                f"{' '.join(str(error).split())}; choose a larger model.image_size or fewer blocks"
+            ) from None
+        sources[block.name] = net
+    return sources
+
+
+def _check_feature_maps(
+    found: Sequence[tuple[str, tuple[int, int]]], model: ModelParams, backbone: str
+) -> None:
+    if model.feature_maps is None:
+        return
+    sizes = [size for _, size in found]
+    if sizes != [(side, side) for side in model.feature_maps]:
+        got = ", ".join(f"{name} {height}x{width}" for name, (height, width) in found)
+        raise ModelError(
+            f"{model.name} wants prediction layers of {', '.join(map(str, model.feature_maps))} cells; "
+            f"{backbone} at {model.image_size[0]}x{model.image_size[1]} px gives {got}; choose other "
+            "feature layers, or set model.feature_maps=null to accept these"
+        )
+
+
+def _predict(
+    sources: Mapping[str, Tensor], num_classes: int, model: ModelParams, scope: ArgScope
+) -> dict[str, Tensor]:
+    """The two outputs of the network, from all sources."""
+    boxes_per_cell = model.default_boxes.boxes_per_cell()
+    logits, offsets = [], []
+    for (name, source), boxes in zip(sources.items(), boxes_per_cell, strict=True):
+        logits.append(attach_head(source, boxes * num_classes, model.head, scope, f"{name}_logits"))
+        offsets.append(attach_head(source, boxes * 4, model.head, scope, f"{name}_offsets"))
+    return {
+        "logits": join_predictions(logits, num_classes, "logits"),
+        "offsets": join_predictions(offsets, 4, "offsets"),
+    }

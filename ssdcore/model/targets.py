@@ -1,0 +1,36 @@
+"""What the network should have predicted for a picture."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from ssdcore.geometry.coder import encode_xyxy
+from ssdcore.geometry.matching import match_xyxy
+
+Tensor = Any
+
+
+def encode_targets(
+    boxes: Tensor, labels: Tensor, default_boxes: Tensor, match_iou: float, variances: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Labels and offsets of all default boxes of one picture.
+
+    Args:
+        boxes: (N, 4) float32 xyxy, normalised, with positive sides.
+        labels: (N,) int32 class ids, 1..C.
+        default_boxes: (A, 4) float32 xyxy, normalised.
+        match_iou: least IoU to match; see `match_xyxy`.
+        variances: of the offsets; see `encode_xyxy`.
+
+    Returns:
+        labels (A,) int32, 0 where unmatched, and offsets (A, 4) float32, 0 where unmatched.
+    """
+    matched = match_xyxy(boxes, default_boxes, match_iou)
+    positive = matched >= 0
+    # An extra row for the unmatched keeps every gather in range, also on pictures without objects.
+    row = tf.where(positive, matched, tf.shape(boxes)[0])
+    labels = tf.gather(tf.pad(labels, [[0, 1]]), row)
+    own_box = tf.where(positive[:, None], tf.gather(tf.pad(boxes, [[0, 1], [0, 0]]), row), default_boxes)
+    offsets = encode_xyxy(own_box, default_boxes, variances)
+    return labels, tf.where(positive[:, None], offsets, 0.0)

@@ -1,0 +1,53 @@
+"""The base of all param classes, and how their validation errors are told to a user."""
+
+import types
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ssdcore.errors import did_you_mean
+
+
+class Params(BaseModel):
+    """Frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def describe_errors(model: type[BaseModel], error: ValidationError) -> str:
+    """All faults of a param set in one line, each with its path; unknown keys with the nearest known."""
+    return "; ".join(_describe(model, dict(item)) for item in error.errors(include_url=False))
+
+
+def _describe(model: type[BaseModel], item: dict[str, Any]) -> str:
+    path = ".".join(str(part) for part in item["loc"]) or "(whole set)"
+    if item["type"] == "extra_forbidden":
+        return f"{path}: unknown key; {did_you_mean(str(item['loc'][-1]), known_keys(model, item['loc'][:-1]))}"
+    if item["type"] == "missing":
+        return f"{path}: required, but not given"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{path}: {message[:1].lower()}{message[1:]}, got {item['input']!r:.80}"
+
+
+def known_keys(model: type[BaseModel], path: Iterable[Any]) -> set[str]:
+    """The keys allowed at a path of field names and list indices (union tags are passed over)."""
+    here = {model}
+    for part in path:
+        below = {
+            found
+            for cls in here
+            if part in cls.model_fields
+            for found in _models_in(cls.model_fields[part].annotation)
+        }
+        here = below or here
+    return {key for cls in here for key in cls.model_fields}
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The param classes inside a field's annotation, through unions, tuples and Annotated."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Annotated, Union, types.UnionType, tuple):
+        for inner in get_args(annotation):
+            yield from _models_in(inner)

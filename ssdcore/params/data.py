@@ -1,0 +1,72 @@
+"""Parameters of reading and augmenting pictures."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ssdcore.params.base import Params
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Interpolation = Literal["bilinear", "nearest", "bicubic", "area", "lanczos3"]
+
+
+class DataParams(Params):
+    """Which pictures are used, and how they are read."""
+
+    train_split: str = Field("trainval", description="split to learn from")
+    eval_split: str = Field("test", description="split that is evaluated while training")
+    shuffle_buffer: int = Field(2048, ge=1, description="pictures among which the next one is drawn")
+    parallel_calls: int = Field(0, ge=0, description="pictures prepared at once; 0: as the machine allows")
+
+
+class Photometric(Params):
+    """Colour distortions, each applied with `probability` (facts of the paper's Caffe chain)."""
+
+    probability: Share = Field(0.5, description="of each distortion")
+    brightness: float = Field(32.0, ge=0, le=255, description="added to all channels: up to ±this, of 255")
+    contrast: tuple[float, float] = Field((0.5, 1.5), description="bounds of the factor on all channels")
+    saturation: tuple[float, float] = Field((0.5, 1.5), description="bounds of the factor on saturation")
+    hue: float = Field(36.0, ge=0, le=180, description="added to the hue: up to ±this, degrees")
+
+
+class Expand(Params):
+    """Zoom out: the picture is put somewhere on a larger canvas of the mean colour."""
+
+    probability: Share = Field(0.5, description="of expanding")
+    max_ratio: float = Field(4.0, ge=1, le=16, description="largest canvas side, in picture sides")
+
+
+class Crop(Params):
+    """Zoom in: a random window that overlaps an object enough, chosen as the paper's samplers do."""
+
+    min_ious: tuple[Share, ...] = Field(
+        (0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
+        description="one sampler each: IoU of window and some object; the whole picture is a further choice",
+    )
+    scale: tuple[float, float] = Field((0.3, 1.0), description="bounds of sqrt(window area / picture area)")
+    aspect_ratio: tuple[float, float] = Field((0.5, 2.0), description="bounds of window width : height")
+    trials: int = Field(50, ge=1, le=1000, description="windows tried per sampler")
+
+
+class AugmentParams(Params):
+    """Random changes of the training pictures, in this order; null leaves one out."""
+
+    photometric: Photometric | None = Field(Photometric(), description="colour distortions")
+    expand: Expand | None = Field(Expand(), description="zoom out")
+    crop: Crop | None = Field(Crop(), description="zoom in")
+    horizontal_flip: Share = Field(0.5, description="probability of mirroring left and right")
+    vertical_flip: Share = Field(0.0, description="probability of mirroring top and bottom")
+    interpolations: tuple[Interpolation, ...] = Field(
+        ("bilinear", "area", "nearest", "bicubic", "lanczos3"),
+        min_length=1,
+        description="ways of resizing to the network input, one chosen at random for each picture",
+    )
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> Self:
+        for part, keys in ((self.photometric, ("contrast", "saturation")), (self.crop, ("scale", "aspect_ratio"))):
+            for key in keys if part else ():
+                low, high = getattr(part, key)
+                if not 0 < low <= high:
+                    raise ValueError(f"{key} must be two bounds with 0 < low <= high, got {low}, {high}")
+        return self

@@ -1,0 +1,132 @@
+"""The whole set of parameters of a detector, its YAML form and its overrides."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, ValidationError
+
+from ssdcore.errors import ParamError, did_you_mean
+from ssdcore.params.base import Params, describe_errors, known_keys
+from ssdcore.params.data import AugmentParams, DataParams
+from ssdcore.params.eval import EvalParams
+from ssdcore.params.model import ModelParams
+from ssdcore.params.train import TrainParams
+
+
+class ParamSet(Params):
+    """All that determines a detector but its data: backbone, model, training and evaluation."""
+
+    description: str = Field("", description="what the set is for, one line")
+    backbone: str = Field(description="name of an installed backbone (ssd backbones list)")
+    model: ModelParams = Field(description="the SSD model")
+    data: DataParams = Field(DataParams(), description="reading")
+    augment: AugmentParams = Field(AugmentParams(), description="random changes of training pictures")
+    train: TrainParams = Field(description="training")
+    eval: EvalParams = Field(EvalParams(), description="detection and scoring")
+
+    @classmethod
+    def parse(cls, values: Any, source: str) -> Self:
+        """Validates plain values.
+
+        Args:
+            values: nested dicts, lists and scalars.
+            source: where they come from, for the error message.
+
+        Raises:
+            ParamError: naming each faulty key, with the nearest valid one where it is unknown.
+        """
+        if not isinstance(values, Mapping):
+            raise ParamError(f"{source}: a param set is a mapping of keys to values, not {values!r:.60}")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ParamError(f"{source}: {describe_errors(cls, error)}") from None
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads a YAML file.
+
+        Raises:
+            ParamError: the file is missing, is no YAML, or holds an invalid set.
+        """
+        try:
+            values = yaml.safe_load(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ParamError(f"cannot read the param set {path.absolute()}: {error}") from None
+        except yaml.YAMLError as error:
+            raise ParamError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        return cls.parse(values, str(path))
+
+    def to_yaml(self) -> str:
+        """YAML text that `load` reads back to an equal set."""
+        return yaml.safe_dump(
+            self.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=110, allow_unicode=True
+        )
+
+    def override(self, assignments: Sequence[str]) -> Self:
+        """A set with some values replaced.
+
+        Args:
+            assignments: `key.sub=value` with a YAML value; list items by index, `train.stages.0.epochs=5`.
+
+        Raises:
+            ParamError: an assignment is malformed, or names no parameter, or the value is invalid.
+        """
+        values = self.model_dump(mode="json")
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
+            if not equals or not key:
+                raise ParamError(f"{assignment!r} is not an override; write key.sub=value, e.g. train.seed=1")
+            try:
+                _assign(values, key.split("."), yaml.safe_load(text))
+            except yaml.YAMLError:
+                raise ParamError(f"{assignment!r}: the value is not valid YAML") from None
+        return type(self).parse(values, "overrides") if assignments else self
+
+
+def _assign(values: Any, path: list[str], value: Any) -> None:
+    """Sets the item at `path` inside nested dicts and lists."""
+    for depth, part in enumerate(path):
+        key = _existing_key(values, part, path, depth)
+        if depth == len(path) - 1:
+            values[key] = value
+        else:
+            values = values[key]
+
+
+def _existing_key(values: Any, part: str, path: list[str], depth: int) -> str | int:
+    if isinstance(values, list) and part.isdigit() and int(part) < len(values):
+        return int(part)
+    allowed = known_keys(ParamSet, path[:depth]) if isinstance(values, dict) else set()
+    if part in allowed:
+        return part
+    if isinstance(values, list):
+        hint = f"a list of {len(values)}: use 0 to {len(values) - 1}"
+    elif isinstance(values, dict):
+        hint = did_you_mean(part, values)
+    else:
+        hint = f"{'.'.join(path[:depth])} is {values!r} and has no keys"
+    raise ParamError(f"{'.'.join(path)}: unknown key {part!r}; {hint}")
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested values as `key.sub` -> scalar, in order; lists of scalars stay whole."""
+    if isinstance(values, dict):
+        items = values.items()
+    elif isinstance(values, list) and any(isinstance(item, dict | list) for item in values):
+        items = {str(index): item for index, item in enumerate(values)}.items()
+    else:
+        return {prefix: values}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else key)
+    return flat
+
+
+def difference(one: ParamSet, other: ParamSet) -> list[tuple[str, Any, Any]]:
+    """The keys in which two sets differ, with both values; None stands for a key that is not there."""
+    left, right = (flatten(params.model_dump(mode="json")) for params in (one, other))
+    keys = list(dict.fromkeys([*left, *right]))
+    return [(key, left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)]

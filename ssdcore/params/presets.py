@@ -1,0 +1,137 @@
+"""SSD models and default boxes of the paper and of well-known implementations, as functions.
+
+Sizes are pixels of the network input. Each set of sizes is named after the data it was made for
+(paper, section 2.2 and 3.1; the Caffe code's `ssd_pascal.py` and `ssd_coco.py`).
+"""
+
+from typing import Literal
+
+from ssdcore.params.model import Block, Conv, DefaultBoxes, ModelParams
+from ssdcore.params.train import Loss, Multistep, Sgd, Stage, TrainParams
+
+Dataset = Literal["voc", "coco"]
+
+_SIZES_300 = {"voc": (30, 60, 111, 162, 213, 264, 315), "coco": (21, 45, 99, 153, 207, 261, 315)}
+_SIZES_512 = {
+    "voc": (35.84, 76.8, 153.6, 230.4, 307.2, 384, 460.8, 537.6),
+    "coco": (20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72),
+}
+
+
+def ssd300(dataset: Dataset = "voc") -> ModelParams:
+    """SSD300: six prediction layers, 8,732 default boxes."""
+    sizes = _SIZES_300[dataset]
+    return ModelParams(
+        name="ssd300",
+        image_size=(300, 300),
+        feature_maps=(38, 19, 10, 5, 3, 1),
+        blocks=(
+            _block7(),
+            _block("block8", 256, 512),
+            _block("block9", 128, 256),
+            _block("block10", 128, 256, stride=1, padding=0),
+            _block("block11", 128, 256, stride=1, padding=0),
+        ),
+        l2_norm_scale=20,
+        default_boxes=DefaultBoxes(
+            min_sizes=sizes[:-1],
+            max_sizes=sizes[1:],
+            aspect_ratios=((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+            steps=(8, 16, 32, 64, 100, 300),
+        ),
+    )
+
+
+def ssd512(dataset: Dataset = "voc") -> ModelParams:
+    """SSD512: seven prediction layers, 24,564 default boxes."""
+    sizes = _SIZES_512[dataset]
+    return ModelParams(
+        name="ssd512",
+        image_size=(512, 512),
+        feature_maps=(64, 32, 16, 8, 4, 2, 1),
+        blocks=(
+            _block7(),
+            _block("block8", 256, 512),
+            _block("block9", 128, 256),
+            _block("block10", 128, 256),
+            _block("block11", 128, 256),
+            _block("block12", 128, 256, kernel=4, stride=1),
+        ),
+        l2_norm_scale=20,
+        default_boxes=DefaultBoxes(
+            min_sizes=sizes[:-1],
+            max_sizes=sizes[1:],
+            aspect_ratios=((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+            steps=(8, 16, 32, 64, 128, 256, 512),
+        ),
+    )
+
+
+def mobilenet_ssd300() -> ModelParams:
+    """The widely used MobileNet-SSD: sources at strides 16 and 32 first, 1,917 default boxes."""
+    return ModelParams(
+        name="mobilenet_ssd300",
+        image_size=(300, 300),
+        feature_maps=(19, 10, 5, 3, 2, 1),
+        blocks=(
+            _block("block14", 256, 512),
+            _block("block15", 128, 256),
+            _block("block16", 128, 256),
+            _block("block17", 64, 128),
+        ),
+        block_norm="batch",
+        head="conv1x1",
+        default_boxes=DefaultBoxes(
+            min_sizes=(60, 105, 150, 195, 240, 285),
+            max_sizes=(None, 150, 195, 240, 285, 300),
+            aspect_ratios=((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2, 3)),
+        ),
+        weight_decay=5e-5,
+    )
+
+
+def two_stages(ssd_steps: int, all_steps: int, batch_size: int) -> TrainParams:
+    """The seeds' way: the SSD layers on a fixed backbone first, then everything at falling rates."""
+    return TrainParams(
+        stages=(
+            Stage(
+                name="ssd-layers",
+                trainable="ssd",
+                steps=ssd_steps,
+                batch_size=batch_size,
+                optimizer=Sgd(),
+                learning_rate=Multistep(learning_rate=1e-3, warmup_steps=1000, milestones=(0.8,)),
+            ),
+            Stage(
+                name="everything",
+                trainable="all",
+                steps=all_steps,
+                batch_size=batch_size,
+                optimizer=Sgd(),
+                learning_rate=Multistep(learning_rate=1e-3, warmup_steps=1000),
+            ),
+        ),
+        loss=Loss(),
+        log_every=100,
+        eval_every=10,
+    )
+
+
+def _block7() -> Block:
+    """VGG's fc6 and fc7 as convolutions: atrous 3x3, then 1x1."""
+    return Block(
+        name="block7",
+        convs=(Conv(filters=1024, kernel=3, dilation=6, padding=6), Conv(filters=1024, kernel=1)),
+    )
+
+
+def _block(  # every further block: narrow with a 1x1, then predict from a wider, coarser map
+    name: str, squeeze: int, filters: int, kernel: int = 3, stride: int = 2, padding: int = 1
+) -> Block:
+    return Block(
+        name=name,
+        convs=(
+            Conv(filters=squeeze, kernel=1),
+            Conv(filters=filters, kernel=kernel, stride=stride, padding=padding),
+        ),
+    )

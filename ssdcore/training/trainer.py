@@ -1,0 +1,269 @@
+"""The training loop."""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ssdcore.checkpoint import OPTIMIZER_PREFIX, Checkpoint, assign_weights, load_checkpoint, save_checkpoint
+from ssdcore.data.manifest import Manifest
+from ssdcore.data.pipeline import Labelled, read_records, training_stream
+from ssdcore.errors import TrainingError
+from ssdcore.evaluation import Evaluation, evaluate
+from ssdcore.evaluation.evaluate import check_classes
+from ssdcore.model import SSD, build_ssd
+from ssdcore.model.targets import encode_targets
+from ssdcore.model.variables import set_trainable
+from ssdcore.params import ParamSet, Stage, difference
+from ssdcore.plugins import Plugins
+from ssdcore.run_folder import RunFolder
+from ssdcore.training.listener import TrainingListener
+from ssdcore.training.log import MetricsLog, Window
+from ssdcore.training.optimizers import make_optimizer
+from ssdcore.training.step import make_step
+from ssdcore.weights import load_backbone_weights
+
+
+@dataclass
+class Progress:
+    """Where a run stands: `stage` is the index of the stage, `stage_step` its steps taken."""
+
+    stage: int = 0
+    stage_step: int = 0
+    step: int = 0
+    best: float | None = None
+
+
+def train(
+    params: ParamSet,
+    data: Path,
+    out: Path,
+    plugins: Plugins,
+    *,
+    resume: bool = False,
+    listener: TrainingListener | None = None,
+    strategy: Any = None,
+) -> SSD:
+    """Trains a detector and keeps everything in a run folder.
+
+    Args:
+        params: what to train, and how.
+        data: folder of records.
+        out: run folder; must not exist, or be empty, unless `resume` is set.
+        plugins: where the backbone comes from.
+        resume: go on with the run in `out`.
+        listener: is told of progress.
+        strategy: a `tf.distribute.Strategy`; None trains on one device.
+
+    Returns:
+        The trained detector.
+
+    Raises:
+        SsdError: parameters, data, weights or run folder are unusable; says which and why.
+        KeyboardInterrupt: passed on after a checkpoint has been written.
+    """
+    manifest = Manifest.load(data)
+    run = RunFolder(out)
+    checkpoint = _open_run(run, params, manifest, data, resume)
+    strategy = strategy or tf.distribute.get_strategy()
+    # Not seed 0: under that global seed tf.data cannot shuffle by a seed that is a tensor.
+    keras.utils.set_random_seed(params.train.seed + 1)
+    with strategy.scope():
+        ssd = build_ssd(params, manifest.classes, plugins)
+        if checkpoint:
+            assign_weights(ssd, checkpoint)
+        elif params.train.weights:
+            load_backbone_weights(ssd, plugins.backbone(params.backbone), Path(params.train.weights))
+        trainer = _Trainer(ssd, data, manifest, run, listener or TrainingListener(), strategy, checkpoint)
+        trainer.run_stages()
+    return ssd
+
+
+def _open_run(
+    run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, resume: bool
+) -> Checkpoint | None:
+    """Prepares a new run folder, or reads the checkpoint of the one to go on with."""
+    for split in (params.data.train_split, *([params.data.eval_split] if params.train.eval_every else [])):
+        manifest.split(split)
+    if resume:
+        checkpoint = load_checkpoint(run.last)
+        check_classes(checkpoint.classes, manifest.classes, data)
+        _refuse_changes(checkpoint, params)
+        return checkpoint
+    if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
+        raise TrainingError(
+            f"{run.root.absolute()} is in use; give --resume to go on with that run, or another --out"
+        )
+    run.checkpoints.mkdir(parents=True)
+    run.params.write_text(params.to_yaml(), "utf-8")
+    run.classes.write_text(json.dumps(list(manifest.classes), ensure_ascii=False) + "\n", "utf-8")
+    return None
+
+
+def _refuse_changes(checkpoint: Checkpoint, params: ParamSet) -> None:
+    """A run goes on only with the parameters it began with."""
+    changes = difference(checkpoint.params, params)
+    if changes:
+        listed = "; ".join(f"{key} was {old!r}, now {new!r}" for key, old, new in changes[:5])
+        raise TrainingError(
+            f"the run in {checkpoint.path.parent.parent.absolute()} was started with other parameters: {listed}; "
+            "resume with its own params.yaml, or start a new run"
+        )
+
+
+class _Trainer:
+    """The state of one run."""
+
+    def __init__(
+        self,
+        ssd: SSD,
+        data: Path,
+        manifest: Manifest,
+        run: RunFolder,
+        listener: TrainingListener,
+        strategy: Any,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.ssd = ssd
+        self.params = ssd.params.train
+        self.data = data
+        self.images = manifest.split(ssd.params.data.train_split).images
+        self.run = run
+        self.listener = listener
+        self.strategy = strategy
+        self.checkpoint = checkpoint
+        self.progress = Progress(**checkpoint.progress) if checkpoint else Progress()
+        self.optimizer: Any = None
+        self.saved_at = time.monotonic()
+
+    def run_stages(self) -> None:
+        """Runs what is left of all stages."""
+        self.listener.on_start(self._summary())
+        self.log = MetricsLog(self.run, self.progress.step)
+        try:
+            for index in range(self.progress.stage, len(self.params.stages)):
+                if index != self.progress.stage:
+                    self.progress.stage, self.progress.stage_step = index, 0
+                self._run_stage(self.params.stages[index])
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        finally:
+            self.log.close()
+
+    def _run_stage(self, stage: Stage) -> None:
+        total = stage_steps(stage, self.images)
+        set_trainable(self.ssd, stage.trainable)
+        self.optimizer = make_optimizer(stage, total)
+        step = make_step(self.ssd, self.optimizer, self.strategy)
+        self._restore_optimizer()
+        self.listener.on_stage(stage.name, self.progress.stage_step, total)
+        window = Window()
+        for batch in self._batches(stage).take(total - self.progress.stage_step):
+            window.add(step(tuple(batch)))
+            self.progress.step += 1
+            self.progress.stage_step += 1
+            self.listener.on_step(self.progress.stage_step, total)
+            self._after_step(stage, total, window)
+
+    def _after_step(self, stage: Stage, total: int, window: Window) -> None:
+        """Logs, evaluates and saves when it is time to."""
+        at_end = self.progress.stage_step == total
+        if at_end or self.progress.stage_step % self.params.log_every == 0:
+            self._log(stage, window)
+        every = self.params.eval_every * steps_per_epoch(stage, self.images)
+        due = bool(every) and (at_end or self.progress.stage_step % every == 0)
+        if due:
+            self._evaluate(stage)
+        if due or at_end or time.monotonic() - self.saved_at > 60 * self.params.save_minutes:
+            self._save()
+
+    def _batches(self, stage: Stage) -> Any:
+        """The stage's batches of (images, labels, offsets), beginning where the run stands."""
+        params = self.ssd.params
+        default_boxes = tf.constant(self.ssd.default_boxes)
+
+        def with_targets(picture: Labelled) -> tuple[Any, Any, Any]:
+            labels, offsets = encode_targets(
+                picture.boxes, picture.labels, default_boxes, self.params.loss.match_iou, params.model.variances
+            )
+            return picture.image, labels, offsets
+
+        stream = training_stream(
+            read_records(self.data, params.data.train_split),
+            self.images,
+            (self.params.seed, self.progress.stage),
+            self.progress.stage_step * stage.batch_size,
+            params.model.image_size,
+            params.data,
+            params.augment,
+        )
+        calls = params.data.parallel_calls or tf.data.AUTOTUNE
+        batches = stream.map(with_targets, num_parallel_calls=calls).batch(stage.batch_size, drop_remainder=True)
+        return self.strategy.experimental_distribute_dataset(batches.prefetch(2))
+
+    def _log(self, stage: Stage, window: Window) -> None:
+        rate = float(self.optimizer.learning_rate)
+        row = {**self._position(stage), "learning_rate": rate, **window.take(stage.batch_size)}
+        if not np.isfinite(row["loss"]):
+            raise TrainingError(
+                f"the loss became {row['loss']} by step {self.progress.step} (rate {rate:.2g}); lower the learning "
+                f"rate or lengthen its warm-up; the last good weights are in {self.run.checkpoints.absolute()}"
+            )
+        self.log.write(row)
+        self.listener.on_log(row)
+
+    def _position(self, stage: Stage) -> dict[str, float | int | str]:
+        epoch = self.progress.stage_step * stage.batch_size / self.images
+        return {"step": self.progress.step, "epoch": round(epoch, 3), "stage": stage.name}
+
+    def _evaluate(self, stage: Stage) -> None:
+        split = self.ssd.params.data.eval_split
+        evaluation = evaluate(self.ssd, self.data, split, self.ssd.params.eval)
+        score = evaluation.mean_average_precision
+        is_best = score is not None and (self.progress.best is None or score > self.progress.best)
+        if score is not None:
+            self.log.write({**self._position(stage), "map": score})
+        if is_best:
+            self.progress.best = score
+            self._write(self.run.best)
+        self.listener.on_evaluation(self.progress.step, evaluation, is_best)
+
+    def _save(self) -> None:
+        self._write(self.run.last)
+        self.saved_at = time.monotonic()
+
+    def _write(self, path: Path) -> None:
+        variables = self.optimizer.variables if self.optimizer else ()
+        slots = {f"{number:04d}": variable for number, variable in enumerate(variables)}
+        save_checkpoint(path, self.ssd, self.progress.__dict__, slots)
+
+    def _restore_optimizer(self) -> None:
+        """Gives a resumed stage's optimizer its slots; the next stage starts with fresh ones."""
+        if self.checkpoint is None or self.progress.stage_step == 0:
+            return
+        for number, variable in enumerate(self.optimizer.variables):
+            variable.assign(self.checkpoint.arrays[f"{OPTIMIZER_PREFIX}{number:04d}"])
+
+    def _summary(self) -> str:
+        params = self.ssd.params
+        parts = f"{params.backbone} + {params.model.name}, {len(self.ssd.default_boxes)} default boxes"
+        return f"{parts}, {len(self.ssd.classes)} classes, {self.images} pictures in {params.data.train_split!r}"
+
+
+def steps_per_epoch(stage: Stage, images: int) -> int:
+    """Batches in a pass over the training split, at least one."""
+    return max(1, images // stage.batch_size)
+
+
+def stage_steps(stage: Stage, images: int) -> int:
+    """Length of a stage in steps."""
+    if stage.steps is not None:
+        return stage.steps
+    return math.ceil((stage.epochs or 0) * images / stage.batch_size)
