@@ -43,9 +43,7 @@ class Checkpoint:
     arrays: Mapping[str, NDArray[Any]]
 
 
-def save_checkpoint(
-    path: Path, ssd: SSD, progress: Mapping[str, Any], optimizer_variables: Mapping[str, Any]
-) -> None:
+def save_checkpoint(path: Path, ssd: SSD, progress: Mapping[str, Any], optimizer_variables: Mapping[str, Any]) -> None:
     """Writes a checkpoint under a temporary name, flushes it to disk, then renames it.
 
     Raises:
@@ -59,10 +57,11 @@ def save_checkpoint(
     }
     arrays = {MODEL_PREFIX + name: np.asarray(variable) for name, variable in named_variables(ssd).items()}
     arrays |= {OPTIMIZER_PREFIX + name: np.asarray(value) for name, value in optimizer_variables.items()}
+    arrays[_META] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         with partial.open("wb") as file:
-            np.savez(file, **arrays, **{_META: np.frombuffer(json.dumps(meta).encode(), np.uint8)})
+            np.savez(file, allow_pickle=False, **arrays)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

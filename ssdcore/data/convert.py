@@ -97,7 +97,7 @@ def _to_record(example: Example, classes: Sequence[str]) -> tuple[bytes, int, li
     encoded, size = _read_picture(example.picture)
     labels = [_class_id(item, example, classes) for item in example.objects]
     boxes = _normalise([item.box for item in example.objects], size)
-    usable = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    usable = np.logical_and(boxes[:, 2] > boxes[:, 0], boxes[:, 3] > boxes[:, 1])
     faults = [
         f"{example.source.name}: object {number + 1} ({item.name}): no area inside the picture, box {item.box}"
         for number, item in enumerate(example.objects)

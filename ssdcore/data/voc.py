@@ -77,7 +77,7 @@ def _picture(root: Path, name: str) -> Path:
 
 def _read_objects(source: Path) -> tuple[Annotation, ...]:
     try:
-        root = parse(source).getroot()
+        root = parse(source)
     except FileNotFoundError:
         raise DataError(f"no annotation {source.absolute()}") from None
     except (ParseError, DefusedXmlException) as error:
@@ -91,9 +91,7 @@ def _read_object(node: Any, number: int, source: Path) -> Annotation:
         xmin, ymin, xmax, ymax = (float(node.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
         difficult, truncated = (bool(int(node.findtext(k) or 0)) for k in ("difficult", "truncated"))
     except (TypeError, ValueError):
-        raise DataError(
-            f"{source.absolute()}: object {number} needs a name and a bndbox of four numbers"
-        ) from None
+        raise DataError(f"{source.absolute()}: object {number} needs a name and a bndbox of four numbers") from None
     if not name:
         raise DataError(f"{source.absolute()}: object {number} has no name")
     return Annotation(name, (xmin, ymin, xmax, ymax), difficult, truncated)

@@ -19,8 +19,6 @@ def make_predict(ssd: SSD, params: EvalParams) -> Predict:
     @tf.function(input_signature=[tf.TensorSpec((None, *ssd.params.model.image_size, 3), tf.float32)])
     def predict(images: Any) -> DetectionBatch:
         outputs = ssd.network(images, training=False)
-        return postprocess(
-            outputs["logits"], outputs["offsets"], default_boxes, ssd.params.model.variances, params
-        )
+        return postprocess(outputs["logits"], outputs["offsets"], default_boxes, ssd.params.model.variances, params)
 
     return predict

@@ -49,9 +49,7 @@ def cell_sizes(spec: DefaultBoxes) -> list[NDArray[np.float64]]:
     ]
 
 
-def _box_sizes(
-    small: float, large: float | None, ratios: Sequence[float], truncate: bool
-) -> NDArray[np.float64]:
+def _box_sizes(small: float, large: float | None, ratios: Sequence[float], truncate: bool) -> NDArray[np.float64]:
     whole = math.floor if truncate else float
     small = whole(small)
     sizes = [(small, small)]
@@ -64,9 +62,7 @@ def _box_sizes(
     return np.array(sizes)
 
 
-def _steps(
-    spec: DefaultBoxes, index: int, image_size: tuple[int, int], map_size: MapSize
-) -> tuple[float, float]:
+def _steps(spec: DefaultBoxes, index: int, image_size: tuple[int, int], map_size: MapSize) -> tuple[float, float]:
     """Vertical and horizontal distance of box centres, px."""
     if spec.steps is not None:
         return spec.steps[index], spec.steps[index]

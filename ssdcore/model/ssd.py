@@ -109,9 +109,7 @@ def _with_momentum(scope: ArgScope, momentum: float | None) -> ArgScope:
     return scope.override(norm=replace(scope.norm, momentum=momentum))
 
 
-def _all_sources(
-    net: Tensor, features: dict[str, Tensor], model: ModelParams, scope: ArgScope
-) -> dict[str, Tensor]:
+def _all_sources(net: Tensor, features: dict[str, Tensor], model: ModelParams, scope: ArgScope) -> dict[str, Tensor]:
     """The backbone's feature layers and the SSD blocks that supply the remaining sources, by name."""
     wanted = len(model.default_boxes.min_sizes)
     missing = wanted - len(features)
@@ -136,9 +134,7 @@ def _all_sources(
     return sources
 
 
-def _check_feature_maps(
-    found: Sequence[tuple[str, tuple[int, int]]], model: ModelParams, backbone: str
-) -> None:
+def _check_feature_maps(found: Sequence[tuple[str, tuple[int, int]]], model: ModelParams, backbone: str) -> None:
     if model.feature_maps is None:
         return
     sizes = [size for _, size in found]
@@ -151,9 +147,7 @@ def _check_feature_maps(
         )
 
 
-def _predict(
-    sources: Mapping[str, Tensor], num_classes: int, model: ModelParams, scope: ArgScope
-) -> dict[str, Tensor]:
+def _predict(sources: Mapping[str, Tensor], num_classes: int, model: ModelParams, scope: ArgScope) -> dict[str, Tensor]:
     """The two outputs of the network, from all sources."""
     boxes_per_cell = model.default_boxes.boxes_per_cell()
     logits, offsets = [], []

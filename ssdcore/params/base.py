@@ -35,10 +35,7 @@ def known_keys(model: type[BaseModel], path: Iterable[Any]) -> set[str]:
     here = {model}
     for part in path:
         below = {
-            found
-            for cls in here
-            if part in cls.model_fields
-            for found in _models_in(cls.model_fields[part].annotation)
+            found for cls in here if part in cls.model_fields for found in _models_in(cls.model_fields[part].annotation)
         }
         here = below or here
     return {key for cls in here for key in cls.model_fields}

@@ -102,7 +102,5 @@ class ModelParams(Params):
     def _same_number_of_sources(self) -> Self:
         wanted = len(self.default_boxes.min_sizes)
         if self.feature_maps is not None and len(self.feature_maps) != wanted:
-            raise ValueError(
-                f"feature_maps has {len(self.feature_maps)} entries, default_boxes has {wanted} layers"
-            )
+            raise ValueError(f"feature_maps has {len(self.feature_maps)} entries, default_boxes has {wanted} layers")
         return self

@@ -19,9 +19,7 @@ def make_optimizer(stage: Stage, total_steps: int) -> Any:
     rate = LearningRate(stage.learning_rate, total_steps)
     match stage.optimizer:
         case AdamW() as adamw:
-            optimizer = keras.optimizers.AdamW(
-                rate, adamw.weight_decay, adamw.beta_1, adamw.beta_2, adamw.epsilon
-            )
+            optimizer = keras.optimizers.AdamW(rate, adamw.weight_decay, adamw.beta_1, adamw.beta_2, adamw.epsilon)
             optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
             return optimizer
         case Adam() as adam:

@@ -15,7 +15,7 @@ from ssdcore.checkpoint import OPTIMIZER_PREFIX, Checkpoint, assign_weights, loa
 from ssdcore.data.manifest import Manifest
 from ssdcore.data.pipeline import Labelled, read_records, training_stream
 from ssdcore.errors import TrainingError
-from ssdcore.evaluation import Evaluation, evaluate
+from ssdcore.evaluation import evaluate
 from ssdcore.evaluation.evaluate import check_classes
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.targets import encode_targets
@@ -85,9 +85,7 @@ def train(
     return ssd
 
 
-def _open_run(
-    run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, resume: bool
-) -> Checkpoint | None:
+def _open_run(run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, resume: bool) -> Checkpoint | None:
     """Prepares a new run folder, or reads the checkpoint of the one to go on with."""
     for split in (params.data.train_split, *([params.data.eval_split] if params.train.eval_every else [])):
         manifest.split(split)
@@ -97,9 +95,7 @@ def _open_run(
         _refuse_changes(checkpoint, params)
         return checkpoint
     if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
-        raise TrainingError(
-            f"{run.root.absolute()} is in use; give --resume to go on with that run, or another --out"
-        )
+        raise TrainingError(f"{run.root.absolute()} is in use; give --resume to go on with that run, or another --out")
     run.checkpoints.mkdir(parents=True)
     run.params.write_text(params.to_yaml(), "utf-8")
     run.classes.write_text(json.dumps(list(manifest.classes), ensure_ascii=False) + "\n", "utf-8")

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from ssdcore import Backbone, ParamSet, Preprocessing, hookimpl
 from ssd_mobilenet.net import keras_name, mobilenet_arg_scope, mobilenet_v1
 from ssd_mobilenet.param_sets import PARAM_SETS
+from ssdcore import Backbone, ParamSet, Preprocessing, hookimpl
 
 WIDTHS = {"": 1.0, "_075": 0.75, "_050": 0.5, "_025": 0.25}
 
 # Strides halve when the first convolution has stride 1: conv 11 is then as fine as conv 5 usually is.
-FEATURE_LAYERS = {
+FEATURE_LAYERS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "mobilenet_v1": {
         "ssd300": ("Conv2d_5_pointwise", "Conv2d_11_pointwise", "Conv2d_13_pointwise"),
         "ssd512": ("Conv2d_5_pointwise", "Conv2d_11_pointwise", "Conv2d_13_pointwise"),

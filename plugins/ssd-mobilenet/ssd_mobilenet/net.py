@@ -27,9 +27,7 @@ def mobilenet_arg_scope(*, weight_decay: float = 4e-5, data_format: str = "chann
     )
 
 
-def mobilenet_v1(
-    inputs: Any, scope: ArgScope, *, width: float, first_stride: int
-) -> tuple[Any, dict[str, Any]]:
+def mobilenet_v1(inputs: Any, scope: ArgScope, *, width: float, first_stride: int) -> tuple[Any, dict[str, Any]]:
     """Conv2d_0 to Conv2d_13_pointwise, all padded SAME.
 
     Args:

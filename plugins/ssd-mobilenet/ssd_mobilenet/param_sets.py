@@ -1,7 +1,7 @@
 """MobileNet v1 under several SSD models."""
 
 from ssdcore import ParamSet
-from ssdcore.params import AugmentParams, Cosine, ModelParams, Sgd, Stage, TrainParams
+from ssdcore.params import AdamW, AugmentParams, Cosine, Expand, ModelParams, Stage, TrainParams
 from ssdcore.params.presets import mobilenet_ssd300, ssd300, ssd512, two_stages
 
 
@@ -30,18 +30,18 @@ PARAM_SETS = {
         train=two_stages(30_000, 90_000, batch_size=32),
     ),
     "mobilenet025-ssd300": ParamSet(
-        description="small and fast: quarter-width MobileNet v1, SSD300 boxes; trains on a CPU in minutes",
+        description="small and fast: quarter-width MobileNet v1, SSD300; trains on a CPU in minutes",
         backbone="mobilenet_v1_025",
-        model=_normed(ssd300("voc"), norm_momentum=0.97, weight_decay=5e-5),
-        augment=AugmentParams(interpolations=("bilinear",)),
+        model=_normed(ssd300("coco"), norm_momentum=0.97, l2_norm_scale=None, weight_decay=0.0),
+        augment=AugmentParams(expand=Expand(max_ratio=2), interpolations=("bilinear",)),
         train=TrainParams(
             stages=(
                 Stage(
                     name="everything",
-                    epochs=100,
+                    epochs=60,
                     batch_size=16,
-                    optimizer=Sgd(),
-                    learning_rate=Cosine(learning_rate=0.01, warmup_steps=100),
+                    optimizer=AdamW(weight_decay=5e-4),
+                    learning_rate=Cosine(learning_rate=2e-3, warmup_steps=100),
                 ),
             ),
         ),

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from ssdcore import Backbone, ParamSet, Preprocessing, hookimpl
 from ssd_vgg.net import vgg_16, vgg_arg_scope
 from ssd_vgg.param_sets import PARAM_SETS
+from ssdcore import Backbone, ParamSet, Preprocessing, hookimpl
 
 VGG_16 = Backbone(
     name="vgg_16",

@@ -1,0 +1,31 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+DISTRIBUTIONS = . cli plugins/ssd-vgg plugins/ssd-mobilenet
+
+.PHONY: demo test lint wheels clean
+
+demo: $(VENV)/installed
+	rm -rf demo-run
+	$(BIN)/ssd demo --out demo-run
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+wheels: $(VENV)/installed
+	for folder in $(DISTRIBUTIONS); do $(BIN)/python -m build --wheel --outdir dist $$folder || exit 1; done
+
+clean:
+	rm -rf $(VENV) dist build demo-run
+
+$(VENV)/installed: pyproject.toml constraints.txt cli/pyproject.toml plugins/ssd-vgg/pyproject.toml plugins/ssd-mobilenet/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(addprefix -e ,$(DISTRIBUTIONS)) --group dev
+	touch $@

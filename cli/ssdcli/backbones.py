@@ -1,0 +1,51 @@
+"""`ssd backbones`: what plugins are installed."""
+
+from typing import Any
+
+import click
+
+from ssdcli.output import print_json, print_table
+from ssdcore.plugins import Plugins, load_plugins
+
+MODELS = ("ssd300", "ssd512")
+
+
+@click.group()
+def backbones() -> None:
+    """Show the installed backbones."""
+
+
+@backbones.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_backbones(as_json: bool) -> None:
+    """Installed backbones with their feature layers, and plugins that failed."""
+    plugins = load_plugins()
+    found = _describe(plugins)
+    failures = [
+        {"plugin": item.plugin.name, "distribution": item.plugin.distribution, "reason": item.reason}
+        for item in plugins.failures
+    ]
+    if as_json:
+        print_json({"backbones": found, "failures": failures})
+        return
+    columns = ("backbone", "distribution", "version", *(f"feature layers for {model}" for model in MODELS))
+    rows = [
+        (row["name"], row["distribution"], row["version"], *(", ".join(row[model]) or "-" for model in MODELS))
+        for row in found
+    ]
+    print_table(columns, rows)
+    if failures:
+        columns = ("failed plugin", "distribution", "reason")
+        print_table(columns, [tuple(failure.values()) for failure in failures])
+
+
+def _describe(plugins: Plugins) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "distribution": plugins.providers[name].distribution,
+            "version": plugins.providers[name].version,
+            **{model: plugins.feature_layers(name, model) for model in MODELS},
+        }
+        for name in plugins.backbones
+    ]

@@ -1,0 +1,57 @@
+"""What several commands share: finding param sets, overrides, and loading TensorFlow quietly."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ssdcore.errors import ParamError, did_you_mean
+from ssdcore.params import ParamSet
+from ssdcore.plugins import Plugins
+
+PathOption = click.Path(path_type=Path)
+
+
+def overrides(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `key=value …` arguments, passed on as the tuple `assignments`."""
+    return click.argument("assignments", nargs=-1, metavar="[KEY=VALUE]...")(command)
+
+
+def find_params(name: str, plugins: Plugins) -> ParamSet:
+    """The param set of a plugin, or of a YAML file.
+
+    Raises:
+        ParamError: there is no such set or file, or it is invalid.
+    """
+    if name in plugins.param_sets:
+        return plugins.param_sets[name]
+    path = Path(name)
+    if path.exists() or path.suffix in (".yaml", ".yml"):
+        return ParamSet.load(path)
+    raise ParamError(f"no param set or YAML file is called {name!r}; {did_you_mean(name, plugins.param_sets)}")
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Sends what native code writes to stderr to nowhere."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without its start-up messages, unless the program runs with --debug."""
+    if click.get_current_context().find_root().obj:
+        return
+    with _silent_stderr():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()

@@ -1,0 +1,113 @@
+"""Tables, progress bars and log lines."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ssdcore.evaluation import Evaluation
+
+PLAIN_LINES = 10
+"""Lines that a progress bar becomes where there is no terminal."""
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table as wide as its contents; a pipe gets it without wrapping."""
+    table = Table(*columns, box=SIMPLE_HEAD, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(200, console.measure(table).maximum))
+    console.print(table, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """JSON for a program to read."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_evaluation(evaluation: "Evaluation") -> None:
+    """Average precision of each class, and what it means."""
+    rows = [(name, _number(value)) for name, value in evaluation.average_precisions.items()]
+    rows.append(("mAP", _number(evaluation.mean_average_precision)))
+    print_table(("class", f"AP ({evaluation.metric}, IoU {evaluation.match_iou})"), rows)
+    click.echo(
+        f"{evaluation.images} pictures, {evaluation.objects} objects, {evaluation.difficult} difficult ones "
+        f"left out, scores above {evaluation.score_threshold}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+class Bar(Protocol):
+    """Something that shows how far a piece of work is."""
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Shows `done` of `total`, with a note behind it."""
+
+
+class _RichBar:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        self._progress.update(self._task, completed=done, total=total, note=note)
+
+
+class _PlainBar:
+    """A line at each tenth of the way."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._shown = 0
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        tenth = PLAIN_LINES * done // max(total, 1)
+        if tenth > self._shown:
+            self._shown = tenth
+            click.echo(f"{self._title}: {done}/{total} {note}".rstrip(), err=True)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Bar]:
+    """A progress bar on a terminal, plain lines elsewhere; both on stderr."""
+    if not sys.stderr.isatty():
+        yield _PlainBar(title)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield _RichBar(progress, progress.add_task(title, total=None, note=""))
+
+
+def describe_row(row: Mapping[str, float | int | str]) -> str:
+    """The numbers of a training log row that people watch."""
+    return (
+        f"step {row['step']}  loss {row['loss']:.3f} (class {row['class_loss']:.3f}, box {row['box_loss']:.3f})  "
+        f"rate {row['learning_rate']:.2g}  {row['images_per_second']:.0f} img/s"
+    )

@@ -1,0 +1,47 @@
+"""`ssd train`: learn a detector."""
+
+from pathlib import Path
+
+import click
+
+from ssdcli.options import PathOption, find_params, load_tensorflow, overrides
+from ssdcore.errors import ParamError
+from ssdcore.params import ParamSet
+from ssdcore.plugins import Plugins, load_plugins
+from ssdcore.run_folder import RunFolder
+
+
+@click.command()
+@click.option("--params", "name", help="Name of a param set, or a YAML file (ssd params list).")
+@click.option("--data", required=True, type=PathOption, help="Folder of records (ssd data convert).")
+@click.option("--out", required=True, type=PathOption, help="Run folder to make, or to go on with.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, by its own params.yaml.")
+@overrides
+def train(name: str | None, data: Path, out: Path, resume: bool, assignments: tuple[str, ...]) -> None:
+    """Train a detector.
+
+    KEY=VALUE replaces a value of the param set, as in train.stages.0.epochs=20.
+    """
+    plugins = load_plugins()
+    params = _params(name, out, resume, plugins).override(assignments)
+    plugins.backbone(params.backbone)
+    run_training(params, data, out, plugins, resume)
+    click.echo(f"done; next: ssd eval {out} --data {data}")
+
+
+def _params(name: str | None, out: Path, resume: bool, plugins: Plugins) -> ParamSet:
+    if name:
+        return find_params(name, plugins)
+    if resume:
+        return ParamSet.load(RunFolder(out).params)
+    raise ParamError(f"--params is missing; shipped sets: {', '.join(plugins.param_sets)}")
+
+
+def run_training(params: ParamSet, data: Path, out: Path, plugins: Plugins, resume: bool = False) -> None:
+    """Trains with a progress bar, or with log lines where there is no terminal."""
+    load_tensorflow()
+    from ssdcli.training_progress import TrainingProgress
+    from ssdcore.training import train as train_model
+
+    with TrainingProgress() as listener:
+        train_model(params, data, out, plugins, resume=resume, listener=listener)

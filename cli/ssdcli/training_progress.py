@@ -1,0 +1,52 @@
+"""Shows a training run; imports TensorFlow."""
+
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Self
+
+import click
+
+from ssdcli.output import Bar, describe_row, progress_bar
+from ssdcore.evaluation import Evaluation
+from ssdcore.training import TrainingListener
+
+
+class TrainingProgress(TrainingListener):
+    """A progress bar for each stage on a terminal; a line for each log row elsewhere."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._bar: Bar | None = None
+        self._note = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def on_start(self, summary: str) -> None:
+        click.echo(summary, err=True)
+
+    def on_stage(self, name: str, done: int, total: int) -> None:
+        self._stack.close()
+        click.echo(f"stage {name!r}: step {done} of {total}", err=True)
+        if sys.stderr.isatty():
+            self._bar = self._stack.enter_context(progress_bar(name))
+            self._bar.update(done, total)
+
+    def on_step(self, done: int, total: int) -> None:
+        if self._bar:
+            self._bar.update(done, total, self._note)
+
+    def on_log(self, row: Mapping[str, float | int | str]) -> None:
+        self._note = f"loss {row['loss']:.3f}  {row['images_per_second']:.0f} img/s"
+        if not self._bar:
+            click.echo(describe_row(row), err=True)
+
+    def on_evaluation(self, step: int, evaluation: Evaluation, is_best: bool) -> None:
+        score = evaluation.mean_average_precision
+        value = "n/a" if score is None else f"{score:.4f}"
+        best = ", the best so far" if is_best else ""
+        click.echo(f"step {step}  {evaluation.metric} mAP {value}{best}", err=True)

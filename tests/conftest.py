@@ -1,0 +1,59 @@
+"""Fixtures that several test files share."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import pytest
+
+from ssdcore.plugins import Plugins, load_plugins
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of real data skip where it is absent, unless SSD_REQUIRE_DATA says it must be there."""
+    if data_folder().is_dir() or os.environ.get("SSD_REQUIRE_DATA"):
+        return
+    skip = pytest.mark.skip(reason=f"no data in {data_folder()}; name the folder with SSD_TEST_DATA")
+    for item in items:
+        if item.get_closest_marker("realdata"):
+            item.add_marker(skip)
+
+
+def data_folder() -> Path:
+    """The folder of real data: `SSD_TEST_DATA`, or `shared/data` beside the repository."""
+    return Path(os.environ.get("SSD_TEST_DATA", ROOT.parent / "shared/data"))
+
+
+@pytest.fixture(scope="session")
+def bccd() -> Path:
+    """BCCD in Pascal VOC layout; use it in tests marked `realdata`."""
+    return _existing(data_folder() / "bccd")
+
+
+@pytest.fixture(scope="session")
+def mobilenet_weights() -> Path:
+    """Keras Applications' ImageNet weights of quarter-width MobileNet; for tests marked `realdata`."""
+    return _existing(data_folder() / "weights/mobilenet_2_5_224_tf_no_top.h5")
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; SSD_REQUIRE_DATA demands it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def plugins() -> Plugins:
+    """The installed plugins."""
+    return load_plugins()
+
+
+@pytest.fixture(scope="session")
+def ssd_command() -> list[str]:
+    """The `ssd` program of this environment, for real subprocesses."""
+    return [str(Path(sys.executable).with_name("ssd"))]
