@@ -55,8 +55,8 @@ def save_checkpoint(path: Path, ssd: SSD, progress: Mapping[str, Any], optimizer
         "classes": list(ssd.classes),
         "progress": dict(progress),
     }
-    arrays = {MODEL_PREFIX + name: np.asarray(variable) for name, variable in named_variables(ssd).items()}
-    arrays |= {OPTIMIZER_PREFIX + name: np.asarray(value) for name, value in optimizer_variables.items()}
+    arrays = {MODEL_PREFIX + name: variable.numpy() for name, variable in named_variables(ssd).items()}
+    arrays |= {OPTIMIZER_PREFIX + name: value.numpy() for name, value in optimizer_variables.items()}
     arrays[_META] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
@@ -83,9 +83,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         version = meta["format"]
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path.absolute()}") from None
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
         raise CheckpointError(
-            f"{path.absolute()} is damaged or no checkpoint of this program ({error}); use another one"
+            f"{path.absolute()} is damaged or no checkpoint of this program; use another one"
         ) from None
     if version != FORMAT:
         raise CheckpointError(f"{path.absolute()} has format {version}, this version reads {FORMAT}; update ssdcore")

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any
@@ -45,6 +45,7 @@ class Plugins:
         backbones: name -> backbone.
         param_sets: name -> param set.
         providers: backbone name -> the plugin it came from.
+        plugins: the plugins that are loaded, by name.
     """
 
     manager: pluggy.PluginManager
@@ -52,6 +53,7 @@ class Plugins:
     backbones: Mapping[str, Backbone]
     param_sets: Mapping[str, ParamSet]
     providers: Mapping[str, Plugin]
+    plugins: Mapping[str, Plugin]
 
     def backbone(self, name: str) -> Backbone:
         """The backbone called `name`.
@@ -69,9 +71,26 @@ class Plugins:
         )
 
     def feature_layers(self, backbone: str, model: str) -> tuple[str, ...]:
-        """The end points that feed the first prediction layers of `model`; empty if nobody says."""
-        found = self.manager.hook.ssdcore_feature_layers(backbone=backbone, model=model)
+        """The end points that feed the first prediction layers of `model`; empty if nobody says.
+
+        Raises:
+            PluginError: a plugin's answer to that raised.
+        """
+        try:
+            found = self.manager.hook.ssdcore_feature_layers(backbone=backbone, model=model)
+        except Exception as error:
+            raise PluginError(f"ssdcore_feature_layers({backbone!r}, {model!r}) of a plugin failed: {error}") from error
         return tuple(found or ())
+
+    def with_commands(self, cli: Any) -> "Plugins":
+        """Lets each plugin add its commands to a `click.Group`; one that raises joins the failures."""
+        failures = list(self.failures)
+        for name, module in self.manager.list_name_plugin():
+            try:
+                _ask(self.manager, "ssdcore_commands", module, cli=cli)
+            except Exception as error:
+                failures.append(PluginFailure(self.plugins[name], f"ssdcore_commands: {_reason(error)}"))
+        return replace(self, failures=tuple(failures))
 
 
 def load_plugins() -> Plugins:
@@ -102,18 +121,14 @@ class _Loader:
         self.param_sets: dict[str, ParamSet] = {}
         self.providers: dict[str, Plugin] = {}
         self.set_providers: dict[str, Plugin] = {}
+        self.plugins: dict[str, Plugin] = {}
 
     def load(self, entry_point: EntryPoint) -> None:
         """Loads one plugin, or records why it cannot be loaded."""
         plugin = _describe(entry_point)
-        module = None
         try:
-            module = self._import(entry_point)
-            self._register(module, plugin)
-            self._collect(module, plugin)
-        except Exception as error:  # a plugin may raise anything; it must not stop the others
-            if module is not None and self.manager.is_registered(module):
-                self.manager.unregister(module)
+            self._register(self._import(entry_point), plugin)
+        except (Exception, SystemExit) as error:  # whatever a plugin raises must not stop the others
             self.failures.append(PluginFailure(plugin, _reason(error)))
 
     def _import(self, entry_point: EntryPoint) -> Any:
@@ -127,15 +142,26 @@ class _Loader:
         return module
 
     def _register(self, module: Any, plugin: Plugin) -> None:
-        if self.manager.has_plugin(plugin.name):
+        if plugin.name in self.plugins:
             raise PluginError(f"another installed plugin has the entry point name {plugin.name!r} already")
-        self.manager.register(module, plugin.name)
-        self.manager.check_pending()
+        if self.manager.is_registered(module):
+            raise PluginError(f"the module {module.__name__} is loaded as another plugin already")
+        try:
+            self.manager.register(module, plugin.name)
+            self.manager.check_pending()
+            self._collect(module, plugin)
+        except BaseException:
+            if self.manager.is_registered(module):
+                self.manager.unregister(module)
+            raise
+        self.plugins[plugin.name] = plugin
 
     def _collect(self, module: Any, plugin: Plugin) -> None:
         """Takes over a plugin's backbones and param sets, all or none."""
         backbones = {backbone.name: backbone for backbone in self._backbones(module)}
         param_sets = self._param_sets(module)
+        # A hook that cannot say "not mine" would break the backbones of others.
+        _ask(self.manager, "ssdcore_feature_layers", module, backbone="", model="")
         _refuse_taken("backbone", backbones, self.providers, plugin)
         _refuse_taken("param set", param_sets, self.set_providers, plugin)
         self.backbones.update(backbones)
@@ -145,7 +171,7 @@ class _Loader:
 
     def _backbones(self, module: Any) -> Iterator[Backbone]:
         seen: set[str] = set()
-        for backbone in self._own_result("ssdcore_backbones", module) or ():
+        for backbone in _ask(self.manager, "ssdcore_backbones", module) or ():
             if not isinstance(backbone, Backbone):
                 raise PluginError(f"ssdcore_backbones must give ssdcore.Backbone objects, not {backbone!r}")
             if backbone.name in seen:
@@ -154,17 +180,11 @@ class _Loader:
             yield backbone
 
     def _param_sets(self, module: Any) -> dict[str, ParamSet]:
-        found = dict(self._own_result("ssdcore_param_sets", module) or {})
+        found = dict(_ask(self.manager, "ssdcore_param_sets", module) or {})
         for name, params in found.items():
             if not isinstance(params, ParamSet):
                 raise PluginError(f"ssdcore_param_sets: {name!r} must be an ssdcore.ParamSet, not {params!r}")
         return found
-
-    def _own_result(self, hook: str, module: Any) -> Any:
-        """What this plugin alone answers to a hook; None if it does not implement it."""
-        others = [other for other in self.manager.get_plugins() if other is not module]
-        results = self.manager.subset_hook_caller(hook, others)()
-        return results[0] if results else None
 
     def result(self) -> Plugins:
         return Plugins(
@@ -173,7 +193,15 @@ class _Loader:
             MappingProxyType(self.backbones),
             MappingProxyType(self.param_sets),
             MappingProxyType(self.providers),
+            MappingProxyType(self.plugins),
         )
+
+
+def _ask(manager: pluggy.PluginManager, hook: str, module: Any, **arguments: Any) -> Any:
+    """What one plugin alone answers to a hook; None if it does not implement it."""
+    others = [other for other in manager.get_plugins() if other is not module]
+    answer = manager.subset_hook_caller(hook, others)(**arguments)
+    return answer[0] if isinstance(answer, list) and answer else answer or None
 
 
 def _describe(entry_point: EntryPoint) -> Plugin:
@@ -191,12 +219,12 @@ def _refuse_taken(kind: str, names: Iterable[str], providers: Mapping[str, Plugi
             )
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, PluginError):
-        return str(error)
+def _reason(error: BaseException) -> str:
+    """Why a plugin failed, in one line."""
+    text = " ".join(str(error).split())
     if isinstance(error, pluggy.PluginValidationError):
-        return f"{error} (hooks: {', '.join(_hook_names())})"
-    return f"{type(error).__name__}: {error}"
+        return f"{text} (hooks: {', '.join(_hook_names())})"
+    return text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
 
 
 def _hook_names() -> list[str]:

@@ -123,7 +123,7 @@ def test_windows_have_the_scale_and_shape_asked_for() -> None:
     scale, ratio = np.sqrt(width * height), width / height
     assert 0.299 <= scale.min() <= 0.31
     assert 0.99 <= scale.max() <= 1.0001
-    assert 0.5 - 1e-4 <= ratio.min()
+    assert ratio.min() >= 0.5 - 1e-4
     assert ratio.max() <= 2 + 1e-3
     assert windows.min() >= -1e-6
     assert windows.max() <= 1 + 1e-6

@@ -73,7 +73,11 @@ def test_boxes_without_area_are_dropped_by_name_and_others_cut_to_the_picture(tm
     source = write_voc(tmp_path / "voc", {"one": objects})
     manifest = convert_voc(source, tmp_path / "out")
     np.testing.assert_allclose(records(tmp_path / "out")[0]["boxes"], [[0, 0.5, 0.5, 1]], atol=1e-7)
-    assert [fault.split(":")[1].strip() for fault in manifest.dropped] == ["object 1 (a)", "object 3 (a)", "object 4 (a)"]
+    assert [fault.split(":")[1].strip() for fault in manifest.dropped] == [
+        "object 1 (a)",
+        "object 3 (a)",
+        "object 4 (a)",
+    ]
 
 
 def test_unicode_and_spaces_survive(tmp_path: Path) -> None:
@@ -133,7 +137,7 @@ def test_per_class_lists_are_no_splits(tmp_path: Path) -> None:
 
 def test_the_parent_of_a_voc_folder_gets_a_hint(tmp_path: Path) -> None:
     write_voc(tmp_path / "VOC2007", {"one": []})
-    with pytest.raises(DataError, match="did you mean .*VOC2007"):
+    with pytest.raises(DataError, match=r"did you mean .*VOC2007"):
         voc_splits(tmp_path)
 
 
@@ -149,7 +153,7 @@ def test_missing_shards_and_splits_are_named(shapes: Path, tmp_path: Path) -> No
     with pytest.raises(DataError, match="did you mean 'trainval'"):
         read_records(shapes, "trainvel")
     (tmp_path / "manifest.json").write_text((shapes / "manifest.json").read_text())
-    with pytest.raises(DataError, match="trainval-00000-of-00001.tfrecord is missing"):
+    with pytest.raises(DataError, match=r"trainval-00000-of-00001\.tfrecord is missing"):
         read_records(tmp_path, "trainval")
 
 

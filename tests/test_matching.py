@@ -32,29 +32,30 @@ def brute_iou(one, other):
     return wide * high / union
 
 
+def brute_best_pair(iou, waiting, owner, least):
+    """The free (object, default box) pair of highest IoU; None if no IoU exceeds `least`."""
+    best, pair = least, None
+    for row in sorted(waiting):
+        for column in range(len(owner)):
+            if owner[column] < 0 and iou[row][column] > best:
+                best, pair = iou[row][column], (row, column)
+    return pair
+
+
 def brute_match(objects, defaults, threshold, number=Fraction):
-    """Matching from the definition; exact for integer boxes with `number=Fraction`."""
+    """Matching from the definition: exact in fractions, or with the ties that rounding to float32 makes."""
     objects = [[number(value) for value in box] for box in objects]
     defaults = [[number(value) for value in box] for box in defaults]
     iou = [[brute_iou(one, default) for default in defaults] for one in objects]
     owner = [-1] * len(defaults)
     waiting = set(range(len(objects)))
-    while waiting:
-        best, pair = Fraction(1, 10**6), None
-        for row in sorted(waiting):
-            for column in range(len(defaults)):
-                if owner[column] < 0 and iou[row][column] > best:
-                    best, pair = iou[row][column], (row, column)
-        if pair is None:
-            break
+    while pair := brute_best_pair(iou, waiting, owner, number(1) / number(10**6)):
         waiting.remove(pair[0])
         owner[pair[1]] = pair[0]
     for column in range(len(defaults)):
-        if owner[column] >= 0:
-            continue
-        best = max((iou[row][column] for row in range(len(objects))), default=-1)
-        if best >= threshold:
-            owner[column] = next(row for row in range(len(objects)) if iou[row][column] == best)
+        overlaps = [row[column] for row in iou]
+        if owner[column] < 0 and overlaps and max(overlaps) >= threshold:
+            owner[column] = overlaps.index(max(overlaps))
     return owner
 
 
@@ -80,7 +81,7 @@ def test_matches_of_random_boxes_equal_the_loops(seed):
     rng = np.random.default_rng(seed)
     objects, defaults = (grid_boxes(rng, count, 10**6) / F32(2e6) for count in (rng.integers(1, 9), 40))
     objects, defaults = as_boxes(objects), as_boxes(defaults)
-    assert match(objects, defaults) == brute_match(objects.tolist(), defaults.tolist(), 0.5, float)
+    assert match(objects, defaults) == brute_match(objects.tolist(), defaults.tolist(), 0.5, F32)
 
 
 @pytest.mark.parametrize("count", [1, 2, 15])
@@ -91,7 +92,7 @@ def test_matches_to_the_real_default_boxes_equal_the_loops(count):
     low = rng.uniform(0, 0.7, (count, 2))
     objects = as_boxes(np.concatenate([low, low + rng.uniform(0.02, 0.3, (count, 2))], axis=1))
     matched = match(objects, defaults)
-    assert matched == brute_match(objects.tolist(), defaults.tolist(), 0.5, float)
+    assert matched == brute_match(objects.tolist(), defaults.tolist(), 0.5, F32)
     assert set(range(count)) <= set(matched)
 
 

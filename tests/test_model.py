@@ -16,7 +16,7 @@ from ssdcore.errors import ModelError, ParamError, PluginError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.layers import L2Normalize, Preprocess
 from ssdcore.model.variables import named_variables, set_trainable
-from ssdcore.params import ParamSet, Sgd, Stage, TrainParams
+from ssdcore.params import Fixed, ParamSet, Sgd, Stage, TrainParams
 from ssdcore.params.presets import ssd300, ssd512
 from ssdcore.plugins import Plugins
 from ssdcore.testing import check_backbone
@@ -27,12 +27,14 @@ MODELS = {
     "ssd300": (ssd300, [38, 19, 10, 5, 3, 1], 8732),
     "ssd512": (ssd512, [64, 32, 16, 8, 4, 2, 1], 24564),
 }
+# A large rate, so that a small gradient also shows in a variable whose value is 20.
+ONE_STEP = Stage(name="only", steps=1, learning_rate=Fixed(learning_rate=10))
 BACKBONES = ["vgg_16", "mobilenet_v1", "mobilenet_v1_stride1"]
 
 
 def param_set(backbone: str, model: str) -> ParamSet:
     params = MODELS[model][0]().model_copy(update={"block_norm": "none" if backbone == "vgg_16" else "batch"})
-    return ParamSet(backbone=backbone, model=params, train=TrainParams(stages=(Stage(name="only", steps=1),)))
+    return ParamSet(backbone=backbone, model=params, train=TrainParams(stages=(ONE_STEP,)))
 
 
 def pictures(ssd: SSD, count: int = 1) -> np.ndarray:
@@ -59,10 +61,10 @@ def test_the_main_job_of_every_seed_model(backbone: str, model: str, plugins: Pl
 
 def take_one_step_that_changes_everything(ssd: SSD) -> None:
     set_trainable(ssd, "all")
-    before = {name: np.array(value) for name, value in named_variables(ssd).items()}
+    before = {name: value.numpy() for name, value in named_variables(ssd).items()}
     step = make_step(ssd, make_optimizer(ssd.params.train.stages[0], 1), tf.distribute.get_strategy())
-    labels = np.random.default_rng(1).integers(0, 3, (1, len(ssd.default_boxes))).astype(np.int32)
-    metrics = step((pictures(ssd), labels, tf.ones((*labels.shape, 4))))
+    labels = np.random.default_rng(1).integers(0, 3, (2, len(ssd.default_boxes))).astype(np.int32)
+    metrics = step((pictures(ssd, 2), labels, tf.ones((*labels.shape, 4))))
     assert all(np.isfinite(value) for value in metrics.values())
     same = [name for name, value in named_variables(ssd).items() if np.array_equal(before[name], value)]
     assert same == []
@@ -103,7 +105,7 @@ def test_ssd_layers_learn_while_the_backbone_is_frozen(plugins: Plugins) -> None
 def test_frozen_batch_normalisation_keeps_its_statistics(plugins: Plugins) -> None:
     ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins)
     set_trainable(ssd, "ssd")
-    before = {name: np.array(value) for name, value in named_variables(ssd).items() if "moving" in name}
+    before = {name: value.numpy() for name, value in named_variables(ssd).items() if "moving" in name}
     ssd.network(pictures(ssd, 2), training=True)
     changed = {name for name, value in before.items() if not np.array_equal(value, named_variables(ssd)[name])}
     assert changed
@@ -123,13 +125,13 @@ def test_scopes_choose_what_learns(plugins: Plugins) -> None:
 def test_heads_can_be_separable(plugins: Plugins) -> None:
     params = param_set("mobilenet_v1_025", "ssd300").override(["model.head=separable"])
     ssd = build_ssd(params, ["a"], plugins)
-    assert ssd.network.get_layer("block7_logits_depthwise").kernel_size == (3, 3)
-    assert ssd.network.get_layer("block7_logits").kernel_size == (1, 1)
+    assert ssd.network.get_layer("block9_logits_depthwise").kernel_size == (3, 3)
+    assert ssd.network.get_layer("block9_logits").kernel_size == (1, 1)
 
 
 def test_weight_decay_is_half_the_sum_of_squared_kernels(plugins: Plugins) -> None:
     ssd = build_ssd(param_set("vgg_16", "ssd300").override(["model.weight_decay=0.1"]), ["a"], plugins)
-    kernels = [np.array(value) for name, value in named_variables(ssd).items() if name.endswith("kernel")]
+    kernels = [value.numpy() for name, value in named_variables(ssd).items() if name.endswith("kernel")]
     expected = 0.05 * sum(float(np.square(kernel, dtype=np.float64).sum()) for kernel in kernels)
     assert float(sum(ssd.network.losses)) == pytest.approx(expected, rel=1e-5)
 
@@ -137,7 +139,7 @@ def test_weight_decay_is_half_the_sum_of_squared_kernels(plugins: Plugins) -> No
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("model.image_size=[301,301]", "wants prediction layers of 38, 19, 10, 5, 3, 1"),
+        ("model.image_size=[320,320]", "wants prediction layers of 38, 19, 10, 5, 3, 1"),
         ("model.feature_layers=[conv4_4]", "did you mean 'conv4_"),
         ("model.name=ssd301", "no plugin says which end points"),
         ("model.image_size=[32,32]", "does not fit|wants prediction layers"),
@@ -171,8 +173,10 @@ def test_l2_normalisation_by_hand() -> None:
 def test_fused_batch_normalisation_equals_keras_own() -> None:
     inputs = np.random.default_rng(0).normal(3, 2, (4, 5, 6, 3)).astype(np.float32)
     ours, theirs = FusedBatchNormalization(momentum=0.9), keras.layers.BatchNormalization(momentum=0.9)
-    for training in (True, True, False):
-        np.testing.assert_allclose(ours(inputs, training=training), theirs(inputs, training=training), atol=2e-3)
+    for _ in range(2):
+        np.testing.assert_allclose(ours(inputs, training=True), theirs(inputs, training=True), atol=1e-4)
+    theirs.moving_variance.assign(ours.moving_variance)
+    np.testing.assert_allclose(ours(inputs, training=False), theirs(inputs, training=False), atol=1e-4)
     np.testing.assert_allclose(ours.moving_mean, theirs.moving_mean, rtol=1e-5)
     pixels = 4 * 5 * 6
     unbiased = np.var(inputs, axis=(0, 1, 2)) * pixels / (pixels - 1)

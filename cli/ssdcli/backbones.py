@@ -4,8 +4,9 @@ from typing import Any
 
 import click
 
+from ssdcli.options import Program, pass_program
 from ssdcli.output import print_json, print_table
-from ssdcore.plugins import Plugins, load_plugins
+from ssdcore.plugins import Plugins
 
 MODELS = ("ssd300", "ssd512")
 
@@ -17,9 +18,10 @@ def backbones() -> None:
 
 @backbones.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_backbones(as_json: bool) -> None:
+@pass_program
+def list_backbones(program: Program, as_json: bool) -> None:
     """Installed backbones with their feature layers, and plugins that failed."""
-    plugins = load_plugins()
+    plugins = program.plugins
     found = _describe(plugins)
     failures = [
         {"plugin": item.plugin.name, "distribution": item.plugin.distribution, "reason": item.reason}

@@ -5,20 +5,29 @@ from pathlib import Path
 import click
 
 from ssdcli.detect import detect_pictures
-from ssdcli.options import PathOption, load_tensorflow
+from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
 from ssdcli.output import print_evaluation, progress_bar
 from ssdcli.train import run_training
 from ssdcore.errors import DataError
-from ssdcore.plugins import load_plugins
 
 PARAMS = "mobilenet025-ssd300"
-TRAINVAL, TEST = 400, 100
-SETTINGS = ("train.stages.0.epochs=20",)
+TRAINVAL, TEST, SHOWN = 600, 100, 20
+# Drawn shapes are all alike, so that they need neither a long training nor much augmentation.
+SETTINGS = (
+    "train.stages.0.epochs=8",
+    "train.stages.0.batch_size=8",
+    "train.stages.0.learning_rate.learning_rate=0.003",
+    "train.eval_every=4",
+    "augment.expand=null",
+    "augment.crop=null",
+    "augment.photometric=null",
+)
 
 
 @click.command()
 @click.option("--out", default="demo-run", show_default=True, type=PathOption, help="Folder to make.")
-def demo(out: Path) -> None:
+@pass_program
+def demo(program: Program, out: Path) -> None:
     """Draw shapes, learn to find them, and show what was found; takes minutes on a CPU."""
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out.absolute()} is in use; remove it, or choose another folder with --out")
@@ -29,7 +38,7 @@ def demo(out: Path) -> None:
     from ssdcore.data.synth import synthesize
     from ssdcore.evaluation import evaluate
 
-    plugins = load_plugins()
+    plugins = program.plugins
     pictures, records, run, found = (out / name for name in ("shapes", "records", "run", "detections"))
     with progress_bar("drawing pictures") as bar:
         synthesize(pictures, TRAINVAL, TEST, 0, bar.update)
@@ -41,7 +50,9 @@ def demo(out: Path) -> None:
     with progress_bar("evaluating") as bar:
         result = evaluate(ssd, records, "test", params.eval, bar.update)
     test = (pictures / "ImageSets/Main/test.txt").read_text("utf-8").split()
-    detect_pictures(load_detector(run, 0.5), [pictures / f"JPEGImages/{name}.jpg" for name in test[:20]], found)
+    detect_pictures(
+        load_detector(run, 0.5, plugins), [pictures / f"JPEGImages/{name}.jpg" for name in test[:SHOWN]], found
+    )
     print_evaluation(result)
     click.echo(f"pictures to look at: {found}/*.jpg")
     click.echo(f"the run: {run}   TensorBoard: tensorboard --logdir {run}/events")

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssdcli.options import PathOption, load_tensorflow
+from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
 from ssdcli.output import progress_bar
 from ssdcore.errors import DataError
 
@@ -23,7 +24,8 @@ BATCH = 8
 @click.argument("sources", nargs=-1, required=True)
 @click.option("--out", required=True, type=PathOption, help="Folder for pictures and detections.json.")
 @click.option("--score", default=0.5, show_default=True, type=click.FloatRange(0, 1), help="Least score shown.")
-def detect(model: Path, sources: tuple[str, ...], out: Path, score: float) -> None:
+@pass_program
+def detect(program: Program, model: Path, sources: tuple[str, ...], out: Path, score: float) -> None:
     """Find objects in pictures.
 
     MODEL is a run folder or a checkpoint. SOURCES are picture files, folders, or globs in quotes. A
@@ -33,7 +35,7 @@ def detect(model: Path, sources: tuple[str, ...], out: Path, score: float) -> No
     load_tensorflow()
     from ssdcore import load_detector
 
-    detector = load_detector(model, score_threshold=score)
+    detector = load_detector(model, score, program.plugins)
     broken = detect_pictures(detector, pictures, out)
     click.echo(f"{len(pictures) - broken} annotated pictures and detections.json are in {out}")
     if broken:
@@ -62,7 +64,8 @@ def _pictures_of(source: str) -> Iterator[Path]:
     if path.is_file():
         yield path
         return
-    inside = path.iterdir() if path.is_dir() else Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+    # Path.glob does not take absolute patterns.
+    inside = path.iterdir() if path.is_dir() else map(Path, glob(source, recursive=True))  # noqa: PTH207
     yield from (item for item in inside if item.suffix.lower() in ENDINGS and item.is_file())
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ssdcli.options import PathOption, load_tensorflow
+from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
 from ssdcli.output import print_evaluation, print_json, progress_bar
 
 
@@ -14,7 +14,8 @@ from ssdcli.output import print_evaluation, print_json, progress_bar
 @click.option("--split", help="Split to score on. Default: data.eval_split of the model's param set.")
 @click.option("--metric", type=click.Choice(["voc07", "voc12"]), help="11 recalls, or area under the curve.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def evaluate(model: Path, data: Path, split: str | None, metric: str | None, as_json: bool) -> None:
+@pass_program
+def evaluate(program: Program, model: Path, data: Path, split: str | None, metric: str | None, as_json: bool) -> None:
     """Score a detector: average precision of each class.
 
     MODEL is a run folder (its best checkpoint, else its last) or a checkpoint.
@@ -22,14 +23,13 @@ def evaluate(model: Path, data: Path, split: str | None, metric: str | None, as_
     load_tensorflow()
     from ssdcore.checkpoint import load_checkpoint, restore_model
     from ssdcore.evaluation import evaluate as evaluate_model
-    from ssdcore.plugins import load_plugins
     from ssdcore.run_folder import find_checkpoint
 
     checkpoint = load_checkpoint(find_checkpoint(model))
     params = checkpoint.params.eval
     if metric:
         params = params.model_copy(update={"metric": metric})
-    ssd = restore_model(checkpoint, load_plugins())
+    ssd = restore_model(checkpoint, program.plugins)
     with progress_bar("evaluating") as bar:
         result = evaluate_model(ssd, data, split or checkpoint.params.data.eval_split, params, bar.update)
     if as_json:

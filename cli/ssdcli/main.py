@@ -12,6 +12,7 @@ from ssdcli.data import data
 from ssdcli.demo import demo
 from ssdcli.detect import detect
 from ssdcli.evaluate import evaluate
+from ssdcli.options import Program
 from ssdcli.params import params
 from ssdcli.train import train
 from ssdcore.errors import SsdError
@@ -22,9 +23,8 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(ssdcore.__version__, prog_name="ssd")
-@click.option("--debug", is_flag=True, help="Show tracebacks and TensorFlow's own messages.")
-@click.pass_context
-def cli(context: click.Context, debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks and TensorFlow's own messages.")
+def cli() -> None:
     """Build, train, evaluate and run SSD object detectors.
 
     \b
@@ -33,7 +33,6 @@ def cli(context: click.Context, debug: bool) -> None:
                          ssd train --params mobilenet025-ssd300 --data records --out run
                          ssd detect run PICTURES --out found
     """
-    context.obj = debug
 
 
 for command in (backbones, data, demo, detect, evaluate, params, train):
@@ -46,16 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in arguments
     _set_tensorflow_defaults(debug)
     try:
-        load_plugins().manager.hook.ssdcore_commands(cli=cli)
-        cli.main(arguments, prog_name="ssd", standalone_mode=False)
+        program = Program(load_plugins().with_commands(cli), debug)
+        cli.main(arguments, prog_name="ssd", standalone_mode=False, obj=program)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if debug:
             raise

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,17 @@ from ssdcore.params import ParamSet
 from ssdcore.plugins import Plugins
 
 PathOption = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What every command gets: the installed plugins, and whether --debug was given."""
+
+    plugins: Plugins
+    debug: bool
+
+
+pass_program = click.make_pass_decorator(Program)
 
 
 def overrides(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,7 +61,8 @@ def _silent_stderr() -> Iterator[None]:
 
 def load_tensorflow() -> None:
     """Imports TensorFlow without its start-up messages, unless the program runs with --debug."""
-    if click.get_current_context().find_root().obj:
+    program = click.get_current_context().find_object(Program)
+    if program and program.debug:
         return
     with _silent_stderr():
         import tensorflow as tf

@@ -82,6 +82,8 @@ class _PlainBar:
 
     def update(self, done: int, total: int, note: str = "") -> None:
         tenth = PLAIN_LINES * done // max(total, 1)
+        if tenth < self._shown:  # a new piece of work has begun
+            self._shown = 0
         if tenth > self._shown:
             self._shown = tenth
             click.echo(f"{self._title}: {done}/{total} {note}".rstrip(), err=True)

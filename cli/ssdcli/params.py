@@ -2,10 +2,9 @@
 
 import click
 
-from ssdcli.options import find_params, overrides
+from ssdcli.options import Program, find_params, load_tensorflow, overrides, pass_program
 from ssdcli.output import print_json, print_table
 from ssdcore.params import ParamSet, difference
-from ssdcore.plugins import load_plugins
 
 
 @click.group()
@@ -15,10 +14,11 @@ def params() -> None:
 
 @params.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_sets(as_json: bool) -> None:
+@pass_program
+def list_sets(program: Program, as_json: bool) -> None:
     """The param sets that installed plugins ship."""
-    plugins = load_plugins()
-    rows = [(name, item.backbone, item.model.name, item.description) for name, item in plugins.param_sets.items()]
+    found = program.plugins.param_sets
+    rows = [(name, item.backbone, item.model.name, item.description) for name, item in found.items()]
     columns = ("name", "backbone", "model", "description")
     if as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
@@ -29,29 +29,32 @@ def list_sets(as_json: bool) -> None:
 @params.command()
 @click.argument("name")
 @overrides
-def show(name: str, assignments: tuple[str, ...]) -> None:
+@pass_program
+def show(program: Program, name: str, assignments: tuple[str, ...]) -> None:
     """Print a set as YAML, ready to be saved, edited and given to --params."""
-    click.echo(find_params(name, load_plugins()).override(assignments).to_yaml(), nl=False)
+    click.echo(find_params(name, program.plugins).override(assignments).to_yaml(), nl=False)
 
 
 @params.command()
 @click.argument("one")
 @click.argument("other")
-def diff(one: str, other: str) -> None:
+@pass_program
+def diff(program: Program, one: str, other: str) -> None:
     """The values in which two sets (names or files) differ."""
-    plugins = load_plugins()
-    changes = difference(find_params(one, plugins), find_params(other, plugins))
+    changes = difference(find_params(one, program.plugins), find_params(other, program.plugins))
+    if not changes:
+        click.echo("no differences")
+        return
     print_table(("key", one, other), [(key, str(left), str(right)) for key, left, right in changes])
 
 
 @params.command()
 @click.argument("name")
 @overrides
-def validate(name: str, assignments: tuple[str, ...]) -> None:
+@pass_program
+def validate(program: Program, name: str, assignments: tuple[str, ...]) -> None:
     """Check a set (name or file): its keys, its values, and that its model can be built."""
-    from ssdcli.options import load_tensorflow
-
-    plugins = load_plugins()
+    plugins = program.plugins
     params = find_params(name, plugins).override(assignments)
     plugins.backbone(params.backbone)
     load_tensorflow()

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from ssdcli.options import PathOption, find_params, load_tensorflow, overrides
-from ssdcore.errors import ParamError
+from ssdcli.options import PathOption, Program, find_params, load_tensorflow, overrides, pass_program
+from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.params import ParamSet
-from ssdcore.plugins import Plugins, load_plugins
+from ssdcore.plugins import Plugins
 from ssdcore.run_folder import RunFolder
 
 
@@ -17,12 +17,15 @@ from ssdcore.run_folder import RunFolder
 @click.option("--out", required=True, type=PathOption, help="Run folder to make, or to go on with.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, by its own params.yaml.")
 @overrides
-def train(name: str | None, data: Path, out: Path, resume: bool, assignments: tuple[str, ...]) -> None:
+@pass_program
+def train(
+    program: Program, name: str | None, data: Path, out: Path, resume: bool, assignments: tuple[str, ...]
+) -> None:
     """Train a detector.
 
     KEY=VALUE replaces a value of the param set, as in train.stages.0.epochs=20.
     """
-    plugins = load_plugins()
+    plugins = program.plugins
     params = _params(name, out, resume, plugins).override(assignments)
     plugins.backbone(params.backbone)
     run_training(params, data, out, plugins, resume)
@@ -32,8 +35,10 @@ def train(name: str | None, data: Path, out: Path, resume: bool, assignments: tu
 def _params(name: str | None, out: Path, resume: bool, plugins: Plugins) -> ParamSet:
     if name:
         return find_params(name, plugins)
-    if resume:
+    if resume and RunFolder(out).params.is_file():
         return ParamSet.load(RunFolder(out).params)
+    if resume:
+        raise CheckpointError(f"there is no run to go on with in {out.absolute()}; start one without --resume")
     raise ParamError(f"--params is missing; shipped sets: {', '.join(plugins.param_sets)}")
 
 

@@ -15,7 +15,7 @@ from ssdcore.errors import DataError
 from ssdcore.model import SSD
 from ssdcore.model.postprocess import DetectionBatch
 from ssdcore.params import EvalParams
-from ssdcore.plugins import load_plugins
+from ssdcore.plugins import Plugins, load_plugins
 from ssdcore.run_folder import find_checkpoint
 
 Picture = NDArray[np.uint8]
@@ -56,12 +56,13 @@ class Detector:
         return Detections(boxes, found.scores[index, :count], found.labels[index, :count], self.classes)
 
 
-def load_detector(path: Path | str, score_threshold: float | None = None) -> Detector:
+def load_detector(path: Path | str, score_threshold: float | None = None, plugins: Plugins | None = None) -> Detector:
     """A detector from a run folder or a checkpoint file.
 
     Args:
         path: run folder (its best checkpoint is used, else its last) or checkpoint.
         score_threshold: least score of a detection; None takes that of the model's param set.
+        plugins: where its backbone comes from; None loads the installed ones.
 
     Raises:
         CheckpointError: nothing usable is there.
@@ -71,7 +72,7 @@ def load_detector(path: Path | str, score_threshold: float | None = None) -> Det
     params = checkpoint.params.eval
     if score_threshold is not None:
         params = params.model_copy(update={"score_threshold": score_threshold})
-    return Detector(restore_model(checkpoint, load_plugins()), params)
+    return Detector(restore_model(checkpoint, plugins or load_plugins()), params)
 
 
 def read_picture(path: Path) -> Picture:

@@ -41,11 +41,12 @@ def multibox_loss(
     positive = labels > 0
     weights = tf.cast(positive, tf.float32)
     class_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    box_loss = tf.reduce_sum(smooth_l1(offsets - target_offsets), axis=-1)
+    # Chosen before the subtraction, so that nothing of an unmatched target reaches the gradient.
+    error = tf.where(positive[..., None], offsets - target_offsets, 0.0)
     negatives, mined = _mine(class_loss, positive, negative_ratio)
     return MultiBoxLoss(
         classes=tf.reduce_sum(class_loss * weights) + mined,
-        boxes=tf.reduce_sum(tf.where(positive, box_loss, 0.0)),
+        boxes=tf.reduce_sum(smooth_l1(error)),
         positives=tf.reduce_sum(weights),
         negatives=negatives,
     )

@@ -12,7 +12,7 @@ from ssdcore.errors import did_you_mean
 class Params(BaseModel):
     """Frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def describe_errors(model: type[BaseModel], error: ValidationError) -> str:
@@ -26,18 +26,20 @@ def _describe(model: type[BaseModel], item: dict[str, Any]) -> str:
         return f"{path}: unknown key; {did_you_mean(str(item['loc'][-1]), known_keys(model, item['loc'][:-1]))}"
     if item["type"] == "missing":
         return f"{path}: required, but not given"
-    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error":
+        return f"{path}: {item['ctx']['error']}"
+    message = item["msg"]
     return f"{path}: {message[:1].lower()}{message[1:]}, got {item['input']!r:.80}"
 
 
 def known_keys(model: type[BaseModel], path: Iterable[Any]) -> set[str]:
-    """The keys allowed at a path of field names and list indices (union tags are passed over)."""
+    """The keys allowed at a path of field names, list indices and tags that choose a union's member."""
     here = {model}
     for part in path:
-        below = {
-            found for cls in here if part in cls.model_fields for found in _models_in(cls.model_fields[part].annotation)
-        }
-        here = below or here
+        fields = [cls.model_fields[part] for cls in here if part in cls.model_fields]
+        below = {found for field in fields for found in _models_in(field.annotation)}
+        tagged = {cls for cls in here if "kind" in cls.model_fields and cls.model_fields["kind"].default == part}
+        here = below or tagged or here
     return {key for cls in here for key in cls.model_fields}
 
 

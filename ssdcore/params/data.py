@@ -1,12 +1,21 @@
 """Parameters of reading and augmenting pictures."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
 from ssdcore.params.base import Params
 
+
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    low, high = bounds
+    if not 0 < low <= high:
+        raise ValueError(f"must be two bounds with 0 < low <= high, got {low}, {high}")
+    return bounds
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
+Bounds = Annotated[tuple[float, float], AfterValidator(_in_order)]
 Interpolation = Literal["bilinear", "nearest", "bicubic", "area", "lanczos3"]
 
 
@@ -24,8 +33,8 @@ class Photometric(Params):
 
     probability: Share = Field(0.5, description="of each distortion")
     brightness: float = Field(32.0, ge=0, le=255, description="added to all channels: up to ±this, of 255")
-    contrast: tuple[float, float] = Field((0.5, 1.5), description="bounds of the factor on all channels")
-    saturation: tuple[float, float] = Field((0.5, 1.5), description="bounds of the factor on saturation")
+    contrast: Bounds = Field((0.5, 1.5), description="bounds of the factor on all channels")
+    saturation: Bounds = Field((0.5, 1.5), description="bounds of the factor on saturation")
     hue: float = Field(36.0, ge=0, le=180, description="added to the hue: up to ±this, degrees")
 
 
@@ -43,8 +52,8 @@ class Crop(Params):
         (0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
         description="one sampler each: IoU of window and some object; the whole picture is a further choice",
     )
-    scale: tuple[float, float] = Field((0.3, 1.0), description="bounds of sqrt(window area / picture area)")
-    aspect_ratio: tuple[float, float] = Field((0.5, 2.0), description="bounds of window width : height")
+    scale: Bounds = Field((0.3, 1.0), description="bounds of sqrt(window area / picture area)")
+    aspect_ratio: Bounds = Field((0.5, 2.0), description="bounds of window width : height")
     trials: int = Field(50, ge=1, le=1000, description="windows tried per sampler")
 
 
@@ -61,12 +70,3 @@ class AugmentParams(Params):
         min_length=1,
         description="ways of resizing to the network input, one chosen at random for each picture",
     )
-
-    @model_validator(mode="after")
-    def _bounds_in_order(self) -> Self:
-        for part, keys in ((self.photometric, ("contrast", "saturation")), (self.crop, ("scale", "aspect_ratio"))):
-            for key in keys if part else ():
-                low, high = getattr(part, key)
-                if not 0 < low <= high:
-                    raise ValueError(f"{key} must be two bounds with 0 < low <= high, got {low}, {high}")
-        return self

@@ -97,7 +97,7 @@ def _assign(values: Any, path: list[str], value: Any) -> None:
 
 
 def _existing_key(values: Any, part: str, path: list[str], depth: int) -> str | int:
-    if isinstance(values, list) and part.isdigit() and int(part) < len(values):
+    if isinstance(values, list) and part.isdecimal() and int(part) < len(values):
         return int(part)
     allowed = known_keys(ParamSet, path[:depth]) if isinstance(values, dict) else set()
     if part in allowed:

@@ -20,7 +20,7 @@ class Loss(Params):
 class Sgd(Params):
     """Stochastic gradient descent with momentum."""
 
-    kind: Literal["sgd"] = "sgd"
+    kind: Literal["sgd"] = Field("sgd", description="which optimizer")
     momentum: Beta = Field(0.9, description="share of the last update that is kept")
     nesterov: bool = Field(False, description="look ahead along the momentum")
 
@@ -28,7 +28,7 @@ class Sgd(Params):
 class Adam(Params):
     """Adam. The TF1 seeds ran it with epsilon 1, which makes it behave like slow momentum."""
 
-    kind: Literal["adam"] = "adam"
+    kind: Literal["adam"] = Field("adam", description="which optimizer")
     beta_1: Beta = Field(0.9, description="decay of the mean of gradients")
     beta_2: Beta = Field(0.999, description="decay of the mean of squared gradients")
     epsilon: float = Field(1e-7, gt=0, description="added to the root of the mean of squared gradients")
@@ -37,7 +37,7 @@ class Adam(Params):
 class AdamW(Adam):
     """Adam with decoupled weight decay."""
 
-    kind: Literal["adamw"] = "adamw"  # type: ignore[assignment]
+    kind: Literal["adamw"] = Field("adamw", description="which optimizer")  # type: ignore[assignment]
     weight_decay: float = Field(1e-4, ge=0, description="share of a kernel taken away at rate 1")
 
 
@@ -55,13 +55,13 @@ class Schedule(Params):
 class Fixed(Schedule):
     """The same rate all the time."""
 
-    kind: Literal["fixed"] = "fixed"
+    kind: Literal["fixed"] = Field("fixed", description="which schedule")
 
 
 class Multistep(Schedule):
     """The rate is multiplied by `factor` at each milestone."""
 
-    kind: Literal["multistep"] = "multistep"
+    kind: Literal["multistep"] = Field("multistep", description="which schedule")
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
         (2 / 3, 5 / 6), description="when, as shares of the stage's length"
     )
@@ -71,7 +71,7 @@ class Multistep(Schedule):
 class Cosine(Schedule):
     """The rate falls along half a cosine."""
 
-    kind: Literal["cosine"] = "cosine"
+    kind: Literal["cosine"] = Field("cosine", description="which schedule")
     end: float = Field(0.0, ge=0, le=1, description="last rate, as a share of learning_rate")
 
 

@@ -2,8 +2,8 @@
 
 import keras
 import pytest
-
 from ssd_mobilenet.net import keras_name
+
 from ssdcore.model.ssd import build_base_net, build_ssd
 from ssdcore.plugins import load_plugins
 from ssdcore.testing import check_backbone

@@ -1,0 +1,313 @@
+"""Training: rates and updates against closed forms, stages, logs, resuming, and several devices."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssdcore.checkpoint import load_checkpoint
+from ssdcore.data.convert import convert_voc
+from ssdcore.data.synth import synthesize
+from ssdcore.errors import CheckpointError, DataError, ParamError, TrainingError
+from ssdcore.evaluation import Evaluation
+from ssdcore.model import build_ssd
+from ssdcore.model.variables import named_variables
+from ssdcore.params import Adam, AdamW, Cosine, Fixed, Multistep, ParamSet, Sgd, Stage
+from ssdcore.plugins import Plugins
+from ssdcore.training import TrainingListener, train
+from ssdcore.training.optimizers import LearningRate, make_optimizer
+from ssdcore.training.trainer import stage_steps, steps_per_epoch
+
+TINY = [
+    "augment.crop=null",
+    "train.log_every=2",
+    "train.eval_every=0",
+    "data.parallel_calls=1",
+    "train.stages=[{name: ssd-layers, trainable: ssd, steps: 3, batch_size: 2},"
+    " {name: everything, steps: 4, batch_size: 2, optimizer: {kind: adam}}]",
+]
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("training")
+    synthesize(root / "voc", 8, 4, seed=1)
+    convert_voc(root / "voc", root / "records")
+    return root / "records"
+
+
+@pytest.fixture(scope="module")
+def tiny(plugins: Plugins) -> ParamSet:
+    """Seven steps in two stages on quarter-width MobileNet."""
+    return plugins.param_sets["mobilenet025-ssd300"].override(TINY)
+
+
+def rates(schedule, steps: int) -> list[float]:
+    return [float(LearningRate(schedule, steps)(step)) for step in range(steps)]
+
+
+def test_fixed_rate_with_warm_up() -> None:
+    found = rates(Fixed(learning_rate=0.4, warmup_steps=4, warmup_start=0.5), 6)
+    np.testing.assert_allclose(found, [0.2, 0.25, 0.3, 0.35, 0.4, 0.4], rtol=1e-6)
+
+
+def test_multistep_rate_falls_at_its_milestones() -> None:
+    found = rates(Multistep(learning_rate=1.0, milestones=(0.5, 0.8), factor=0.1), 10)
+    np.testing.assert_allclose(found, [1] * 5 + [0.1] * 3 + [0.01] * 2, rtol=1e-5)
+
+
+def test_cosine_rate_by_hand() -> None:
+    found = rates(Cosine(learning_rate=2.0, end=0.1), 4)
+    np.testing.assert_allclose(found, [2.0, 0.2 + 1.8 * 0.8535534, 0.2 + 1.8 * 0.5, 0.2 + 1.8 * 0.1464466], rtol=1e-5)
+
+
+def updates(optimizer, steps: int = 3) -> list[float]:
+    """A variable that starts at 1, after steps with gradients 0.5, -0.25, 0.5, ..."""
+    stage = Stage(name="only", steps=steps, optimizer=optimizer, learning_rate=Fixed(learning_rate=0.1))
+    built = make_optimizer(stage, steps)
+    variable = keras.Variable([1.0], name="kernel")
+    values = []
+    for step in range(steps):
+        built.apply([tf.constant([0.5 if step % 2 == 0 else -0.25])], [variable])
+        values.append(float(variable.numpy()[0]))
+    return values
+
+
+def test_sgd_with_momentum_by_hand() -> None:
+    """v = 0.9 v - 0.1 g: -0.05, -0.02, -0.068."""
+    np.testing.assert_allclose(updates(Sgd(momentum=0.9)), [0.95, 0.93, 0.862], rtol=1e-6)
+
+
+def adam_by_hand(decay: float) -> list[float]:
+    value, mean, square, values = 1.0, 0.0, 0.0, []
+    for step, gradient in enumerate((0.5, -0.25, 0.5), start=1):
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient**2
+        value -= 0.1 * decay * value
+        value -= 0.1 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)) ** 0.5 + 1e-7)
+        values.append(value)
+    return values
+
+
+def test_adam_by_hand() -> None:
+    np.testing.assert_allclose(updates(Adam()), adam_by_hand(0.0), rtol=1e-5)
+
+
+def test_adamw_by_hand() -> None:
+    np.testing.assert_allclose(updates(AdamW(weight_decay=0.02)), adam_by_hand(0.02), rtol=1e-5)
+
+
+def test_adamw_does_not_decay_biases() -> None:
+    stage = Stage(name="only", steps=1, optimizer=AdamW(weight_decay=0.5), learning_rate=Fixed(learning_rate=0.1))
+    variables = [keras.Variable([1.0], name=name) for name in ("kernel", "bias", "gamma", "beta")]
+    make_optimizer(stage, 1).apply([tf.constant([0.0])] * 4, variables)
+    np.testing.assert_allclose([float(v.numpy()[0]) for v in variables], [0.95, 1, 1, 1], rtol=1e-6)
+
+
+def test_lengths_of_stages() -> None:
+    assert stage_steps(Stage(name="a", epochs=2.5, batch_size=4), 10) == 7
+    assert stage_steps(Stage(name="a", steps=9), 10) == 9
+    assert [steps_per_epoch(Stage(name="a", steps=1, batch_size=size), 10) for size in (3, 10, 32)] == [3, 1, 1]
+
+
+def weights(path: Path) -> dict[str, np.ndarray]:
+    return dict(load_checkpoint(path).arrays)
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an undisturbed run."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    train(tiny, shapes, run, plugins)
+    return run
+
+
+def test_a_run_leaves_what_is_needed_to_repeat_it(finished: Path, tiny: ParamSet) -> None:
+    assert ParamSet.load(finished / "params.yaml") == tiny
+    assert (finished / "classes.json").read_text() == '["circle", "square", "triangle"]\n'
+    assert list((finished / "events").iterdir())
+
+
+def test_metrics_have_a_row_per_window_and_stage_end(finished: Path) -> None:
+    found = rows(finished)
+    assert [int(row["step"]) for row in found] == [2, 3, 5, 7]
+    assert [row["stage"] for row in found] == ["ssd-layers"] * 2 + ["everything"] * 2
+    for row in found:
+        total = sum(float(row[name]) for name in ("class_loss", "box_loss", "l2_loss"))
+        assert float(row["loss"]) == pytest.approx(total, rel=1e-5)
+        assert float(row["negatives"]) == pytest.approx(3 * float(row["positives"]), rel=1e-5)
+
+
+def test_the_first_stage_leaves_the_backbone_alone(
+    tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
+) -> None:
+    keras.utils.set_random_seed(tiny.train.seed + 1)
+    start = {k: v.numpy() for k, v in named_variables(build_ssd(tiny, ["a", "b", "c"], plugins)).items()}
+    only_first = tiny.override(["train.stages=[{name: ssd-layers, trainable: ssd, steps: 2, batch_size: 2}]"])
+    end = {k: v.numpy() for k, v in named_variables(train(only_first, shapes, tmp_path / "run", plugins)).items()}
+    changed = {name.split("/")[0] for name in start if not np.array_equal(start[name], end[name])}
+    assert "mobilenet_v1_025" not in changed
+    assert {"block9_conv1_bn", "block9_logits"} <= changed
+
+
+class Stop(TrainingListener):
+    """Interrupts a run as Ctrl-C would, after some steps."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def on_step(self, done: int, total: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [1, 3, 4, 6])
+def test_an_interrupted_run_goes_on_to_the_same_weights(
+    after: int, finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
+) -> None:
+    """Interrupted in the first stage, at its end, and in the second stage."""
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, shapes, run, plugins, listener=Stop(after))
+    assert load_checkpoint(run / "checkpoints/last.npz").progress["step"] == after
+    train(tiny, shapes, run, plugins, resume=True)
+    expected, found = weights(finished / "checkpoints/last.npz"), weights(run / "checkpoints/last.npz")
+    assert expected.keys() == found.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    steps = [int(row["step"]) for row in rows(run)]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 7
+
+
+def test_a_used_folder_needs_resume(finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins) -> None:
+    with pytest.raises(TrainingError, match="--resume"):
+        train(tiny, shapes, finished, plugins)
+
+
+def test_resume_refuses_other_parameters(finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins) -> None:
+    with pytest.raises(TrainingError, match=r"train\.clip_norm was 10.0, now 5.0"):
+        train(tiny.override(["train.clip_norm=5"]), shapes, finished, plugins, resume=True)
+
+
+def test_resume_refuses_other_classes(
+    finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
+) -> None:
+    convert_voc(shapes.parent / "voc", tmp_path / "other", classes=["triangle", "square", "circle"])
+    with pytest.raises(CheckpointError, match="knows the classes circle, square, triangle"):
+        train(tiny, tmp_path / "other", finished, plugins, resume=True)
+
+
+def test_resume_needs_a_run(tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        train(tiny, shapes, tmp_path, plugins, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "says"),
+    [
+        ("data.train_split=trian", DataError, "no split 'trian'"),
+        ("train.stages.0.trainable=[blokc]", ParamError, "no layer's name starts with any of blokc"),
+        ("train.weights=nowhere.h5", CheckpointError, "no weights file"),
+        ("train.stages.0.learning_rate.learning_rate=1e30", TrainingError, "lower the learning rate"),
+    ],
+)
+def test_what_cannot_work_says_why(
+    override: str, error: type, says: str, tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=says):
+        train(tiny.override([override]), shapes, tmp_path / "run", plugins)
+
+
+class Scores(TrainingListener):
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, bool]] = []
+
+    def on_evaluation(self, step: int, evaluation: Evaluation, is_best: bool) -> None:
+        assert evaluation.images == 4
+        self.seen.append((step, is_best))
+
+
+def test_evaluation_every_n_epochs_keeps_the_best(
+    tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
+) -> None:
+    stages = "train.stages=[{name: only, epochs: 3, batch_size: 4}]"
+    scores = Scores()
+    train(tiny.override([stages, "train.eval_every=1"]), shapes, tmp_path / "run", plugins, listener=scores)
+    assert [step for step, _ in scores.seen] == [2, 4, 6]
+    best = [step for step, is_best in scores.seen if is_best][-1]
+    assert load_checkpoint(tmp_path / "run/checkpoints/best.npz").progress["step"] == best
+    assert [row["map"] != "" for row in rows(tmp_path / "run")].count(True) == 3
+
+
+def test_damaged_checkpoints_are_refused(finished: Path, tmp_path: Path) -> None:
+    whole = (finished / "checkpoints/last.npz").read_bytes()
+    for number, content in enumerate((b"", whole[:1000], whole[: len(whole) // 2], b"text", whole[:-100])):
+        path = tmp_path / f"{number}.npz"
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="damaged or no checkpoint"):
+            load_checkpoint(path)
+
+
+def test_a_pickle_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "exploded",))
+
+    np.savez(tmp_path / "bomb.npz", **{"meta.json": np.array([Bomb()], dtype=object)})
+    with pytest.raises(CheckpointError):
+        load_checkpoint(tmp_path / "bomb.npz")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_two_devices_learn_what_one_learns(tmp_path: Path) -> None:
+    """Without batch normalisation a step on two logical CPUs equals the step on one, for the same batch."""
+    code = """
+import numpy as np, tensorflow as tf, keras
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from ssdcore.model import build_ssd
+from ssdcore.plugins import load_plugins
+from ssdcore.training.optimizers import make_optimizer
+from ssdcore.training.step import make_step
+plugins = load_plugins()
+params = plugins.param_sets["mobilenet-ssd300-1917"].override(
+    ["model.block_norm=none", "train.stages.0.learning_rate={kind: fixed, learning_rate: 0.01}", "train.clip_norm=1"])
+rng = np.random.default_rng(0)
+images = rng.uniform(0, 255, (4, 300, 300, 3)).astype("f")
+labels = (rng.random((4, 1917)) < 0.01) * rng.integers(1, 3, (4, 1917))
+labels[2:] *= rng.random((2, 1917)) < 0.2  # the second device gets far fewer positives
+batch = images, labels.astype("int32"), rng.normal(size=(4, 1917, 4)).astype("f")
+results = []
+for strategy in (tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])):
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        ssd = build_ssd(params, ["a", "b"], plugins)
+        ssd.backbone.trainable = False
+        step = make_step(ssd, make_optimizer(params.train.stages[0], 10), strategy)
+        data = strategy.experimental_distribute_dataset(
+            tf.data.Dataset.from_tensors(batch).unbatch().batch(4).repeat(2)
+        )
+        metrics = [{k: float(v) for k, v in step(tuple(b)).items()} for b in data]
+    results.append((metrics, [v.numpy() for v in ssd.network.trainable_variables]))
+(one, left), (two, right) = results
+for a, b in zip(one, two, strict=True):
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-4, err_msg=name)
+for a, b in zip(left, right, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+print("same")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip().endswith("same"), done.stderr[-3000:]
