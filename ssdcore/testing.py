@@ -14,23 +14,26 @@ from ssdcore.model import SSD, build_ssd
 from ssdcore.model.loss import multibox_loss
 from ssdcore.params import ModelParams, ParamSet, Stage, TrainParams
 from ssdcore.params.presets import ssd300, ssd512
-from ssdcore.plugins import Plugins
+from ssdcore.plugins import Plugins, load_plugins
 
 MODELS: Mapping[str, Callable[[], ModelParams]] = {"ssd300": ssd300, "ssd512": ssd512}
 DECAY = 0.25
 
 
-def check_backbone(backbone: Backbone, plugins: Plugins, models: Sequence[str] = ("ssd300", "ssd512")) -> None:
+def check_backbone(
+    backbone: Backbone, plugins: Plugins | None = None, models: Sequence[str] = ("ssd300", "ssd512")
+) -> None:
     """Checks that a backbone keeps the contract under each SSD model.
 
     Args:
         backbone: what to check.
-        plugins: the installed plugins, this one among them.
+        plugins: the installed plugins, this one among them; None loads them.
         models: SSD models it says it supports.
 
     Raises:
         PluginError: on the first fault, with what to change.
     """
+    plugins = plugins or load_plugins()
     for model in models:
         params = _params(backbone, MODELS[model]())
         _check_base_net(backbone, params.model)

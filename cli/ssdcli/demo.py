@@ -36,7 +36,7 @@ def demo(program: Program, out: Path) -> None:
     from ssdcore.checkpoint import load_checkpoint, restore_model
     from ssdcore.data.convert import convert_voc
     from ssdcore.data.synth import synthesize
-    from ssdcore.evaluation import evaluate
+    from ssdcore.evaluation import Evaluator
 
     plugins = program.plugins
     pictures, records, run, found = (out / name for name in ("shapes", "records", "run", "detections"))
@@ -48,7 +48,7 @@ def demo(program: Program, out: Path) -> None:
     run_training(params, records, run, plugins)
     ssd = restore_model(load_checkpoint(run / "checkpoints/last.npz"), plugins)
     with progress_bar("evaluating") as bar:
-        result = evaluate(ssd, records, "test", params.eval, bar.update)
+        result = Evaluator(ssd, records, "test", params.eval).run(bar.update)
     test = (pictures / "ImageSets/Main/test.txt").read_text("utf-8").split()
     detect_pictures(
         load_detector(run, 0.5, plugins), [pictures / f"JPEGImages/{name}.jpg" for name in test[:SHOWN]], found

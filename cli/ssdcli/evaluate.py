@@ -22,7 +22,7 @@ def evaluate(program: Program, model: Path, data: Path, split: str | None, metri
     """
     load_tensorflow()
     from ssdcore.checkpoint import load_checkpoint, restore_model
-    from ssdcore.evaluation import evaluate as evaluate_model
+    from ssdcore.evaluation import Evaluator
     from ssdcore.run_folder import find_checkpoint
 
     checkpoint = load_checkpoint(find_checkpoint(model))
@@ -30,8 +30,9 @@ def evaluate(program: Program, model: Path, data: Path, split: str | None, metri
     if metric:
         params = params.model_copy(update={"metric": metric})
     ssd = restore_model(checkpoint, program.plugins)
+    evaluator = Evaluator(ssd, data, split or checkpoint.params.data.eval_split, params)
     with progress_bar("evaluating") as bar:
-        result = evaluate_model(ssd, data, split or checkpoint.params.data.eval_split, params, bar.update)
+        result = evaluator.run(bar.update)
     if as_json:
         print_json({"checkpoint": str(checkpoint.path), **result.as_dict()})
     else:

@@ -1,5 +1,5 @@
 """Mean average precision, and running it over a data set."""
 
-from ssdcore.evaluation.evaluate import Evaluation, evaluate
+from ssdcore.evaluation.evaluate import Evaluation, Evaluator
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "Evaluator"]

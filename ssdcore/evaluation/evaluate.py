@@ -45,51 +45,57 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(
-    ssd: SSD,
-    folder: Path,
-    split: str,
-    params: EvalParams,
-    on_batch: OnBatch = lambda done, total: None,
-) -> Evaluation:
-    """Scores a detector on a split of converted data.
+class Evaluator:
+    """Scores a detector on a split of converted data, as often as its weights change."""
 
-    Args:
-        ssd: the detector.
-        folder: of records, with a manifest.
-        split: name of the split.
-        params: post-processing and metric.
-        on_batch: progress, with pictures done and pictures in all.
+    def __init__(self, ssd: SSD, folder: Path, split: str, params: EvalParams) -> None:
+        """Prepares an evaluation.
 
-    Raises:
-        DataError: folder or split are missing.
-        CheckpointError: the data has other classes than the detector.
-    """
-    manifest = Manifest.load(folder)
-    check_classes(ssd.classes, manifest.classes, folder)
-    total = manifest.split(split).images
-    predict = make_predict(ssd, params)
-    tally = AveragePrecision(len(ssd.classes), params.match_iou)
-    images = objects = difficult = 0
-    for batch in evaluation_batches(read_records(folder, split), ssd.params.model.image_size, params.batch_size):
-        found = DetectionBatch(*(part.numpy() for part in predict(batch.images)))
-        truth = EvalBatch(*(part.numpy() for part in batch))
-        _add_batch(tally, found, truth)
-        images += len(truth.labels)
-        difficult += int(truth.difficult.sum())
-        objects += int(((truth.labels > 0) & ~truth.difficult).sum())
-        on_batch(images, total)
-    results = tally.result(params.metric)
-    return Evaluation(
-        metric=params.metric,
-        mean_average_precision=mean(results.values()),
-        average_precisions=dict(zip(ssd.classes, results.values(), strict=True)),
-        match_iou=params.match_iou,
-        score_threshold=params.score_threshold,
-        images=images,
-        objects=objects,
-        difficult=difficult,
-    )
+        Args:
+            ssd: the detector.
+            folder: of records, with a manifest.
+            split: name of the split.
+            params: post-processing and metric.
+
+        Raises:
+            DataError: folder or split are missing.
+            CheckpointError: the data has other classes than the detector.
+        """
+        manifest = Manifest.load(folder)
+        check_classes(ssd.classes, manifest.classes, folder)
+        self.classes = ssd.classes
+        self.params = params
+        self.images = manifest.split(split).images
+        self._batches = evaluation_batches(read_records(folder, split), ssd.params.model.image_size, params.batch_size)
+        self._predict = make_predict(ssd, params)
+
+    def run(self, on_batch: OnBatch = lambda done, total: None) -> Evaluation:
+        """Evaluates with the weights that the detector has now.
+
+        Args:
+            on_batch: progress, with pictures done and pictures in all.
+        """
+        tally = AveragePrecision(len(self.classes), self.params.match_iou)
+        images = objects = difficult = 0
+        for batch in self._batches:
+            found = DetectionBatch(*(part.numpy() for part in self._predict(batch.images)))
+            truth = EvalBatch(*(part.numpy() for part in batch))
+            _add_batch(tally, found, truth)
+            images += len(truth.labels)
+            difficult += int(truth.difficult.sum())
+            objects += int(((truth.labels > 0) & ~truth.difficult).sum())
+            on_batch(images, self.images)
+        results = tally.result(self.params.metric)
+        return Evaluation(
+            metric=self.params.metric,
+            mean_average_precision=mean(results.values()),
+            average_precisions=dict(zip(self.classes, results.values(), strict=True)),
+            match_iou=self.params.match_iou,
+            score_threshold=self.params.score_threshold,
+            images=images,
+            objects=objects,
+            difficult=difficult,
+        )
 
 
 def check_classes(model: tuple[str, ...], data: tuple[str, ...], folder: Path) -> None:

@@ -53,8 +53,11 @@ def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins) -> SSD
 
     Raises:
         PluginError: the backbone is not installed.
-        ModelError: its feature layers are unknown, or their sizes do not fit the SSD model.
+        ModelError: its feature layers are unknown, or their sizes do not fit the SSD model; or Keras
+            does not run on TensorFlow.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise ModelError(f"Keras runs on {keras.backend.backend()}; set KERAS_BACKEND=tensorflow")
     model = params.model
     backbone = plugins.backbone(params.backbone)
     images = keras.Input((*model.image_size, 3), name="images")

@@ -55,6 +55,9 @@ class Window:
     """Means of step metrics since the last row, summed without waiting for the device."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         self._sums: dict[str, Any] = {}
         self._steps = 0
         self._since = time.perf_counter()
@@ -68,5 +71,5 @@ class Window:
         """The means and the images per second since the last call; starts a new window."""
         row: Row = {name: float(value) / self._steps for name, value in self._sums.items()}
         row["images_per_second"] = self._steps * batch_size / (time.perf_counter() - self._since)
-        self.__init__()  # type: ignore[misc]
+        self._begin()
         return row

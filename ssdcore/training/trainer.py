@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ssdcore.checkpoint import OPTIMIZER_PREFIX, Checkpoint, assign_weights, loa
 from ssdcore.data.manifest import Manifest
 from ssdcore.data.pipeline import Labelled, read_records, training_stream
 from ssdcore.errors import TrainingError
-from ssdcore.evaluation import evaluate
+from ssdcore.evaluation import Evaluator
 from ssdcore.evaluation.evaluate import check_classes
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.targets import encode_targets
@@ -23,6 +23,7 @@ from ssdcore.model.variables import set_trainable
 from ssdcore.params import ParamSet, Stage, difference
 from ssdcore.plugins import Plugins
 from ssdcore.run_folder import RunFolder
+from ssdcore.training.interrupt import Interrupt
 from ssdcore.training.listener import TrainingListener
 from ssdcore.training.log import MetricsLog, Window
 from ssdcore.training.optimizers import make_optimizer
@@ -136,17 +137,25 @@ class _Trainer:
         self.checkpoint = checkpoint
         self.progress = Progress(**checkpoint.progress) if checkpoint else Progress()
         self.optimizer: Any = None
+        self.evaluator = self._make_evaluator()
+        self.interrupt = Interrupt()
         self.saved_at = time.monotonic()
+
+    def _make_evaluator(self) -> Evaluator | None:
+        if not self.params.eval_every:
+            return None
+        return Evaluator(self.ssd, self.data, self.ssd.params.data.eval_split, self.ssd.params.eval)
 
     def run_stages(self) -> None:
         """Runs what is left of all stages."""
         self.listener.on_start(self._summary())
         self.log = MetricsLog(self.run, self.progress.step)
         try:
-            for index in range(self.progress.stage, len(self.params.stages)):
-                if index != self.progress.stage:
-                    self.progress.stage, self.progress.stage_step = index, 0
-                self._run_stage(self.params.stages[index])
+            with self.interrupt:
+                for index in range(self.progress.stage, len(self.params.stages)):
+                    if index != self.progress.stage:
+                        self.progress.stage, self.progress.stage_step = index, 0
+                    self._run_stage(self.params.stages[index])
         except KeyboardInterrupt:
             self._save()
             raise
@@ -167,6 +176,7 @@ class _Trainer:
             self.progress.stage_step += 1
             self.listener.on_step(self.progress.stage_step, total)
             self._after_step(stage, total, window)
+            self.interrupt.check()
 
     def _after_step(self, stage: Stage, total: int, window: Window) -> None:
         """Logs, evaluates and saves when it is time to."""
@@ -174,9 +184,9 @@ class _Trainer:
         if at_end or self.progress.stage_step % self.params.log_every == 0:
             self._log(stage, window)
         every = self.params.eval_every * steps_per_epoch(stage, self.images)
-        due = bool(every) and (at_end or self.progress.stage_step % every == 0)
-        if due:
-            self._evaluate(stage)
+        due = self.evaluator is not None and (at_end or self.progress.stage_step % every == 0)
+        if self.evaluator and due:
+            self._evaluate(stage, self.evaluator)
         if due or at_end or time.monotonic() - self.saved_at > 60 * self.params.save_minutes:
             self._save()
 
@@ -219,26 +229,22 @@ class _Trainer:
         epoch = self.progress.stage_step * stage.batch_size / self.images
         return {"step": self.progress.step, "epoch": round(epoch, 3), "stage": stage.name}
 
-    def _evaluate(self, stage: Stage) -> None:
-        split = self.ssd.params.data.eval_split
-        evaluation = evaluate(self.ssd, self.data, split, self.ssd.params.eval)
+    def _evaluate(self, stage: Stage, evaluator: Evaluator) -> None:
+        evaluation = evaluator.run(lambda done, total: self.interrupt.check())
         score = evaluation.mean_average_precision
         is_best = score is not None and (self.progress.best is None or score > self.progress.best)
         if score is not None:
             self.log.write({**self._position(stage), "map": score})
         if is_best:
             self.progress.best = score
-            self._write(self.run.best)
+            save_checkpoint(self.run.best, self.ssd, asdict(self.progress), {})
         self.listener.on_evaluation(self.progress.step, evaluation, is_best)
 
     def _save(self) -> None:
-        self._write(self.run.last)
-        self.saved_at = time.monotonic()
-
-    def _write(self, path: Path) -> None:
         variables = self.optimizer.variables if self.optimizer else ()
         slots = {f"{number:04d}": variable for number, variable in enumerate(variables)}
-        save_checkpoint(path, self.ssd, self.progress.__dict__, slots)
+        save_checkpoint(self.run.last, self.ssd, asdict(self.progress), slots)
+        self.saved_at = time.monotonic()
 
     def _restore_optimizer(self) -> None:
         """Gives a resumed stage's optimizer its slots; the next stage starts with fresh ones."""
