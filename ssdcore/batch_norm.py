@@ -37,5 +37,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return outputs
 
     def _follow(self, average: Any, value: Tensor) -> None:
-        """Moves an average towards this batch's value."""
+        """Moves an average towards this batch's value, the mean over all replicas where there are several."""
+        replicas = tf.distribute.get_replica_context()
+        if replicas is not None and replicas.num_replicas_in_sync > 1:
+            value = replicas.all_reduce(tf.distribute.ReduceOp.MEAN, value)
         average.assign(average * self.momentum + value * (1.0 - self.momentum))

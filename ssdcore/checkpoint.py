@@ -80,7 +80,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays.pop(_META).tobytes())
-        version = meta["format"]
+        version, classes, progress = meta["format"], tuple(meta["classes"]), dict(meta["progress"])
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path.absolute()}") from None
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
@@ -90,7 +90,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if version != FORMAT:
         raise CheckpointError(f"{path.absolute()} has format {version}, this version reads {FORMAT}; update ssdcore")
     params = ParamSet.parse(meta["params"], str(path))
-    return Checkpoint(path, params, tuple(meta["classes"]), meta["progress"], arrays)
+    return Checkpoint(path, params, classes, progress, arrays)
 
 
 def restore_model(checkpoint: Checkpoint, plugins: Plugins) -> SSD:

@@ -94,7 +94,9 @@ class Plugins:
 
 
 def load_plugins() -> Plugins:
-    """Loads every installed plugin that `SSDCORE_DISABLE_PLUGINS` (comma list) does not name.
+    """Loads every installed plugin that `SSDCORE_DISABLE_PLUGINS` does not name.
+
+    The variable is a comma list of entry points or distributions.
 
     Entry points are taken one by one in the order of their names. A plugin that raises, misspells a
     hook, or repeats a name that is taken ends up in `failures`; the others load as if it were absent.
@@ -107,7 +109,8 @@ def load_plugins() -> Plugins:
 
 def _enabled(found: Iterable[EntryPoint]) -> list[EntryPoint]:
     blocked = {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")}
-    return sorted((ep for ep in found if ep.name not in blocked), key=lambda ep: (ep.name, ep.value))
+    kept = (ep for ep in found if not blocked & {ep.name, _describe(ep).distribution})
+    return sorted(kept, key=lambda ep: (ep.name, ep.value))
 
 
 class _Loader:

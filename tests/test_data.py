@@ -102,8 +102,11 @@ def test_png_pictures_are_kept_as_they_are(tmp_path: Path) -> None:
     ("break_it", "says"),
     [
         (lambda root: (root / "JPEGImages/one.jpg").unlink(), "no picture one.jpg"),
-        (lambda root: (root / "JPEGImages/one.jpg").write_bytes(b"no picture"), "one.jpg is not a readable picture"),
-        (lambda root: (root / "JPEGImages/one.jpg").write_bytes(b""), "one.jpg is not a readable picture"),
+        (
+            lambda root: (root / "JPEGImages/one.jpg").write_bytes(b"\xff\xd8\xff no picture"),
+            "one.jpg is not a readable picture",
+        ),
+        (lambda root: (root / "JPEGImages/one.jpg").write_bytes(b""), "one.jpg is neither a JPEG nor a PNG"),
         (lambda root: (root / "Annotations/one.xml").unlink(), "no annotation"),
         (lambda root: (root / "Annotations/one.xml").write_text("<annotation>"), "not usable XML"),
         (
@@ -133,6 +136,35 @@ def test_per_class_lists_are_no_splits(tmp_path: Path) -> None:
     source = write_voc(tmp_path / "voc", {"one": []})
     (source / "ImageSets/Main/dog_trainval.txt").write_text("one  1\n")
     assert voc_splits(source) == {"trainval": ("one",)}
+
+
+def test_names_with_spaces_and_a_byte_order_mark_are_names(tmp_path: Path) -> None:
+    source = write_voc(tmp_path / "voc", {"my pic 1": [], "two": []})
+    (source / "ImageSets/Main/trainval.txt").write_text("\ufeffmy pic 1\ntwo\n", "utf-8")
+    assert voc_splits(source) == {"trainval": ("my pic 1", "two")}
+
+
+@pytest.mark.parametrize("classes", [["a", "a"], ["a", ""], []])
+def test_class_lists_that_repeat_or_lack_names_are_refused(classes: list[str], tmp_path: Path) -> None:
+    source = write_voc(tmp_path / "voc", {"one": [("a", 0, (8, 6, 40, 30))]})
+    with pytest.raises(DataError, match="class names must be given"):
+        convert_voc(source, tmp_path / "out", classes)
+
+
+def test_a_shortened_shard_is_noticed_before_anything_is_read(shapes: Path, tmp_path: Path) -> None:
+    for path in shapes.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    shard = tmp_path / "test-00000-of-00001.tfrecord"
+    shard.write_bytes(shard.read_bytes()[:-50])
+    with pytest.raises(DataError, match="bytes, it was written with"):
+        read_records(tmp_path, "test")
+
+
+def test_other_picture_formats_are_refused_by_name(tmp_path: Path) -> None:
+    source = write_voc(tmp_path / "voc", {"one": [("a", 0, (1, 1, 5, 5))]})
+    (source / "JPEGImages/one.jpg").write_bytes(cv2.imencode(".tiff", np.zeros((9, 9, 3), np.uint8))[1].tobytes())
+    with pytest.raises(DataError, match=r"one\.jpg is neither a JPEG nor a PNG"):
+        convert_voc(source, tmp_path / "out")
 
 
 def test_the_parent_of_a_voc_folder_gets_a_hint(tmp_path: Path) -> None:

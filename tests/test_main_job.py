@@ -73,6 +73,12 @@ def test_detect_annotates_pictures_and_names_broken_ones(trained: Path, run_ssd,
     assert cv2.imread(str(tmp_path / "found/00000.jpg")).shape == (300, 300, 3)
 
 
+def test_originals_are_never_overwritten(trained: Path, run_ssd) -> None:
+    pictures = trained / "voc/JPEGImages"
+    done = run_ssd("detect", trained / "run", pictures, "--out", pictures, code=1)
+    assert "is one of the pictures; choose another --out" in done.stderr
+
+
 def test_equal_file_names_do_not_overwrite_each_other(trained: Path, run_ssd, tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

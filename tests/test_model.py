@@ -114,12 +114,12 @@ def test_frozen_batch_normalisation_keeps_its_statistics(plugins: Plugins) -> No
 
 def test_scopes_choose_what_learns(plugins: Plugins) -> None:
     ssd = build_ssd(plugins.param_sets["vgg16-ssd300"], ["a"], plugins)
-    set_trainable(ssd, ["conv5", "block7"])
+    set_trainable(ssd, ["vgg_16/conv5", "block7"])
     layers = {variable.path.split("/")[0] for variable in ssd.network.trainable_variables}
     expected = {"conv5_1", "conv5_2", "conv5_3", "block7_conv1", "block7_conv2", "block7_logits", "block7_offsets"}
     assert layers == expected
     with pytest.raises(ParamError, match="conv9"):
-        set_trainable(ssd, ["conv9"])
+        set_trainable(ssd, ["block7", "conv9"])
 
 
 def test_heads_can_be_separable(plugins: Plugins) -> None:
@@ -140,6 +140,7 @@ def test_weight_decay_is_half_the_sum_of_squared_kernels(plugins: Plugins) -> No
     ("override", "says"),
     [
         ("model.image_size=[320,320]", "wants prediction layers of 38, 19, 10, 5, 3, 1"),
+        ("model.feature_maps=null model.image_size=[512,512]", "block9 has 9 cells|at a step of"),
         ("model.feature_layers=[conv4_4]", "did you mean 'conv4_"),
         ("model.name=ssd301", "no plugin says which end points"),
         ("model.image_size=[32,32]", "does not fit|wants prediction layers"),
@@ -148,11 +149,13 @@ def test_weight_decay_is_half_the_sum_of_squared_kernels(plugins: Plugins) -> No
 )
 def test_a_model_that_cannot_be_built_says_why(override: str, says: str, plugins: Plugins) -> None:
     with pytest.raises(ModelError, match=says):
-        build_ssd(param_set("vgg_16", "ssd300").override([override]), ["a"], plugins)
+        build_ssd(param_set("vgg_16", "ssd300").override(override.split(" ")), ["a"], plugins)
 
 
 def test_feature_maps_null_accepts_other_sizes(plugins: Plugins) -> None:
-    params = param_set("vgg_16", "ssd300").override(["model.image_size=[320,400]", "model.feature_maps=null"])
+    params = param_set("vgg_16", "ssd300").override(
+        ["model.image_size=[320,400]", "model.feature_maps=null", "model.default_boxes.steps=null"]
+    )
     ssd = build_ssd(params, ["a"], plugins)
     assert ssd.feature_maps[0] == ("conv4_3", (40, 50))
 

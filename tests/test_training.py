@@ -218,7 +218,7 @@ def test_resume_needs_a_run(tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_
     ("override", "error", "says"),
     [
         ("data.train_split=trian", DataError, "no split 'trian'"),
-        ("train.stages.0.trainable=[blokc]", ParamError, "no layer's name starts with any of blokc"),
+        ("train.stages.0.trainable=[blokc]", ParamError, "no layer's name starts with 'blokc'"),
         ("train.weights=nowhere.h5", CheckpointError, "no weights file"),
         ("train.stages.0.learning_rate.learning_rate=1e30", TrainingError, "lower the learning rate"),
     ],
@@ -269,6 +269,69 @@ def test_a_pickle_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         load_checkpoint(tmp_path / "bomb.npz")
     assert not (tmp_path / "exploded").exists()
+
+
+def test_a_failed_start_leaves_no_run_folder(tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError):
+        train(tiny.override(["train.weights=nowhere.h5"]), shapes, tmp_path / "run", plugins)
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_refuses_another_number_of_pictures(
+    finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
+) -> None:
+    source = shapes.parent / "voc"
+    names = (source / "ImageSets/Main/trainval.txt").read_text().split()
+    (source / "ImageSets/Main/few.txt").write_text("\n".join(names[:4]))
+    convert_voc(source, tmp_path / "few", splits=["few"])
+    manifest = (tmp_path / "few/manifest.json").read_text().replace('"few":', '"trainval":')
+    (tmp_path / "few/manifest.json").write_text(manifest)
+    with pytest.raises(TrainingError, match=r"started on 8 pictures, .* has 4"):
+        train(tiny, tmp_path / "few", finished, plugins, resume=True)
+
+
+def test_an_interrupt_before_the_first_step_keeps_the_checkpoint(
+    finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
+) -> None:
+    class StopAtStage(TrainingListener):
+        def on_stage(self, name: str, done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, shapes, run, plugins, listener=Stop(2))
+    before = weights(run / "checkpoints/last.npz")
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, shapes, run, plugins, resume=True, listener=StopAtStage())
+    assert weights(run / "checkpoints/last.npz").keys() == before.keys()
+    train(tiny, shapes, run, plugins, resume=True)
+    expected, found = weights(finished / "checkpoints/last.npz"), weights(run / "checkpoints/last.npz")
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_whole_run_on_two_devices_keeps_one_set_of_statistics(shapes: Path, tmp_path: Path) -> None:
+    code = f"""
+import numpy as np, tensorflow as tf
+from pathlib import Path
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from ssdcore.plugins import load_plugins
+from ssdcore.training import train
+plugins = load_plugins()
+params = plugins.param_sets["mobilenet025-ssd300"].override({TINY!r})
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+ssd = train(params, Path({str(shapes)!r}), Path({str(tmp_path / "run")!r}), plugins, strategy=strategy)
+checked = 0
+for variable in ssd.network.variables:
+    one, other = (part.numpy() for part in variable.value.values)
+    np.testing.assert_array_equal(one, other, err_msg=variable.path)
+    checked += "moving" in variable.path
+print("same", checked)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "same" in done.stdout, done.stderr[-3000:]
+    assert int(done.stdout.split()[-1]) > 50
+    assert [int(row["step"]) for row in rows(tmp_path / "run")] == [2, 3, 5, 7]
 
 
 def test_two_devices_learn_what_one_learns(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def convert(source: Path, out: Path, classes: str | None, splits: tuple[str, ...
     load_tensorflow()
     from ssdcore.data.convert import convert_voc
 
-    names = [name.strip() for name in classes.split(",")] if classes else None
+    names = [name.strip() for name in classes.split(",")] if classes is not None else None
     with progress_bar("converting") as bar:
         manifest = convert_voc(
             source, out, names, splits or None, lambda split, done, total: bar.update(done, total, split)
@@ -41,9 +41,11 @@ def convert(source: Path, out: Path, classes: str | None, splits: tuple[str, ...
 
 @data.command()
 @click.argument("out", type=PathOption)
-@click.option("--trainval", default=400, show_default=True, help="Pictures to learn from.")
-@click.option("--test", default=100, show_default=True, help="Pictures to test on.")
-@click.option("--seed", default=0, show_default=True, help="The same seed draws the same pictures.")
+@click.option("--trainval", default=400, type=click.IntRange(1), show_default=True, help="Pictures to learn from.")
+@click.option("--test", default=100, type=click.IntRange(1), show_default=True, help="Pictures to test on.")
+@click.option(
+    "--seed", default=0, type=click.IntRange(0), show_default=True, help="The same seed draws the same pictures."
+)
 def synth(out: Path, trainval: int, test: int, seed: int) -> None:
     """Draw a labelled set of coloured shapes in Pascal VOC layout."""
     load_tensorflow()

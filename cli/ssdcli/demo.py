@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from ssdcli.detect import detect_pictures
-from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcli.options import PathOption, Program, find_params, load_tensorflow, pass_program
 from ssdcli.output import print_evaluation, progress_bar
 from ssdcli.train import run_training
-from ssdcore.errors import DataError
+from ssdcore.run_folder import find_checkpoint
 
 PARAMS = "mobilenet025-ssd300"
 TRAINVAL, TEST, SHOWN = 600, 100, 20
@@ -29,24 +29,24 @@ SETTINGS = (
 @pass_program
 def demo(program: Program, out: Path) -> None:
     """Draw shapes, learn to find them, and show what was found; takes minutes on a CPU."""
-    if out.exists() and any(out.iterdir()):
-        raise DataError(f"{out.absolute()} is in use; remove it, or choose another folder with --out")
+    params = find_params(PARAMS, program.plugins).override(SETTINGS)
     load_tensorflow()
     from ssdcore import load_detector
     from ssdcore.checkpoint import load_checkpoint, restore_model
     from ssdcore.data.convert import convert_voc
+    from ssdcore.data.output import require_unused
     from ssdcore.data.synth import synthesize
     from ssdcore.evaluation import Evaluator
 
     plugins = program.plugins
     pictures, records, run, found = (out / name for name in ("shapes", "records", "run", "detections"))
+    require_unused(out)
     with progress_bar("drawing pictures") as bar:
         synthesize(pictures, TRAINVAL, TEST, 0, bar.update)
     with progress_bar("converting") as bar:
         convert_voc(pictures, records, on_picture=lambda split, done, total: bar.update(done, total, split))
-    params = plugins.param_sets[PARAMS].override(SETTINGS)
     run_training(params, records, run, plugins)
-    ssd = restore_model(load_checkpoint(run / "checkpoints/last.npz"), plugins)
+    ssd = restore_model(load_checkpoint(find_checkpoint(run)), plugins)
     with progress_bar("evaluating") as bar:
         result = Evaluator(ssd, records, "test", params.eval).run(bar.update)
     test = (pictures / "ImageSets/Main/test.txt").read_text("utf-8").split()

@@ -32,6 +32,7 @@ def detect(program: Program, model: Path, sources: tuple[str, ...], out: Path, s
     picture that cannot be read is named and skipped; the exit code is then 1.
     """
     pictures = find_pictures(sources)
+    _refuse_overwriting(pictures, out)
     load_tensorflow()
     from ssdcore import load_detector
 
@@ -40,6 +41,13 @@ def detect(program: Program, model: Path, sources: tuple[str, ...], out: Path, s
     click.echo(f"{len(pictures) - broken} annotated pictures and detections.json are in {out}")
     if broken:
         raise DataError(f"{broken} of {len(pictures)} pictures could not be read; they are named above")
+
+
+def _refuse_overwriting(pictures: Sequence[Path], out: Path) -> None:
+    originals = {path.resolve() for path in pictures}
+    for name in unique_names(pictures).values():
+        if (out / name).resolve() in originals:
+            raise DataError(f"{(out / name).absolute()} is one of the pictures; choose another --out")
 
 
 def find_pictures(sources: Sequence[str]) -> list[Path]:

@@ -37,3 +37,4 @@ def evaluate(program: Program, model: Path, data: Path, split: str | None, metri
         print_json({"checkpoint": str(checkpoint.path), **result.as_dict()})
     else:
         print_evaluation(result)
+        click.echo(f"checkpoint: {checkpoint.path}, step {checkpoint.progress.get('step', '?')}")

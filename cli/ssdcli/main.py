@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _message(error: Exception) -> str:
     if isinstance(error, SsdError):
         return f"error: {error}"
+    if isinstance(error, OSError) and error.filename:
+        return f"error: {Path(error.filename).absolute()}: {error.strerror}; check the path and its permissions"
     text = " ".join(str(error).split())
     return f"error: {type(error).__name__}: {text:.500}; this is unexpected, run 'ssd --debug ...' for the traceback"
 

@@ -5,14 +5,14 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from ssdcore.data.example import Annotation, Example
 from ssdcore.data.manifest import Manifest, Split
-from ssdcore.data.records import serialize
+from ssdcore.data.output import require_unused
+from ssdcore.data.records import decode, serialize
 from ssdcore.data.voc import read_voc, voc_splits
 from ssdcore.errors import DataError, did_you_mean
 
@@ -40,10 +40,10 @@ def convert_voc(
     Raises:
         DataError: something is missing, unreadable, or of a class that is not in `classes`.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out.absolute()} exists already; remove it or choose another --out")
+    require_unused(out)
+    out = out.resolve()
     examples = _read_splits(source, splits)
-    names = tuple(classes) if classes else _collect_classes(examples)
+    names = _check_classes(classes) if classes is not None else _collect_classes(examples)
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
@@ -61,6 +61,12 @@ def _read_splits(source: Path, wanted: Sequence[str] | None) -> dict[str, list[E
         if name not in found:
             raise DataError(f"{source.absolute()} has no split {name!r}; {did_you_mean(name, found)}")
     return {name: read_voc(source, found[name]) for name in wanted or found}
+
+
+def _check_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    if not classes or not all(classes) or len(set(classes)) != len(classes):
+        raise DataError(f"class names must be given, and differ from each other; got {', '.join(map(repr, classes))}")
+    return tuple(classes)
 
 
 def _collect_classes(splits: Mapping[str, Iterable[Example]]) -> tuple[str, ...]:
@@ -88,7 +94,8 @@ def _write_splits(
                     dropped |= dict.fromkeys(faults)
                     on_picture(name, position // count + 1, len(examples))
             shards.append(shard)
-        done[name] = Split(shards=tuple(shards), images=len(examples), objects=objects)
+        sizes = tuple((out / shard).stat().st_size for shard in shards)
+        done[name] = Split(shards=tuple(shards), sizes=sizes, images=len(examples), objects=objects)
     return Manifest(classes=classes, splits=done, dropped=tuple(dropped))
 
 
@@ -118,13 +125,15 @@ def _to_record(example: Example, classes: Sequence[str]) -> tuple[bytes, int, li
 
 
 def _read_picture(path: Path) -> tuple[bytes, tuple[int, int]]:
-    """A picture's bytes, and its height and width as really decoded."""
+    """A picture's bytes, and its height and width as training will decode it."""
     encoded = path.read_bytes()
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags) if encoded else None
-    if pixels is None:
-        raise DataError(f"{path.absolute()} is not a readable picture; replace it or take it off its list")
-    return encoded, pixels.shape[:2]
+    if not encoded.startswith((b"\xff\xd8\xff", b"\x89PNG")):
+        raise DataError(f"{path.absolute()} is neither a JPEG nor a PNG picture; convert or replace it")
+    try:
+        height, width, _ = decode(encoded).shape
+    except tf.errors.InvalidArgumentError:
+        raise DataError(f"{path.absolute()} is not a readable picture; replace it or take it off its list") from None
+    return encoded, (height, width)
 
 
 def _class_id(item: Annotation, example: Example, classes: Sequence[str]) -> int:

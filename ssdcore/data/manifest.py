@@ -12,10 +12,11 @@ MANIFEST = "manifest.json"
 
 
 class Split(BaseModel):
-    """The shards of a split and what they hold."""
+    """The shards of a split, their sizes in bytes, and what they hold."""
 
     model_config = ConfigDict(frozen=True)
     shards: tuple[str, ...]
+    sizes: tuple[int, ...]
     images: int
     objects: int
 

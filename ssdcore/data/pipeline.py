@@ -34,7 +34,6 @@ class EvalBatch(NamedTuple):
         boxes: (B, N, 4) float32 xyxy, normalised.
         labels: (B, N) int32, 1..C; 0 in padding.
         difficult: (B, N) bool.
-        names: (B,) bytes.
     """
 
     images: Tensor
@@ -42,7 +41,6 @@ class EvalBatch(NamedTuple):
     boxes: Tensor
     labels: Tensor
     difficult: Tensor
-    names: Tensor
 
 
 def read_records(folder: Path, split: str) -> Dataset:
@@ -56,6 +54,10 @@ def read_records(folder: Path, split: str) -> Dataset:
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise DataError(f"{missing[0].absolute()} is missing; convert the data again")
+    for path, size in zip(paths, entry.sizes, strict=True):
+        if path.stat().st_size != size:
+            found = path.stat().st_size
+            raise DataError(f"{path.absolute()} has {found} bytes, it was written with {size}; convert the data again")
     if entry.images == 0:
         raise DataError(f"the split {split!r} of {folder.absolute()} holds no pictures")
     return tf.data.TFRecordDataset([str(path) for path in paths])
@@ -114,7 +116,6 @@ def evaluation_batches(records: Dataset, size: tuple[int, int], batch_size: int)
             boxes=record["boxes"],
             labels=record["labels"],
             difficult=record["difficult"],
-            names=record["name"],
         )
 
     batches = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).padded_batch(batch_size)

@@ -10,7 +10,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from ssdcore.data.example import Annotation
-from ssdcore.errors import DataError
+from ssdcore.data.output import require_unused
 
 SHAPES = ("circle", "square", "triangle")
 SIDE = 300
@@ -37,8 +37,7 @@ def synthesize(
     Raises:
         DataError: `out` is in use.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out.absolute()} exists already; remove it or choose another --out")
+    require_unused(out)
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     names = [f"{number:05d}" for number in range(trainval + test)]

@@ -1,5 +1,6 @@
 """Reads Pascal VOC folders: `Annotations/*.xml`, `JPEGImages/*`, `ImageSets/Main/<split>.txt`."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ _FOLDERS = ("Annotations", "JPEGImages", "ImageSets/Main")
 def voc_splits(root: Path) -> dict[str, tuple[str, ...]]:
     """The picture names of each split, from `ImageSets/Main`.
 
-    Lists with more than one column (VOC's per-class lists) are left out.
+    VOC's per-class lists, whose lines end in -1, 0 or 1, are left out.
 
     Raises:
         DataError: `root` is no VOC folder, or has no lists.
@@ -25,9 +26,9 @@ def voc_splits(root: Path) -> dict[str, tuple[str, ...]]:
     _check_folder(root)
     lists = {path.stem: _lines(path) for path in sorted((root / "ImageSets/Main").glob("*.txt"))}
     splits = {
-        name: tuple(line[0] for line in lines)
+        name: tuple(lines)
         for name, lines in lists.items()
-        if lines and all(len(line) == 1 for line in lines)
+        if lines and not all(re.fullmatch(r"\S.*\s(-1|0|1)", line) for line in lines)
     }
     if not splits:
         raise DataError(
@@ -56,8 +57,12 @@ def _check_folder(root: Path) -> None:
         raise DataError(f"{root.absolute()} is no VOC folder: it has no {', '.join(missing)}{hint}")
 
 
-def _lines(path: Path) -> list[list[str]]:
-    return [line.split() for line in path.read_text("utf-8").splitlines() if line.strip()]
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError(f"{path.absolute()} is not UTF-8 text; save it as UTF-8") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _read_example(root: Path, name: str) -> Example:

@@ -68,6 +68,7 @@ def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins) -> SSD
     named = _all_sources(net, dict(zip(layer_names, sources, strict=True)), model, scope)
     feature_maps = tuple((name, tuple(source.shape[1:3])) for name, source in named.items())
     _check_feature_maps(feature_maps, model, backbone.name)
+    _check_steps(feature_maps, model)
     outputs = _predict(named, len(classes) + 1, model, scope)
     boxes = default_boxes_xyxy(model.default_boxes, model.image_size, [size for _, size in feature_maps])
     network = keras.Model(images, outputs, name=model.name)
@@ -146,8 +147,19 @@ def _check_feature_maps(found: Sequence[tuple[str, tuple[int, int]]], model: Mod
         raise ModelError(
             f"{model.name} wants prediction layers of {', '.join(map(str, model.feature_maps))} cells; "
             f"{backbone} at {model.image_size[0]}x{model.image_size[1]} px gives {got}; choose other "
-            "feature layers, or set model.feature_maps=null to accept these"
+            "feature layers, or set model.feature_maps=null and model.default_boxes.steps=null to accept these"
         )
+
+
+def _check_steps(found: Sequence[tuple[str, tuple[int, int]]], model: ModelParams) -> None:
+    """Refuses steps that belong to another image size: their boxes would not cover the picture."""
+    for (name, size), step in zip(found, model.default_boxes.steps or (), strict=False):
+        for cells, side in zip(size, model.image_size, strict=True):
+            if abs(cells * step - side) > step:
+                raise ModelError(
+                    f"{name} has {cells} cells, which at a step of {step:g} px cover {cells * step:g} of {side} px; "
+                    "set model.default_boxes.steps=null, and sizes that suit the image"
+                )
 
 
 def _predict(sources: Mapping[str, Tensor], num_classes: int, model: ModelParams, scope: ArgScope) -> dict[str, Tensor]:

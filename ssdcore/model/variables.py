@@ -26,17 +26,24 @@ def set_trainable(ssd: SSD, what: Literal["ssd", "all"] | Sequence[str]) -> None
 
     Args:
         ssd: the detector.
-        what: `ssd` for all but the backbone, `all`, or starts of layer names.
+        what: `ssd` for all but the backbone, `all`, or starts of layer names; the backbone's layers
+            are named `backbone/layer`.
 
     Raises:
-        ParamError: no layer's name starts so.
+        ParamError: no layer with weights has a name that starts so.
     """
-    layers = [layer for layer in (*ssd.network.layers, *ssd.backbone.layers) if layer is not ssd.backbone]
     ssd.network.trainable = True
-    for layer in layers:
-        layer.trainable = isinstance(what, str) or layer.name.startswith(tuple(what))
+    layers = {layer.name: layer for layer in ssd.network.layers if layer is not ssd.backbone}
+    layers |= {f"{ssd.backbone.name}/{layer.name}": layer for layer in ssd.backbone.layers}
+    if not isinstance(what, str):
+        _check_scopes(what, [name for name, layer in layers.items() if layer.variables])
+    for name, layer in layers.items():
+        layer.trainable = isinstance(what, str) or name.startswith(tuple(what))
     if what == "ssd":
         ssd.backbone.trainable = False
-    if not ssd.network.trainable_variables:
-        names = ", ".join(layer.name for layer in layers if layer.variables)
-        raise ParamError(f"no layer's name starts with any of {', '.join(what)}; layers: {names}")
+
+
+def _check_scopes(scopes: Sequence[str], names: Sequence[str]) -> None:
+    for scope in scopes:
+        if not any(name.startswith(scope) for name in names):
+            raise ParamError(f"trainable: no layer's name starts with {scope!r}; layers: {', '.join(names)}")

@@ -17,7 +17,11 @@ class Params(BaseModel):
 
 def describe_errors(model: type[BaseModel], error: ValidationError) -> str:
     """All faults of a param set in one line, each with its path; unknown keys with the nearest known."""
-    return "; ".join(_describe(model, dict(item)) for item in error.errors(include_url=False))
+    items: list[dict[str, Any]] = [dict(item) for item in error.errors(include_url=False)]
+    inner = {item["loc"][:depth] for item in items for depth in range(1, len(item["loc"]))}
+    # A list whose items are all invalid is also reported as too short; the items say why.
+    real = [item for item in items if not (item["type"] == "too_short" and item["loc"] in inner)]
+    return "; ".join(_describe(model, item) for item in real)
 
 
 def _describe(model: type[BaseModel], item: dict[str, Any]) -> str:

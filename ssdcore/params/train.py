@@ -83,7 +83,9 @@ class Stage(Params):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="name in logs and checkpoints")
     trainable: Literal["ssd", "all"] | tuple[str, ...] = Field(
-        "all", description="what learns: the SSD layers, everything, or layers whose names start so"
+        "all",
+        description="what learns: the SSD layers, everything, or layers whose names start so; the backbone's "
+        "layers are named backbone/layer",
     )
     epochs: float | None = Field(None, gt=0, description="length in passes over the training split")
     steps: int | None = Field(None, ge=1, description="length in batches; give this or epochs")

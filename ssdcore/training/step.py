@@ -28,7 +28,7 @@ def make_step(ssd: SSD, optimizer: Any, strategy: Any) -> Step:
     def on_replica(images: Tensor, labels: Tensor, offsets: Tensor) -> dict[str, Tensor]:
         with tf.GradientTape() as tape:
             metrics = _losses(ssd, images, labels, offsets, strategy.num_replicas_in_sync)
-        gradients = tape.gradient(metrics["loss"], variables)
+        gradients = tape.gradient(metrics["loss"], variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         norm = tf.linalg.global_norm(_sum_over_replicas(gradients))
         limit = ssd.params.train.clip_norm
         scale = 1.0 if limit is None else limit / tf.maximum(norm, limit)

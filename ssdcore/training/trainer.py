@@ -14,7 +14,7 @@ import tensorflow as tf
 from ssdcore.checkpoint import OPTIMIZER_PREFIX, Checkpoint, assign_weights, load_checkpoint, save_checkpoint
 from ssdcore.data.manifest import Manifest
 from ssdcore.data.pipeline import Labelled, read_records, training_stream
-from ssdcore.errors import TrainingError
+from ssdcore.errors import CheckpointError, TrainingError
 from ssdcore.evaluation import Evaluator
 from ssdcore.evaluation.evaluate import check_classes
 from ssdcore.model import SSD, build_ssd
@@ -33,8 +33,12 @@ from ssdcore.weights import load_backbone_weights
 
 @dataclass
 class Progress:
-    """Where a run stands: `stage` is the index of the stage, `stage_step` its steps taken."""
+    """Where a run stands: `stage` is the index of the stage, `stage_step` its steps taken.
 
+    `images` is the size of the training split, on which the length of stages depends.
+    """
+
+    images: int
     stage: int = 0
     stage_step: int = 0
     step: int = 0
@@ -81,25 +85,33 @@ def train(
             assign_weights(ssd, checkpoint)
         elif params.train.weights:
             load_backbone_weights(ssd, plugins.backbone(params.backbone), Path(params.train.weights))
+        for stage in params.train.stages:
+            set_trainable(ssd, stage.trainable)
+        read_records(data, params.data.train_split)
         trainer = _Trainer(ssd, data, manifest, run, listener or TrainingListener(), strategy, checkpoint)
+        if checkpoint is None:
+            trainer.begin()
         trainer.run_stages()
     return ssd
 
 
 def _open_run(run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, resume: bool) -> Checkpoint | None:
-    """Prepares a new run folder, or reads the checkpoint of the one to go on with."""
+    """Makes sure that a new run's folder is unused, or reads the checkpoint of the run to go on with."""
     for split in (params.data.train_split, *([params.data.eval_split] if params.train.eval_every else [])):
         manifest.split(split)
     if resume:
         checkpoint = load_checkpoint(run.last)
         check_classes(checkpoint.classes, manifest.classes, data)
         _refuse_changes(checkpoint, params)
+        before, now = checkpoint.progress["images"], manifest.split(params.data.train_split).images
+        if before != now:
+            raise TrainingError(
+                f"the run was started on {before} pictures, {data.absolute()} has {now} in "
+                f"{params.data.train_split!r}; resume on the same data, or start a new run"
+            )
         return checkpoint
     if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
         raise TrainingError(f"{run.root.absolute()} is in use; give --resume to go on with that run, or another --out")
-    run.checkpoints.mkdir(parents=True)
-    run.params.write_text(params.to_yaml(), "utf-8")
-    run.classes.write_text(json.dumps(list(manifest.classes), ensure_ascii=False) + "\n", "utf-8")
     return None
 
 
@@ -135,7 +147,7 @@ class _Trainer:
         self.listener = listener
         self.strategy = strategy
         self.checkpoint = checkpoint
-        self.progress = Progress(**checkpoint.progress) if checkpoint else Progress()
+        self.progress = Progress(**checkpoint.progress) if checkpoint else Progress(self.images)
         self.optimizer: Any = None
         self.evaluator = self._make_evaluator()
         self.interrupt = Interrupt()
@@ -145,6 +157,13 @@ class _Trainer:
         if not self.params.eval_every:
             return None
         return Evaluator(self.ssd, self.data, self.ssd.params.data.eval_split, self.ssd.params.eval)
+
+    def begin(self) -> None:
+        """Makes the run folder, with a first checkpoint of the untrained model."""
+        self.run.checkpoints.mkdir(parents=True)
+        self.run.params.write_text(self.ssd.params.to_yaml(), "utf-8")
+        self.run.classes.write_text(json.dumps(list(self.ssd.classes), ensure_ascii=False) + "\n", "utf-8")
+        self._save()
 
     def run_stages(self) -> None:
         """Runs what is left of all stages."""
@@ -157,7 +176,8 @@ class _Trainer:
                         self.progress.stage, self.progress.stage_step = index, 0
                     self._run_stage(self.params.stages[index])
         except KeyboardInterrupt:
-            self._save()
+            if self.optimizer is not None:  # else nothing has changed since the last checkpoint
+                self._save()
             raise
         finally:
             self.log.close()
@@ -165,12 +185,13 @@ class _Trainer:
     def _run_stage(self, stage: Stage) -> None:
         total = stage_steps(stage, self.images)
         set_trainable(self.ssd, stage.trainable)
-        self.optimizer = make_optimizer(stage, total)
-        step = make_step(self.ssd, self.optimizer, self.strategy)
-        self._restore_optimizer()
+        optimizer = make_optimizer(stage, total)
+        step = make_step(self.ssd, optimizer, self.strategy)
+        self._restore(optimizer)
+        self.optimizer = optimizer
         self.listener.on_stage(stage.name, self.progress.stage_step, total)
         window = Window()
-        for batch in self._batches(stage).take(total - self.progress.stage_step):
+        for batch in self._batches(stage, total - self.progress.stage_step):
             window.add(step(tuple(batch)))
             self.progress.step += 1
             self.progress.stage_step += 1
@@ -181,17 +202,19 @@ class _Trainer:
     def _after_step(self, stage: Stage, total: int, window: Window) -> None:
         """Logs, evaluates and saves when it is time to."""
         at_end = self.progress.stage_step == total
-        if at_end or self.progress.stage_step % self.params.log_every == 0:
+        logged = at_end or self.progress.stage_step % self.params.log_every == 0
+        if logged:
             self._log(stage, window)
         every = self.params.eval_every * steps_per_epoch(stage, self.images)
         due = self.evaluator is not None and (at_end or self.progress.stage_step % every == 0)
+        overdue = time.monotonic() - self.saved_at > 60 * self.params.save_minutes
+        if due or at_end or (logged and overdue):  # a logged loss has been seen to be finite
+            self._save()
         if self.evaluator and due:
             self._evaluate(stage, self.evaluator)
-        if due or at_end or time.monotonic() - self.saved_at > 60 * self.params.save_minutes:
-            self._save()
 
-    def _batches(self, stage: Stage) -> Any:
-        """The stage's batches of (images, labels, offsets), beginning where the run stands."""
+    def _batches(self, stage: Stage, count: int) -> Any:
+        """The stage's next `count` batches of (images, labels, offsets), from where the run stands."""
         params = self.ssd.params
         default_boxes = tf.constant(self.ssd.default_boxes)
 
@@ -212,15 +235,16 @@ class _Trainer:
         )
         calls = params.data.parallel_calls or tf.data.AUTOTUNE
         batches = stream.map(with_targets, num_parallel_calls=calls).batch(stage.batch_size, drop_remainder=True)
-        return self.strategy.experimental_distribute_dataset(batches.prefetch(2))
+        return self.strategy.experimental_distribute_dataset(batches.take(count).prefetch(2))
 
     def _log(self, stage: Stage, window: Window) -> None:
         rate = float(self.optimizer.learning_rate)
         row = {**self._position(stage), "learning_rate": rate, **window.take(stage.batch_size)}
-        if not np.isfinite(row["loss"]):
+        if not np.isfinite([row["loss"], row["gradient_norm"]]).all():
             raise TrainingError(
-                f"the loss became {row['loss']} by step {self.progress.step} (rate {rate:.2g}); lower the learning "
-                f"rate or lengthen its warm-up; the last good weights are in {self.run.checkpoints.absolute()}"
+                f"the loss became {row['loss']}, its gradient {row['gradient_norm']}, by step {self.progress.step} "
+                f"(rate {rate:.2g}); lower the learning rate or lengthen its warm-up; the last good weights are in "
+                f"{self.run.last.absolute()}"
             )
         self.log.write(row)
         self.listener.on_log(row)
@@ -238,6 +262,7 @@ class _Trainer:
         if is_best:
             self.progress.best = score
             save_checkpoint(self.run.best, self.ssd, asdict(self.progress), {})
+            self._save()
         self.listener.on_evaluation(self.progress.step, evaluation, is_best)
 
     def _save(self) -> None:
@@ -246,12 +271,18 @@ class _Trainer:
         save_checkpoint(self.run.last, self.ssd, asdict(self.progress), slots)
         self.saved_at = time.monotonic()
 
-    def _restore_optimizer(self) -> None:
+    def _restore(self, optimizer: Any) -> None:
         """Gives a resumed stage's optimizer its slots; the next stage starts with fresh ones."""
-        if self.checkpoint is None or self.progress.stage_step == 0:
+        checkpoint, self.checkpoint = self.checkpoint, None
+        if checkpoint is None or self.progress.stage_step == 0:
             return
-        for number, variable in enumerate(self.optimizer.variables):
-            variable.assign(self.checkpoint.arrays[f"{OPTIMIZER_PREFIX}{number:04d}"])
+        for number, variable in enumerate(optimizer.variables):
+            value = checkpoint.arrays.get(f"{OPTIMIZER_PREFIX}{number:04d}")
+            if value is None or value.shape != tuple(variable.shape):
+                raise CheckpointError(
+                    f"{checkpoint.path.absolute()} holds no state of this optimizer; start a new run from its weights"
+                )
+            variable.assign(value)
 
     def _summary(self) -> str:
         params = self.ssd.params
