@@ -102,6 +102,15 @@ def test_ssd_layers_learn_while_the_backbone_is_frozen(plugins: Plugins) -> None
     assert not ssd.backbone.trainable_variables
 
 
+def test_what_learns_can_be_changed_there_and_back(plugins: Plugins) -> None:
+    ssd = build_ssd(plugins.param_sets["vgg16-ssd300"], ["a"], plugins)
+    counts = []
+    for what in ("all", "ssd", "all", ["vgg_16/conv5"], "ssd"):
+        set_trainable(ssd, what)
+        counts.append((len(ssd.backbone.trainable_variables), len(ssd.network.trainable_variables)))
+    assert counts == [(26, 71), (0, 45), (26, 71), (6, 6), (0, 45)]
+
+
 def test_frozen_batch_normalisation_keeps_its_statistics(plugins: Plugins) -> None:
     ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins)
     set_trainable(ssd, "ssd")

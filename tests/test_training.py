@@ -156,7 +156,7 @@ def test_the_first_stage_leaves_the_backbone_alone(
     only_first = tiny.override(["train.stages=[{name: ssd-layers, trainable: ssd, steps: 2, batch_size: 2}]"])
     end = {k: v.numpy() for k, v in named_variables(train(only_first, shapes, tmp_path / "run", plugins)).items()}
     changed = {name.split("/")[0] for name in start if not np.array_equal(start[name], end[name])}
-    assert "mobilenet_v1_025" not in changed
+    assert not [name for name in start if name.startswith("mobilenet") and not np.array_equal(start[name], end[name])]
     assert {"block9_conv1_bn", "block9_logits"} <= changed
 
 

@@ -32,15 +32,15 @@ def set_trainable(ssd: SSD, what: Literal["ssd", "all"] | Sequence[str]) -> None
     Raises:
         ParamError: no layer with weights has a name that starts so.
     """
-    ssd.network.trainable = True
     layers = {layer.name: layer for layer in ssd.network.layers if layer is not ssd.backbone}
-    layers |= {f"{ssd.backbone.name}/{layer.name}": layer for layer in ssd.backbone.layers}
+    own = {f"{ssd.backbone.name}/{layer.name}": layer for layer in ssd.backbone.layers}
     if not isinstance(what, str):
-        _check_scopes(what, [name for name, layer in layers.items() if layer.variables])
-    for name, layer in layers.items():
-        layer.trainable = isinstance(what, str) or name.startswith(tuple(what))
-    if what == "ssd":
-        ssd.backbone.trainable = False
+        _check_scopes(what, [name for name, layer in (layers | own).items() if layer.variables])
+    # Each layer by itself: setting a model's flag passes over its layers when the flag is set already.
+    ssd.network.trainable = ssd.backbone.trainable = True
+    for name, layer in (layers | own).items():
+        chosen = what == "all" or name in layers if isinstance(what, str) else name.startswith(tuple(what))
+        layer.trainable = chosen
 
 
 def _check_scopes(scopes: Sequence[str], names: Sequence[str]) -> None:
