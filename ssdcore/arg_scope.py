@@ -27,12 +27,11 @@ class ArgScope:
     """Builds layers that share their defaults. Derive a changed one with `override`.
 
     Attributes:
-        weight_decay: L2 on convolution kernels, Caffe's way: `weight_decay / 2 * sum(w²)`.
+        weight_decay: L2 on convolution kernels but depthwise ones, Caffe's way: `weight_decay / 2 * sum(w²)`.
         data_format: Keras' `channels_last` or `channels_first`.
         kernel_initializer: any Keras initializer.
         activation: Keras activation name after each convolution, or None.
         norm: batch normalisation between convolution and activation, or None (then biases are used).
-        decay_depthwise: whether `weight_decay` covers depthwise kernels too.
     """
 
     weight_decay: float = 0.0
@@ -40,7 +39,6 @@ class ArgScope:
     kernel_initializer: Any = "glorot_uniform"
     activation: str | None = "relu"
     norm: BatchNorm | None = None
-    decay_depthwise: bool = False
 
     def override(self, **changes: Any) -> Self:
         """The same scope with some defaults changed."""
@@ -103,7 +101,6 @@ class ArgScope:
             use_bias=self.norm is None,
             data_format=self.data_format,
             depthwise_initializer=self.kernel_initializer,
-            depthwise_regularizer=self._decay() if self.decay_depthwise else None,
             name=name,
         )
         return self._finish(conv(inputs), name)

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ssdcore.data.colour import distort_colours
+from ssdcore.data.colour import between, distort_colours
 from ssdcore.geometry.boxes import area_xyxy, clip_xyxy, iou_xyxy, to_window_xyxy
 from ssdcore.params import AugmentParams, Crop, Expand
 
@@ -92,15 +92,11 @@ def crop_window(boxes: Tensor, params: Crop, seed: Tensor) -> Tensor:
 def _random_windows(count: int, params: Crop, seed: Tensor) -> Tensor:
     """(count, 4) xyxy windows inside the picture, as Caffe's sampler draws them."""
     draws = tf.random.stateless_uniform([4, count], seed)
-    scale = _between(params.scale, draws[0])
-    ratio = tf.clip_by_value(_between(params.aspect_ratio, draws[1]), scale**2, 1 / scale**2)
+    scale = between(params.scale, draws[0])
+    ratio = tf.clip_by_value(between(params.aspect_ratio, draws[1]), scale**2, 1 / scale**2)
     width, height = scale * tf.sqrt(ratio), scale / tf.sqrt(ratio)
     left, top = draws[2] * (1 - width), draws[3] * (1 - height)
     return tf.stack([left, top, left + width, top + height], axis=1)
-
-
-def _between(bounds: tuple[float, float], draw: Tensor) -> Tensor:
-    return bounds[0] + draw * (bounds[1] - bounds[0])
 
 
 def snap_to_pixels(window: Tensor, image_size: Tensor) -> Tensor:

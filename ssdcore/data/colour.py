@@ -22,12 +22,12 @@ def distort_colours(image: Tensor, params: Photometric, seed: Tensor) -> Tensor:
     draws = tf.random.stateless_uniform([9], seed)
     applied = draws[:4] < params.probability
     shift = tf.where(applied[0], params.brightness * (2 * draws[4] - 1), 0.0)
-    contrast = tf.where(applied[1], _between(params.contrast, draws[5]), 1.0)
+    contrast = tf.where(applied[1], between(params.contrast, draws[5]), 1.0)
     contrast_first = draws[8] < 0.5
     image = _saturate(image + shift)
     image = _saturate(image * tf.where(contrast_first, contrast, 1.0))
     if applied[2] | applied[3]:
-        saturation = tf.where(applied[2], _between(params.saturation, draws[6]), 1.0)
+        saturation = tf.where(applied[2], between(params.saturation, draws[6]), 1.0)
         degrees = tf.where(applied[3], params.hue * (2 * draws[7] - 1), 0.0)
         image = change_hue_and_saturation(image, degrees, saturation)
     return _saturate(image * tf.where(contrast_first, 1.0, contrast))
@@ -41,7 +41,8 @@ def change_hue_and_saturation(image: Tensor, degrees: Tensor, factor: Tensor) ->
     return tf.image.hsv_to_rgb(tf.stack([hue, saturation, value], axis=-1)) * 255.0
 
 
-def _between(bounds: tuple[float, float], draw: Tensor) -> Tensor:
+def between(bounds: tuple[float, float], draw: Tensor) -> Tensor:
+    """A draw from [0, 1) as one from between two bounds."""
     return bounds[0] + draw * (bounds[1] - bounds[0])
 
 
