@@ -6,10 +6,11 @@ Importing this package is cheap: TensorFlow is loaded by the first name that nee
 from typing import TYPE_CHECKING, Any
 
 from ssdcore.arg_scope import ArgScope, BatchNorm
-from ssdcore.backbones import Backbone, Preprocessing
+from ssdcore.backbones import Backbone
+from ssdcore.checkpoint_maps import CheckpointMap, Source
 from ssdcore.errors import SsdError
 from ssdcore.hookspecs import hookimpl
-from ssdcore.params import ParamSet
+from ssdcore.params import ParamSet, Preprocessing
 
 if TYPE_CHECKING:
     from ssdcore.detection import Detections, Detector, load_detector
@@ -19,10 +20,12 @@ __all__ = [
     "ArgScope",
     "Backbone",
     "BatchNorm",
+    "CheckpointMap",
     "Detections",
     "Detector",
     "ParamSet",
     "Preprocessing",
+    "Source",
     "SsdError",
     "hookimpl",
     "load_detector",

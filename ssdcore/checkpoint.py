@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import zipfile
 from collections.abc import Mapping
@@ -77,7 +78,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         CheckpointError: it is missing, damaged, or no checkpoint of ours.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        content = io.BytesIO(path.read_bytes())
+        _check_members(content)
+        with np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays.pop(_META).tobytes())
         version, classes, progress = meta["format"], tuple(meta["classes"]), dict(meta["progress"])
@@ -91,6 +94,28 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path.absolute()} has format {version}, this version reads {FORMAT}; update ssdcore")
     params = ParamSet.parse(meta["params"], str(path))
     return Checkpoint(path, params, classes, progress, arrays)
+
+
+def _check_members(content: io.BytesIO) -> None:
+    """Makes sure that no array is packed, or declares another size than it has, before any is made.
+
+    Raises:
+        ValueError: one does.
+    """
+    with zipfile.ZipFile(content) as archive:
+        for info in archive.infolist():
+            with archive.open(info) as member:
+                shape, _, dtype = _read_header(member)
+                size = member.tell() + math.prod(shape) * dtype.itemsize
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != size:
+                raise ValueError(f"{info.filename} is not as large as it says")
+    content.seek(0)
+
+
+def _read_header(member: Any) -> Any:
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(member)
 
 
 def restore_model(checkpoint: Checkpoint, plugins: Plugins) -> SSD:

@@ -12,8 +12,8 @@ from ssdcore.params import DefaultBoxes, presets
 MODELS = {
     "ssd300-voc": presets.ssd300("voc"),
     "ssd300-coco": presets.ssd300("coco"),
-    "ssd512-voc": presets.ssd512("voc"),
-    "ssd512-coco": presets.ssd512("coco"),
+    "ssd512-voc": presets.ssd512("voc", truncate_sizes=False),
+    "ssd512-coco": presets.ssd512("coco", truncate_sizes=False),
     "mobilenet": presets.mobilenet_ssd300(),
 }
 MAPS = {
@@ -214,8 +214,8 @@ def test_sizes_truncated_as_in_caffe(name, source, sizes):
 
 def test_all_sizes_of_the_512_sets_truncated():
     squares = {}
-    for name in ("ssd512-voc", "ssd512-coco"):
-        spec = MODELS[name].default_boxes.model_copy(update={"truncate_sizes": True})
+    for name, dataset in (("ssd512-voc", "voc"), ("ssd512-coco", "coco")):
+        spec = presets.ssd512(dataset).default_boxes
         squares[name] = [(sizes[0][0], round(sizes[1][0] ** 2)) for sizes in cell_sizes(spec)]
     voc, coco = (35, 76, 153, 230, 307, 384, 460, 537), (20, 51, 133, 215, 296, 378, 460, 542)
     assert squares["ssd512-voc"] == [(small, small * large) for small, large in pairwise(voc)]

@@ -16,9 +16,10 @@ from ssdcore.data.convert import convert_voc
 from ssdcore.errors import CheckpointError
 from ssdcore.evaluation import Evaluator
 from ssdcore.model import build_ssd
+from ssdcore.params import Weights
 from ssdcore.plugins import Plugins
 from ssdcore.training import train
-from ssdcore.weights import load_backbone_weights
+from ssdcore.weights import load_weights
 
 QUICK = ["train.stages.0.epochs=1", "train.stages.0.batch_size=4", "train.eval_every=0", "train.log_every=1"]
 SHAPES = {"circle", "square", "triangle"}
@@ -147,7 +148,7 @@ def test_keras_applications_weights_give_their_own_end_point(
         + ["model.default_boxes.aspect_ratios=[[2],[2],[2]]"]
     )
     ssd = build_ssd(params, ["a"], plugins)
-    report = load_backbone_weights(ssd, plugins.backbone(params.backbone), mobilenet_weights)
+    report = load_weights(ssd, plugins, Weights(file=str(mobilenet_weights)))
     assert (len(report.matched), report.unused) == (len(ssd.backbone.variables), ())
     reference = keras.applications.MobileNet((224, 224, 3), alpha=0.25, include_top=False, weights=None)
     reference.load_weights(mobilenet_weights)
@@ -161,7 +162,7 @@ def test_weights_of_another_width_are_refused(mobilenet_weights: Path, plugins: 
     params = plugins.param_sets["mobilenet-ssd300-1917"]
     ssd = build_ssd(params, ["a"], plugins)
     with pytest.raises(CheckpointError, match=r"has shape \(3, 3, 3, 8\), wanted \(3, 3, 3, 32\)"):
-        load_backbone_weights(ssd, plugins.backbone(params.backbone), mobilenet_weights)
+        load_weights(ssd, plugins, Weights(file=str(mobilenet_weights)))
 
 
 @pytest.mark.realdata

@@ -16,7 +16,7 @@ from ssdcore.errors import ModelError, ParamError, PluginError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.layers import L2Normalize, Preprocess
 from ssdcore.model.variables import named_variables, set_trainable
-from ssdcore.params import Fixed, ParamSet, Sgd, Stage, TrainParams
+from ssdcore.params import BlockNorm, Fixed, ParamSet, Sgd, Stage, TrainParams
 from ssdcore.params.presets import ssd300, ssd512
 from ssdcore.plugins import Plugins
 from ssdcore.testing import check_backbone
@@ -33,7 +33,7 @@ BACKBONES = ["vgg_16", "mobilenet_v1", "mobilenet_v1_stride1"]
 
 
 def param_set(backbone: str, model: str) -> ParamSet:
-    params = MODELS[model][0]().model_copy(update={"block_norm": "none" if backbone == "vgg_16" else "batch"})
+    params = MODELS[model][0]().model_copy(update={"block_norm": None if backbone == "vgg_16" else BlockNorm()})
     return ParamSet(backbone=backbone, model=params, train=TrainParams(stages=(ONE_STEP,)))
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ssdcore.errors import ParamError
-from ssdcore.params import Adam, AdamW, Cosine, Crop, ParamSet, Sgd, difference
+from ssdcore.params import Adam, AdamW, Cosine, Crop, ParamSet, Sgd, Weights, difference
 from ssdcore.params.base import Params
 from ssdcore.plugins import Plugins
 
@@ -192,7 +192,9 @@ def test_image_size_and_variances_are_the_published_ones(plugins: Plugins, name:
         ("train.stages.0.optimizer={kind: adamw, weight_decay: 0.05}", AdamW(weight_decay=0.05)),
         ("train.stages.0.learning_rate={kind: cosine, end: 0.1}", Cosine(end=0.1)),
         ("train.clip_norm=null", None),
-        ("train.weights=a=b.h5", "a=b.h5"),
+        ("train.weights=a=b.h5", Weights(file="a=b.h5")),
+        ("train.weights=null", Weights()),
+        ("train.weights.exclude=[block7]", ("block7",)),
         ("augment.crop=null", None),
         ("augment.crop.trials=5", 5),
         ("augment.crop={}", Crop()),

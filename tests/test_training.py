@@ -346,7 +346,7 @@ from ssdcore.training.optimizers import make_optimizer
 from ssdcore.training.step import make_step
 plugins = load_plugins()
 params = plugins.param_sets["mobilenet-ssd300-1917"].override(
-    ["model.block_norm=none", "train.stages.0.learning_rate={kind: fixed, learning_rate: 0.01}", "train.clip_norm=1"])
+    ["model.block_norm=null", "train.stages.0.learning_rate={kind: fixed, learning_rate: 0.01}", "train.clip_norm=1"])
 rng = np.random.default_rng(0)
 images = rng.uniform(0, 255, (4, 300, 300, 3)).astype("f")
 labels = (rng.random((4, 1917)) < 0.01) * rng.integers(1, 3, (4, 1917))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ssdcli.options import PathOption, load_tensorflow
+from ssdcli.options import PathOption, class_names, load_tensorflow
 from ssdcli.output import print_table, progress_bar
 
 
@@ -26,10 +26,9 @@ def convert(source: Path, out: Path, classes: str | None, splits: tuple[str, ...
     load_tensorflow()
     from ssdcore.data.convert import convert_voc
 
-    names = [name.strip() for name in classes.split(",")] if classes is not None else None
     with progress_bar("converting") as bar:
         manifest = convert_voc(
-            source, out, names, splits or None, lambda split, done, total: bar.update(done, total, split)
+            source, out, class_names(classes), splits or None, lambda split, done, total: bar.update(done, total, split)
         )
     rows = [(name, str(split.images), str(split.objects)) for name, split in manifest.splits.items()]
     print_table(("split", "pictures", "boxes"), rows)

@@ -16,6 +16,7 @@ from ssdcli.evaluate import evaluate
 from ssdcli.options import Program
 from ssdcli.params import params
 from ssdcli.train import train
+from ssdcli.weights import weights
 from ssdcore.errors import SsdError
 from ssdcore.plugins import load_plugins
 
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (backbones, data, demo, detect, evaluate, params, train):
+for command in (backbones, data, demo, detect, evaluate, params, train, weights):
     cli.add_command(command)
 
 

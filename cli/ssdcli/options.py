@@ -32,6 +32,11 @@ def overrides(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("assignments", nargs=-1, metavar="[KEY=VALUE]...")(command)
 
 
+def class_names(text: str | None) -> list[str] | None:
+    """The names in an option such as `--classes a,b,c`; None if it was not given."""
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
 def find_params(name: str, plugins: Plugins) -> ParamSet:
     """The param set of a plugin, or of a YAML file.
 

@@ -10,6 +10,7 @@ import click
 from ssdcli.output import Bar, describe_row, progress_bar
 from ssdcore.evaluation import Evaluation
 from ssdcore.training import TrainingListener
+from ssdcore.weights import ImportReport
 
 
 class TrainingProgress(TrainingListener):
@@ -25,6 +26,9 @@ class TrainingProgress(TrainingListener):
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
+
+    def on_weights(self, report: ImportReport) -> None:
+        click.echo(report.summary(), err=True)
 
     def on_start(self, summary: str) -> None:
         click.echo(summary, err=True)

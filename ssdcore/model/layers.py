@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from ssdcore.backbones import Preprocessing
+from ssdcore.params import Preprocessing
 
 
 class Preprocess(keras.layers.Layer):

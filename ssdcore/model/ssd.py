@@ -63,7 +63,7 @@ def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins) -> SSD
     images = keras.Input((*model.image_size, 3), name="images")
     layer_names = model.feature_layers or plugins.feature_layers(backbone.name, model.name)
     base_net = build_base_net(backbone, params, layer_names)
-    net, *sources = base_net(Preprocess(backbone.preprocessing, name="preprocess")(images))
+    net, *sources = base_net(Preprocess(model.preprocessing or backbone.preprocessing, name="preprocess")(images))
     scope = _block_scope(model)
     named = _all_sources(net, dict(zip(layer_names, sources, strict=True)), model, scope)
     feature_maps = tuple((name, tuple(source.shape[1:3])) for name, source in named.items())
@@ -102,7 +102,7 @@ def _end_point(end_points: Mapping[str, Tensor], name: str, backbone: str) -> Te
 
 
 def _block_scope(model: ModelParams) -> ArgScope:
-    norm = BatchNorm() if model.block_norm == "batch" else None
+    norm = BatchNorm(**model.block_norm.model_dump()) if model.block_norm else None
     scope = ArgScope(model.weight_decay, DATA_FORMAT, norm=norm, activation="relu")
     return _with_momentum(scope, model.norm_momentum)
 

@@ -2,7 +2,7 @@
 
 from ssdcore.params.data import AugmentParams, Crop, DataParams, Expand, Photometric
 from ssdcore.params.eval import EvalParams
-from ssdcore.params.model import Block, Conv, DefaultBoxes, ModelParams
+from ssdcore.params.model import Block, BlockNorm, Conv, DefaultBoxes, ModelParams, Preprocessing
 from ssdcore.params.param_set import ParamSet, difference
 from ssdcore.params.train import (
     Adam,
@@ -15,6 +15,8 @@ from ssdcore.params.train import (
     Sgd,
     Stage,
     TrainParams,
+    Weights,
+    WeightsFormat,
 )
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "AdamW",
     "AugmentParams",
     "Block",
+    "BlockNorm",
     "Conv",
     "Cosine",
     "Crop",
@@ -35,9 +38,12 @@ __all__ = [
     "Multistep",
     "ParamSet",
     "Photometric",
+    "Preprocessing",
     "Schedule",
     "Sgd",
     "Stage",
     "TrainParams",
+    "Weights",
+    "WeightsFormat",
     "difference",
 ]

@@ -10,6 +10,18 @@ Pixels = Annotated[float, Field(gt=0)]
 Side = Annotated[int, Field(ge=1, le=4096)]
 
 
+class Preprocessing(Params):
+    """How pixel values become network input: `(value - mean) * scale`, in the stated channel order."""
+
+    channel_order: Literal["rgb", "bgr"] = Field(
+        "rgb", description="order in which the base net wants the channels; pictures arrive as RGB"
+    )
+    mean: tuple[float, float, float] = Field(
+        (0.0, 0.0, 0.0), description="subtracted from each channel, 0..255, in channel_order"
+    )
+    scale: float = Field(1.0, gt=0, description="multiplied after the subtraction")
+
+
 class Conv(Params):
     """One convolution of an SSD block."""
 
@@ -18,6 +30,13 @@ class Conv(Params):
     stride: int = Field(1, ge=1, le=4, description="step of the kernel, px")
     dilation: int = Field(1, ge=1, description="distance of the kernel's taps, px (atrous convolution)")
     padding: int = Field(0, ge=0, description="zeros added on every side, px, as in Caffe")
+
+
+class BlockNorm(Params):
+    """Batch normalisation behind the convolutions of the SSD blocks."""
+
+    epsilon: float = Field(1e-3, gt=0, description="added to the variance")
+    scale: bool = Field(True, description="learn a factor per channel")
 
 
 class Block(Params):
@@ -68,6 +87,9 @@ class ModelParams(Params):
 
     name: str = Field(description="the SSD model, by which a plugin chooses its feature layers")
     image_size: tuple[Side, Side] = Field(description="network input, height and width, px")
+    preprocessing: Preprocessing | None = Field(
+        None, description="what pixel values become; null: as the backbone wants them"
+    )
     feature_maps: tuple[Side, ...] | None = Field(
         None, description="side the prediction layers must have, finest first, cells; null: accept any"
     )
@@ -78,7 +100,9 @@ class ModelParams(Params):
         description="SSD blocks behind the base net; a backbone that feeds several prediction layers "
         "itself makes the first ones unnecessary"
     )
-    block_norm: Literal["none", "batch"] = Field("none", description="normalisation in the SSD blocks")
+    block_norm: BlockNorm | None = Field(
+        None, description="batch normalisation in the SSD blocks; null: none, with biases instead"
+    )
     norm_momentum: float | None = Field(
         None,
         ge=0,

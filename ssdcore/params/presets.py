@@ -6,7 +6,7 @@ Sizes are pixels of the network input. Each set of sizes is named after the data
 
 from typing import Literal
 
-from ssdcore.params.model import Block, Conv, DefaultBoxes, ModelParams
+from ssdcore.params.model import Block, BlockNorm, Conv, DefaultBoxes, ModelParams
 from ssdcore.params.train import Loss, Multistep, Sgd, Stage, TrainParams
 
 Dataset = Literal["voc", "coco"]
@@ -42,8 +42,14 @@ def ssd300(dataset: Dataset = "voc") -> ModelParams:
     )
 
 
-def ssd512(dataset: Dataset = "voc") -> ModelParams:
-    """SSD512: seven prediction layers, 24,564 default boxes."""
+def ssd512(dataset: Dataset = "voc", truncate_sizes: bool = True) -> ModelParams:
+    """SSD512: seven prediction layers, 24,564 default boxes.
+
+    Args:
+        dataset: whose sizes of default boxes.
+        truncate_sizes: round them down to whole pixels, as Caffe did for the published models; the
+            TensorFlow projects did not.
+    """
     sizes = _SIZES_512[dataset]
     return ModelParams(
         name="ssd512",
@@ -63,6 +69,7 @@ def ssd512(dataset: Dataset = "voc") -> ModelParams:
             max_sizes=sizes[1:],
             aspect_ratios=((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
             steps=(8, 16, 32, 64, 128, 256, 512),
+            truncate_sizes=truncate_sizes,
         ),
     )
 
@@ -79,7 +86,7 @@ def mobilenet_ssd300() -> ModelParams:
             _block("block16", 128, 256),
             _block("block17", 64, 128),
         ),
-        block_norm="batch",
+        block_norm=BlockNorm(),
         head="conv1x1",
         default_boxes=DefaultBoxes(
             min_sizes=(60, 105, 150, 195, 240, 285),
@@ -88,6 +95,15 @@ def mobilenet_ssd300() -> ModelParams:
         ),
         weight_decay=5e-5,
     )
+
+
+def modular_ssd(model: ModelParams) -> ModelParams:
+    """A model as modular_SSD_tensorflow and LevinJ's SSD_tensorflow_VOC have it.
+
+    Their blocks are batch-normalised without a factor, and the factor behind the L2 normalisation
+    starts at 1. Their channel dropout, active in training only, is left out.
+    """
+    return model.model_copy(update={"block_norm": BlockNorm(scale=False), "l2_norm_scale": 1})
 
 
 def two_stages(ssd_steps: int, all_steps: int, batch_size: int) -> TrainParams:

@@ -1,6 +1,6 @@
 """Parameters of training: loss, stages, optimizers and learning rates."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -100,13 +100,45 @@ class Stage(Params):
         return self
 
 
+WeightsFormat = Literal[
+    "auto",
+    "caffe",
+    "keras-applications",
+    "modular-ssd-tensorflow",
+    "ssd-tensorflow",
+    "ssd-tensorflow-voc",
+    "ssdcore",
+    "tf-slim",
+]
+
+
+class Weights(Params):
+    """Weights to start from. A path alone stands for `{file: path}`."""
+
+    file: str | None = Field(None, description="weights file of any of the formats; null: random weights")
+    format: WeightsFormat = Field("auto", description="whose file it is; auto: found out from its contents")
+    include: tuple[str, ...] | None = Field(
+        None, description="load only variables whose names start so (backbone/layer, block, layer); null: all"
+    )
+    exclude: tuple[str, ...] = Field((), description="leave out variables whose names start so")
+    classes: tuple[str, ...] | None = Field(
+        None,
+        description="the classes of the file's detector, without background; null: as the file, or their "
+        "number, says (20: Pascal VOC, 80: COCO)",
+    )
+    partial: bool = Field(False, description="accept a file that does not fill the whole backbone")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"file": value} if value is None or isinstance(value, str) else value
+
+
 class TrainParams(Params):
     """How a model learns."""
 
     stages: tuple[Stage, ...] = Field(min_length=1, description="run one after the other")
-    weights: str | None = Field(
-        None, description="file of backbone weights to start from (Keras Applications .h5); null: random"
-    )
+    weights: Weights = Field(Weights(), description="weights to start from")
     loss: Loss = Field(Loss(), description="matching, mining and weights of the loss")
     clip_norm: float | None = Field(10.0, gt=0, description="largest norm of the whole gradient; null: no limit")
     seed: int = Field(0, ge=0, lt=2**31 - 1, description="of weights, shuffling and augmentation")

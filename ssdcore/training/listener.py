@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 
 from ssdcore.evaluation import Evaluation
+from ssdcore.weights import ImportReport
 
 
 class TrainingListener:
     """Override what is of interest; every method does nothing."""
+
+    def on_weights(self, report: ImportReport) -> None:
+        """The detector starts from the weights of a file."""
 
     def on_start(self, summary: str) -> None:
         """The run is about to begin; `summary` says with what, in one line."""

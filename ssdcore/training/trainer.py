@@ -28,7 +28,7 @@ from ssdcore.training.listener import TrainingListener
 from ssdcore.training.log import MetricsLog, Window
 from ssdcore.training.optimizers import make_optimizer
 from ssdcore.training.step import make_step
-from ssdcore.weights import load_backbone_weights
+from ssdcore.weights import load_weights
 
 
 @dataclass
@@ -73,6 +73,7 @@ def train(
         SsdError: parameters, data, weights or run folder are unusable; says which and why.
         KeyboardInterrupt: passed on after a checkpoint has been written.
     """
+    listener = listener or TrainingListener()
     manifest = Manifest.load(data)
     run = RunFolder(out)
     checkpoint = _open_run(run, params, manifest, data, resume)
@@ -83,12 +84,12 @@ def train(
         ssd = build_ssd(params, manifest.classes, plugins)
         if checkpoint:
             assign_weights(ssd, checkpoint)
-        elif params.train.weights:
-            load_backbone_weights(ssd, plugins.backbone(params.backbone), Path(params.train.weights))
+        elif params.train.weights.file:
+            listener.on_weights(load_weights(ssd, plugins, params.train.weights))
         for stage in params.train.stages:
             set_trainable(ssd, stage.trainable)
         read_records(data, params.data.train_split)
-        trainer = _Trainer(ssd, data, manifest, run, listener or TrainingListener(), strategy, checkpoint)
+        trainer = _Trainer(ssd, data, manifest, run, listener, strategy, checkpoint)
         if checkpoint is None:
             trainer.begin()
         trainer.run_stages()

@@ -1,9 +1,10 @@
-"""MobileNet v1 as a family of backbones for ssdcore: four widths, two geometries."""
+"""MobileNet v1 as a family of backbones for ssdcore: four widths, three geometries."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from ssd_mobilenet.net import keras_name, mobilenet_arg_scope, mobilenet_v1
+from ssd_mobilenet.checkpoints import CAFFE, TENSORFLOW
+from ssd_mobilenet.net import caffe_arg_scope, mobilenet_arg_scope, mobilenet_v1
 from ssd_mobilenet.param_sets import PARAM_SETS
 from ssdcore import Backbone, ParamSet, Preprocessing, hookimpl
 
@@ -16,6 +17,9 @@ FEATURE_LAYERS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "ssd512": ("Conv2d_5_pointwise", "Conv2d_11_pointwise", "Conv2d_13_pointwise"),
         "mobilenet_ssd300": ("Conv2d_11_pointwise", "Conv2d_13_pointwise"),
     },
+    "mobilenet_v1_caffe": {
+        "mobilenet_ssd300": ("Conv2d_11_pointwise", "Conv2d_13_pointwise"),
+    },
     "mobilenet_v1_stride1": {
         "ssd300": ("Conv2d_11_pointwise",),
         "ssd512": ("Conv2d_11_pointwise",),
@@ -23,23 +27,37 @@ FEATURE_LAYERS: Mapping[str, Mapping[str, Sequence[str]]] = {
 }
 
 
-def _backbone(name: str, first_stride: int, width: float) -> Backbone:
+def _tensorflow(name: str, first_stride: int, width: float) -> Backbone:
     return Backbone(
         name=name,
-        base_net=partial(mobilenet_v1, width=width, first_stride=first_stride),
+        base_net=partial(mobilenet_v1, width=width, first_stride=first_stride, padding="same"),
         arg_scope=mobilenet_arg_scope,
         preprocessing=Preprocessing(mean=(127.5, 127.5, 127.5), scale=1 / 127.5),
-        checkpoints={"keras_applications": keras_name},
+        checkpoints=TENSORFLOW,
+    )
+
+
+def _caffe(name: str, width: float) -> Backbone:
+    """The Caffe port, whose padding and activation give other numbers from the same weights."""
+    return Backbone(
+        name=name,
+        base_net=partial(mobilenet_v1, width=width, first_stride=2, padding=1),
+        arg_scope=caffe_arg_scope,
+        preprocessing=Preprocessing(mean=(127.5, 127.5, 127.5), scale=0.007843),
+        checkpoints=CAFFE,
     )
 
 
 @hookimpl
 def ssdcore_backbones() -> Sequence[Backbone]:
-    return [
-        _backbone(geometry + suffix, stride, width)
-        for geometry, stride in (("mobilenet_v1", 2), ("mobilenet_v1_stride1", 1))
-        for suffix, width in WIDTHS.items()
-    ]
+    backbones = []
+    for suffix, width in WIDTHS.items():
+        backbones += [
+            _tensorflow(f"mobilenet_v1{suffix}", 2, width),
+            _tensorflow(f"mobilenet_v1_stride1{suffix}", 1, width),
+            _caffe(f"mobilenet_v1_caffe{suffix}", width),
+        ]
+    return backbones
 
 
 @hookimpl

@@ -1,13 +1,19 @@
 """MobileNet v1 under several SSD models."""
 
-from ssdcore import ParamSet
-from ssdcore.params import AdamW, AugmentParams, Cosine, Expand, ModelParams, Stage, TrainParams
-from ssdcore.params.presets import mobilenet_ssd300, ssd300, ssd512, two_stages
+from ssdcore import ParamSet, Preprocessing
+from ssdcore.checkpoint_maps import CAFFE_EPSILON
+from ssdcore.params import AdamW, AugmentParams, BlockNorm, Cosine, Expand, ModelParams, Stage, TrainParams
+from ssdcore.params.presets import mobilenet_ssd300, modular_ssd, ssd300, ssd512, two_stages
 
 
 def _normed(model: ModelParams, **changes: object) -> ModelParams:
     """An SSD model with batch normalisation in its blocks, as MobileNet has it."""
-    return model.model_copy(update={"block_norm": "batch", **changes})
+    return model.model_copy(update={"block_norm": BlockNorm(), **changes})
+
+
+def _modular(model: ModelParams) -> ModelParams:
+    """modular_SSD_tensorflow's: pictures are prepared as for VGG, whatever the backbone."""
+    return modular_ssd(model).model_copy(update={"preprocessing": Preprocessing(mean=(123.0, 117.0, 104.0))})
 
 
 PARAM_SETS = {
@@ -28,6 +34,24 @@ PARAM_SETS = {
         backbone="mobilenet_v1",
         model=mobilenet_ssd300(),
         train=two_stages(30_000, 90_000, batch_size=32),
+    ),
+    "caffe-mobilenet-ssd300": ParamSet(
+        description="chuanqi305's Caffe MobileNet-SSD, 1,917 default boxes",
+        backbone="mobilenet_v1_caffe",
+        model=mobilenet_ssd300().model_copy(update={"block_norm": BlockNorm(epsilon=CAFFE_EPSILON)}),
+        train=two_stages(30_000, 90_000, batch_size=24),
+    ),
+    "modular-mobilenet-ssd300": ParamSet(
+        description="modular_SSD_tensorflow's MobileNet SSD300, normalised blocks",
+        backbone="mobilenet_v1_stride1",
+        model=_modular(ssd300("coco")),
+        train=two_stages(30_000, 130_000, batch_size=16),
+    ),
+    "modular-mobilenet-ssd512": ParamSet(
+        description="modular_SSD_tensorflow's MobileNet SSD512, normalised blocks",
+        backbone="mobilenet_v1_stride1",
+        model=_modular(ssd512("coco", truncate_sizes=False)),
+        train=two_stages(30_000, 60_000, batch_size=16),
     ),
     "mobilenet025-ssd300": ParamSet(
         description="small and fast: quarter-width MobileNet v1, SSD300; trains on a CPU in minutes",

@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from ssd_mobilenet.net import keras_name
+from ssd_mobilenet.checkpoints import keras_names
 
 from ssdcore.model.ssd import build_base_net, build_ssd
 from ssdcore.plugins import load_plugins
@@ -45,4 +45,5 @@ def test_arg_scope_is_tf_slims() -> None:
     ],
 )
 def test_names_in_keras_applications_files(ours: str, theirs: str) -> None:
-    assert keras_name(ours) == theirs
+    (source,) = keras_names(ours)
+    assert (source.names, source.convert) == ((theirs,), None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from ssd_vgg.checkpoints import CHECKPOINTS
 from ssd_vgg.net import vgg_16, vgg_arg_scope
 from ssd_vgg.param_sets import PARAM_SETS
 from ssdcore import Backbone, ParamSet, Preprocessing, hookimpl
@@ -11,6 +12,7 @@ VGG_16 = Backbone(
     base_net=vgg_16,
     arg_scope=vgg_arg_scope,
     preprocessing=Preprocessing(mean=(123.0, 117.0, 104.0)),
+    checkpoints=CHECKPOINTS,
 )
 
 

@@ -1,0 +1,90 @@
+"""Class surgery: a head for some classes becomes a head for others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ssdcore.errors import CheckpointError
+from ssdcore.weights.class_names import COCO, PASCAL_VOC, same_name
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ClassTransfer:
+    """Which class channels of a file go where.
+
+    Attributes:
+        source: for each class of the detector, background first, its index in the file; None: new.
+        count: classes in the file, with background.
+        kept, new, dropped: names, in order; `dropped` are the file's.
+    """
+
+    source: tuple[int | None, ...]
+    count: int
+    kept: tuple[str, ...]
+    new: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+def transfer_classes(there: Sequence[str], here: Sequence[str]) -> ClassTransfer:
+    """Finds the detector's classes `here` among the file's classes `there`, by name."""
+    known = {same_name(name): index for index, name in enumerate(there, start=1)}
+    found = [known.get(same_name(name)) for name in here]
+    return ClassTransfer(
+        source=(0, *found),
+        count=len(there) + 1,
+        kept=tuple(name for name, index in zip(here, found, strict=True) if index),
+        new=tuple(name for name, index in zip(here, found, strict=True) if not index),
+        dropped=tuple(name for index, name in enumerate(there, start=1) if index not in found),
+    )
+
+
+def move_channels(values: Array, initial: Array, transfer: ClassTransfer) -> Array:
+    """The weights of a class head for other classes.
+
+    Args:
+        values: (..., boxes * classes) kernel or bias of the file, background first.
+        initial: (..., boxes * classes') of the detector; its values stay where a class is new.
+        transfer: what goes where.
+    """
+    given = values.reshape(*values.shape[:-1], -1, transfer.count)
+    wanted = np.array(initial).reshape(*initial.shape[:-1], -1, len(transfer.source))
+    for index, source in enumerate(transfer.source):
+        if source is not None:
+            wanted[..., index] = given[..., source]
+    return wanted.reshape(initial.shape)
+
+
+def name_classes(
+    count: int, stated: Sequence[str] | None, carried: Sequence[str] | None, here: Sequence[str]
+) -> Sequence[str]:
+    """The names of a file's classes.
+
+    Args:
+        count: how many its heads have, without background.
+        stated: names that the user gave for them.
+        carried: names in the file.
+        here: the detector's classes, taken for the file's own if nothing else is known and their
+            number is right.
+
+    Raises:
+        CheckpointError: the names given are not as many, or nobody knows them.
+    """
+    if stated is not None and len(stated) != count:
+        raise CheckpointError(
+            f"the file's heads predict {count} classes, but {len(stated)} names were given for them "
+            f"({', '.join(stated):.80}); name all of them, in their order and without background"
+        )
+    well_known = {len(names): names for names in (PASCAL_VOC, COCO)}
+    others = count in well_known and len(here) == count and not transfer_classes(well_known[count], here).kept
+    names = stated or carried or well_known.get(count) or (here if len(here) == count else None)
+    if names is None or (others and not (stated or carried)):  # as many as VOC's, but other ones: who knows
+        raise CheckpointError(
+            f"the file's heads predict {count} classes that it does not name; name them in their order without "
+            "background (train.weights.classes, or --source-classes), or leave out the heads (exclude)"
+        )
+    return names

@@ -1,0 +1,81 @@
+"""Opens a weights file of any known format."""
+
+import re
+from collections.abc import Collection
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ssdcore.checkpoint import MODEL_PREFIX, load_checkpoint
+from ssdcore.errors import CheckpointError
+from ssdcore.run_folder import find_checkpoint
+from ssdcore.weights.caffe import read_caffe
+from ssdcore.weights.keras_h5 import read_keras_h5
+from ssdcore.weights.stored import StoredArray, WeightsFile
+from ssdcore.weights.tf_checkpoint import find_tf_checkpoint, read_tf_checkpoint
+
+TF_FORMATS = {
+    "modular-ssd-tensorflow": r"bbox_layers/|ssd(300|512)/",
+    "ssd-tensorflow": r"ssd_(300|512)_vgg/conv1/",
+    "ssd-tensorflow-voc": r"ssd_300_vgg/",
+    "tf-slim": "",
+}
+"""TensorFlow projects by the start of a variable's name that only they have, in the order to ask in."""
+
+_HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+
+
+def open_weights(path: Path, format: str = "auto") -> WeightsFile:
+    """Reads what a weights file holds; see `WeightsFile`.
+
+    Args:
+        path: a `.caffemodel`, a Keras `.h5`, a TensorFlow checkpoint (its prefix, its folder or one
+            of its files), a checkpoint or a run folder of this program.
+        format: whose file it is; `auto` finds out.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or it is of another format.
+    """
+    file = _open(path)
+    if format in ("auto", file.format):
+        return file
+    if format in TF_FORMATS and file.format in TF_FORMATS:
+        return replace(file, format=format)
+    raise CheckpointError(
+        f"{path.absolute()} was to be of the format {format}, but is of {file.format}; give the right one, or auto"
+    )
+
+
+def _open(path: Path) -> WeightsFile:
+    prefix = find_tf_checkpoint(path)
+    if prefix is not None:
+        arrays = read_tf_checkpoint(prefix)
+        return WeightsFile(prefix, _tf_format(arrays), arrays)
+    if path.is_dir():
+        return _open_own(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_HDF5))
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no weights file {path.absolute()}") from None
+    if start == _HDF5:
+        return WeightsFile(path, "keras-applications", read_keras_h5(path))
+    if start.startswith(_ZIP):
+        return _open_own(path)
+    return WeightsFile(path, "caffe", read_caffe(path))
+
+
+def _tf_format(names: Collection[str]) -> str:
+    return next(form for form, start in TF_FORMATS.items() if any(re.match(start, name) for name in names))
+
+
+def _open_own(path: Path) -> WeightsFile:
+    checkpoint = load_checkpoint(find_checkpoint(path))
+    arrays = {
+        name.removeprefix(MODEL_PREFIX): StoredArray(values.shape, values.dtype, partial(np.asarray, values))
+        for name, values in checkpoint.arrays.items()
+        if name.startswith(MODEL_PREFIX)
+    }
+    return WeightsFile(checkpoint.path, "ssdcore", arrays, checkpoint.classes)

@@ -1,0 +1,196 @@
+"""Copies a weights file into a detector, by the names of its variables."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ssdcore.errors import CheckpointError, ParamError
+from ssdcore.model import SSD, build_ssd
+from ssdcore.model.variables import named_variables
+from ssdcore.params import ParamSet, Weights
+from ssdcore.plugins import Plugins
+from ssdcore.weights.classes import ClassTransfer, move_channels, name_classes, transfer_classes
+from ssdcore.weights.files import open_weights
+from ssdcore.weights.layouts import find_sources
+from ssdcore.weights.report import ImportReport
+from ssdcore.weights.stored import WeightsFile
+
+Array = NDArray[Any]
+
+
+def import_weights(
+    params: ParamSet, plugins: Plugins, weights: Weights, classes: Sequence[str] | None = None
+) -> tuple[SSD, ImportReport]:
+    """Builds a detector that has the weights of a file.
+
+    Args:
+        params: the detector to build.
+        plugins: where its backbone comes from.
+        weights: the file, and what to take of it.
+        classes: names of the detector's classes; None: those of the file.
+
+    Raises:
+        CheckpointError: see `load_weights`; or the file's classes are unknown.
+    """
+    file = open_weights(_path(weights), weights.format)
+    if classes is None:
+        classes = _classes_of(file, build_ssd(params, ("object",), plugins), plugins, weights)
+    ssd = build_ssd(params, classes, plugins)
+    return ssd, _load(ssd, plugins, weights, file)
+
+
+def load_weights(ssd: SSD, plugins: Plugins, weights: Weights) -> ImportReport:
+    """Copies weights of a file into a detector. Nothing is changed if anything is wrong.
+
+    Variables that the file does not hold, or in another shape, keep their values and are named in
+    the report. Class heads keep the channels of classes that both have by name.
+
+    Args:
+        ssd: the detector.
+        plugins: where its backbone comes from.
+        weights: the file, and what to take of it.
+
+    Raises:
+        CheckpointError: the file is unreadable or damaged, holds values that are not finite, fits
+            nothing, or does not fill the backbone and `weights.partial` is not set.
+        ParamError: `include` or `exclude` name nothing.
+    """
+    return _load(ssd, plugins, weights, open_weights(_path(weights), weights.format))
+
+
+def _path(weights: Weights) -> Path:
+    if weights.file is None:
+        raise ParamError("no weights file is given; set train.weights.file")
+    return Path(weights.file)
+
+
+def _load(ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> ImportReport:
+    variables = named_variables(ssd)
+    chosen = _choose(variables, weights)
+    matching = _Matching(ssd, plugins, weights, file)
+    for name in chosen:
+        matching.take(name, variables[name])
+    report = ImportReport(
+        path=file.path,
+        format=file.format,
+        matched=tuple(sorted(matching.values)),
+        skipped=tuple(sorted(matching.skipped.items())),
+        missing=tuple(sorted(matching.missing)),
+        excluded=tuple(sorted(variables.keys() - set(chosen))),
+        unused=tuple(sorted(file.arrays.keys() - matching.used)),
+        classes=matching.classes,
+    )
+    _check(report, ssd, weights)
+    for name, values in matching.values.items():
+        variables[name].assign(values)
+    return report
+
+
+def _choose(variables: Mapping[str, Any], weights: Weights) -> list[str]:
+    """The variables that `include` and `exclude` leave."""
+    for scope in (*(weights.include or ()), *weights.exclude):
+        if not any(name.startswith(scope) for name in variables):
+            layers = dict.fromkeys(name.rpartition("/")[0] for name in variables)
+            raise ParamError(f"train.weights: no variable's name starts with {scope!r}; layers: {', '.join(layers)}")
+    wanted = variables if weights.include is None else [name for name in variables if name.startswith(weights.include)]
+    return [name for name in wanted if not name.startswith(weights.exclude)]
+
+
+class _Matching:
+    """Variables that have met their arrays so far; nothing is assigned yet."""
+
+    def __init__(self, ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> None:
+        self.ssd, self.weights, self.file = ssd, weights, file
+        self.backbone = plugins.backbone(ssd.params.backbone)
+        self.values: dict[str, Array] = {}
+        self.skipped: dict[str, str] = {}
+        self.missing: list[str] = []
+        self.used: set[str] = set()
+        self.classes: ClassTransfer | None = None
+
+    def take(self, name: str, variable: Any) -> None:
+        """Finds the values of one variable."""
+        sources = find_sources(name, self.ssd, self.backbone, self.file.format)
+        source = next((one for one in sources if self.file.arrays.keys() >= set(one.names)), None)
+        if source is None:
+            self.missing.append(name)
+            return
+        self.used.update(source.names)
+        given = [self.file.finite_values(there) for there in source.names]
+        shape = tuple(variable.shape)
+        try:
+            values = source.convert(*given) if source.convert else given[0]
+            if name in self._heads():
+                values = self._for_our_classes(name, values, variable.numpy())
+        except ValueError:  # NumPy's, of a convert that met shapes it was not made for
+            values = given[0]
+        if values.shape == shape:
+            self.values[name] = values
+        else:
+            there = ", ".join(f"{one} {array.shape}" for one, array in zip(source.names, given, strict=True))
+            self.skipped[name] = f"wanted {shape}, the file has {there}"
+
+    def _heads(self) -> dict[str, int]:
+        """Default boxes per cell behind each variable that has class channels."""
+        return head_boxes(self.ssd)
+
+    def _for_our_classes(self, name: str, values: Array, initial: Array) -> Array:
+        count, rest = divmod(values.shape[-1], self._heads()[name])
+        if rest or count < 2:
+            return values
+        if self.classes is None or self.classes.count != count:
+            names = name_classes(count - 1, self.weights.classes, self.file.classes, self.ssd.classes)
+            self.classes = transfer_classes(names, self.ssd.classes)
+        return move_channels(values, initial, self.classes)
+
+
+def head_boxes(ssd: SSD) -> dict[str, int]:
+    """The variables of the class heads, with the number of default boxes per cell of each."""
+    boxes = ssd.params.model.default_boxes.boxes_per_cell()
+    sources = [name for name, _ in ssd.feature_maps]
+    return {
+        f"{source}_logits/{variable}": count
+        for source, count in zip(sources, boxes, strict=True)
+        for variable in ("kernel", "bias")
+    }
+
+
+def _classes_of(file: WeightsFile, ssd: SSD, plugins: Plugins, weights: Weights) -> Sequence[str]:
+    """The names of a file's own classes."""
+    backbone = plugins.backbone(ssd.params.backbone)
+    for name, boxes in head_boxes(ssd).items():
+        for source in find_sources(name, ssd, backbone, file.format):
+            if source.names[0] in file.arrays:
+                count = file.arrays[source.names[0]].shape[-1] // boxes - 1
+                return name_classes(count, weights.classes, file.classes, ())
+    raise CheckpointError(
+        f"{file.path.absolute()} holds no class heads ({file.format}); say which classes the detector is to have "
+        "(--classes a,b,c), or train from it directly (ssd train … train.weights=FILE)"
+    )
+
+
+def _check(report: ImportReport, ssd: SSD, weights: Weights) -> None:
+    """Refuses a file that fits nothing, or leaves a hole in the backbone."""
+    where = f"{report.path.absolute()} ({report.format})"
+    if not report.matched:
+        misfits = report.misfits()
+        raise CheckpointError(
+            f"{where} fits none of the {len(misfits)} variables of {ssd.backbone.name} + {ssd.params.model.name}: "
+            f"{_some(misfits)}; its own names are {_some(report.unused)}; use the param set of that network "
+            "(ssd params list)"
+        )
+    own = [misfit for misfit in report.misfits() if misfit.startswith(f"{ssd.backbone.name}/")]
+    if own and not weights.partial:
+        fitting = sum(name.startswith(f"{ssd.backbone.name}/") for name in report.matched)
+        raise CheckpointError(
+            f"{where} fits {fitting} of the {fitting + len(own)} variables of {ssd.backbone.name!r}; first misfit: "
+            f"{own[0]}; use the weights of this architecture and width, or accept a part of them "
+            "(train.weights.partial, --partial)"
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    first = list(names)[:3]
+    return f"{', '.join(first)}, …" if first else "none"

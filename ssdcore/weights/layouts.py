@@ -1,0 +1,196 @@
+"""Where each format of weights files keeps what the core put on a backbone: blocks, norm and heads.
+
+The backbone's own variables are found by the maps of its plugin.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+
+from ssdcore.backbones import Backbone
+from ssdcore.checkpoint_maps import CheckpointMap, NameMap, Source, caffe_batch_norm
+from ssdcore.errors import CheckpointError
+from ssdcore.model import SSD
+
+Sources = Sequence[Source]
+
+_BLOCK = re.compile(r"(?P<block>\w+)_conv(?P<conv>\d+)(?P<norm>_bn)?/(?P<variable>\w+)")
+_HEAD = re.compile(r"(?P<source>\w+)_(?P<kind>logits|offsets)/(?P<variable>kernel|bias)")
+_NORM = re.compile(r"(?P<source>\w+)_norm/gamma")
+_TF1_DETECTORS = ("ssd-tensorflow", "ssd-tensorflow-voc", "modular-ssd-tensorflow")
+_TF1_VARIABLES = {"kernel": "weights", "bias": "biases"}
+
+
+class Layout(Protocol):
+    """Names of one format for the layers that the core adds."""
+
+    def block(self, block: str, conv: int, norm: bool, variable: str) -> Sources:
+        """A variable of the `conv`-th convolution of a block, or of the normalisation behind it."""
+
+    def head(self, source: str, kind: str, variable: str) -> Sources:
+        """A variable of the head that predicts `logits` or `offsets` from a source."""
+
+    def norm(self, source: str) -> Sources:
+        """The factor behind the L2 normalisation of a source."""
+
+
+def find_sources(name: str, ssd: SSD, backbone: Backbone, format: str) -> Sources:
+    """Where a file of some format has the values of a detector's variable, best place first.
+
+    Args:
+        name: of the variable, as in `named_variables`.
+        ssd: the detector.
+        backbone: its backbone.
+        format: of the file.
+
+    Raises:
+        CheckpointError: the backbone has no names for such files.
+    """
+    if format == "ssdcore":
+        return [Source((name,))]
+    names = _names_of(backbone, format, ssd.params.model.name)
+    own = f"{ssd.backbone.name}/"
+    if name.startswith(own):
+        return names.base_net(name.removeprefix(own))
+    layout = _layout(format, ssd, names)
+    return [*names.blocks(name), *(_in_layout(name, layout) if layout else ())]
+
+
+def _in_layout(name: str, layout: Layout) -> Sources:
+    if found := _HEAD.fullmatch(name):
+        return layout.head(*found.group("source", "kind", "variable"))
+    if found := _NORM.fullmatch(name):
+        return layout.norm(found["source"])
+    if found := _BLOCK.fullmatch(name):
+        return layout.block(found["block"], int(found["conv"]), bool(found["norm"]), found["variable"])
+    return ()
+
+
+def _names_of(backbone: Backbone, format: str, model: str) -> CheckpointMap:
+    """The backbone's own names; TF1 detectors keep TF-slim's, SSD-Tensorflow under its own scope."""
+    key = "tf-slim" if format in _TF1_DETECTORS else format
+    names = backbone.checkpoints.get(key)
+    if names is None:
+        known = ", ".join(sorted(backbone.checkpoints)) or "none"
+        raise CheckpointError(
+            f"backbone {backbone.name!r} does not say where {key} files keep its variables (it knows: {known}); use "
+            "another file, or a backbone that knows them (ssd backbones list)"
+        )
+    if format not in _TF1_DETECTORS:
+        return names
+    rescope = partial(_rescoped, names.base_net, _ssd_tensorflow_scope(model))
+    return CheckpointMap(rescope if format == "ssd-tensorflow" else names.base_net)
+
+
+def _rescoped(base_net: NameMap, scope: str, name: str) -> Sources:
+    return [
+        replace(source, names=tuple(re.sub(r"^\w+/", scope, there) for there in source.names))
+        for source in base_net(name)
+    ]
+
+
+def _ssd_tensorflow_scope(model: str) -> str:
+    return f"ssd_{model.removeprefix('ssd')}_vgg/"
+
+
+def _layout(format: str, ssd: SSD, names: CheckpointMap) -> Layout | None:
+    """The layout of a format; None for formats that hold backbones only."""
+    model = ssd.params.model
+    kernels = {block.name: block.convs[-1].kernel for block in model.blocks}
+    first = ssd.feature_maps[0][0]
+    if format == "caffe":
+        return _Caffe(names, model.name, {block.name: len(block.convs) for block in model.blocks})
+    if format in ("ssd-tensorflow", "ssd-tensorflow-voc"):
+        scope = _ssd_tensorflow_scope(model.name)
+        return _Tf1(scope, "block", f"{scope}{{}}_box", {first: "block4"}, kernels)
+    if format == "modular-ssd-tensorflow":
+        end_point = re.sub(r"^MobilenetV1/|/\w+$", "", names.base_net(f"{first}/kernel")[0].names[0])
+        return _Tf1(f"{model.name}/", "ssd_block", "bbox_layers/{}_box", {first: end_point}, kernels)
+    return None
+
+
+@dataclass(frozen=True)
+class _Caffe:
+    """Names of the Caffe SSD models: every layer by its own name, heads by their source's.
+
+    A model whose batch normalisation was merged into its convolutions has biases in its place.
+    """
+
+    names: CheckpointMap
+    model: str
+    convs: dict[str, int]
+
+    def block(self, block: str, conv: int, norm: bool, variable: str) -> Sources:
+        layer = self._block_layer(block, conv)
+        return caffe_batch_norm(layer, variable) if norm else [Source((f"{layer}/{variable}",))]
+
+    def head(self, source: str, kind: str, variable: str) -> Sources:
+        suffix = {"logits": "conf", "offsets": "loc"}[kind]
+        layer = self._source_layer(source)
+        return [Source((f"{there}_mbox_{suffix}/{variable}",)) for there in (f"{layer}_norm", layer)]
+
+    def norm(self, source: str) -> Sources:
+        return [Source((f"{self._source_layer(source)}_norm/gamma",))]
+
+    def _source_layer(self, source: str) -> str:
+        if source in self.convs:
+            return self._block_layer(source, self.convs[source])
+        return _layer_of(self.names.base_net(f"{source}/kernel"))
+
+    def _block_layer(self, block: str, conv: int) -> str:
+        """SSD300 and SSD512 call block8 conv6; MobileNet-SSD's blocks have the numbers of Caffe's."""
+        own = _layer_of(self.names.blocks(f"{block}_conv{conv}/kernel"))
+        number = int(re.sub(r"\D", "", block) or 0)
+        return own or f"conv{number if self.model.startswith('mobilenet') else number - 2}_{conv}"
+
+
+def _layer_of(sources: Sources) -> str:
+    return sources[0].names[0].rpartition("/")[0] if sources else ""
+
+
+@dataclass(frozen=True)
+class _Tf1:
+    """Names of the TF1 projects: conv6 and conv7 for block7, then blocks of conv1x1 and conv3x3.
+
+    Where they normalise, the convolution keeps a bias that the normalisation takes away again: it
+    comes off the moving mean here.
+    """
+
+    scope: str
+    prefix: str
+    box: str
+    first: dict[str, str]
+    kernels: dict[str, int]
+
+    def block(self, block: str, conv: int, norm: bool, variable: str) -> Sources:
+        layer, normalisation = self._layers(block, conv)
+        if not norm:
+            return [Source((f"{layer}/{_TF1_VARIABLES[variable]}",))]
+        if variable == "moving_mean":
+            return [Source((f"{normalisation}/{variable}", f"{layer}/biases"), np.subtract)]
+        if variable == "gamma":
+            return [Source((f"{normalisation}/gamma",)), Source((f"{normalisation}/beta",), np.ones_like)]
+        return [Source((f"{normalisation}/{variable}",))]
+
+    def head(self, source: str, kind: str, variable: str) -> Sources:
+        conv = {"logits": "conv_cls", "offsets": "conv_loc"}[kind]
+        return [Source((f"{self._box(source)}/{conv}/{_TF1_VARIABLES[variable]}",))]
+
+    def norm(self, source: str) -> Sources:
+        return [Source((f"{self._box(source)}/L2Normalization/gamma",))]
+
+    def _box(self, source: str) -> str:
+        return self.box.format(self.first.get(source, source.replace("block", self.prefix)))
+
+    def _layers(self, block: str, conv: int) -> tuple[str, str]:
+        """The convolution, and the normalisation behind it."""
+        norm = "BatchNorm" if conv == 1 else f"BatchNorm_{conv - 1}"
+        if block == "block7":
+            return f"{self.scope}conv{5 + conv}", f"{self.scope}{norm}"
+        scope = f"{self.scope}{block.replace('block', self.prefix)}/"
+        kernel = 1 if conv == 1 else self.kernels[block]
+        return f"{scope}conv{kernel}x{kernel}", f"{scope}{norm}"

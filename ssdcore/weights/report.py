@@ -1,0 +1,60 @@
+"""What became of every array of a weights file, and of every variable of the detector."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ssdcore.weights.classes import ClassTransfer
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """How a file's arrays met a detector's variables; all names are sorted.
+
+    Attributes:
+        path: the file.
+        format: whose file it is.
+        matched: variables that took their values from the file.
+        skipped: variables that the file holds in another shape, each with the reason; unchanged.
+        missing: variables that the file does not hold; unchanged.
+        excluded: variables left out on request; unchanged.
+        unused: arrays of the file that went nowhere.
+        classes: what happened to the class channels; None if no class head was in the file.
+    """
+
+    path: Path
+    format: str
+    matched: tuple[str, ...]
+    skipped: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...]
+    excluded: tuple[str, ...]
+    unused: tuple[str, ...]
+    classes: ClassTransfer | None
+
+    def misfits(self) -> list[str]:
+        """The variables that the file has no values for, each with the reason."""
+        skipped = [f"{name} {reason}" for name, reason in self.skipped]
+        return skipped + [f"{name} is not in the file" for name in self.missing]
+
+    def summary(self) -> str:
+        """One line with the counts."""
+        counts = (
+            f"{len(self.matched)} matched, {len(self.skipped)} skipped (shape), {len(self.missing)} missing, "
+            f"{len(self.unused)} unused"
+        )
+        if self.classes and (self.classes.new or self.classes.dropped):
+            counts += (
+                f"; classes: {len(self.classes.kept)} kept, {len(self.classes.new)} new, "
+                f"{len(self.classes.dropped)} dropped"
+            )
+        return f"weights of {self.path} ({self.format}): {counts}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        classes = asdict(self.classes) if self.classes else None
+        return {
+            **asdict(self),
+            "path": str(self.path),
+            "skipped": dict(self.skipped),
+            "classes": classes and {key: classes[key] for key in ("kept", "new", "dropped")},
+        }
