@@ -21,8 +21,11 @@ MOBILENET_SOURCES = ("conv11", "conv13", "conv14_2", "conv15_2", "conv16_2", "co
 EPSILON = 1e-5
 
 LOGITS = 5.0  # the spread of the class scores before softmax
-CANDIDATES = 25  # boxes above the confidence threshold per source and picture, before suppression
+CANDIDATES = 40  # boxes above the confidence threshold per source and picture, before suppression
 THRESHOLD = 0.01
+import os
+CENTRING=float(os.environ.get('CEN','.5'))
+BETA=float(os.environ.get('BETA','0'))
 
 
 def vgg_ssd(size: int, seed: int = 0) -> Model:
@@ -41,7 +44,7 @@ def vgg_ssd(size: int, seed: int = 0) -> Model:
 def mobilenet_ssd(merged: bool, seed: int = 0) -> Model:
     """MobileNet-SSD 300 of 21 classes with batch norms, or the same one with them folded into the convolutions."""
     mean, scale = (127.5, 127.5, 127.5), 0.007843
-    builder = Builder(seed, 300, mean, scale)
+    builder = Builder(seed, 300, mean, scale, pictures=6)
     _mobilenet_trunk(builder)
     edges = (60, 105, 150, 195, 240, 285, 300)
     for index, source in enumerate(MOBILENET_SOURCES):
@@ -91,18 +94,18 @@ def _mobilenet_trunk(builder: "Builder") -> None:
 
 
 class Builder:
-    """Adds layer after layer, with the activations of two made-up pictures to set each layer's weights by."""
+    """Adds layer after layer, with the activations of made-up pictures to set each layer's weights by."""
 
-    def __init__(self, seed: int, size: int, mean_bgr: Sequence[float], scale: float) -> None:
+    def __init__(self, seed: int, size: int, mean_bgr: Sequence[float], scale: float, pictures: int = 2) -> None:
         self.rng = np.random.default_rng(seed)
         self.layers: list[Layer] = []
-        self.maps = {"data": caffe_blob(made_up_pictures(self.rng, size), mean_bgr, scale)}
+        self.maps = {"data": caffe_blob(made_up_pictures(self.rng, size, pictures), mean_bgr, scale)}
         self.top = "data"
 
     def conv(self, name: str, depth: int, **window: int) -> None:
         """Convolution with bias and ReLU; one gain per layer and mostly centred channels keep places different."""
         layer, raw = self._convolve(name, self.top, depth, **window)
-        gain, bias = self._calibrate(layer, raw, 1.0)
+        gain, bias = self._calibrate(layer, raw, 1.0, CENTRING)
         self._relu(layer, raw * gain + bias[:, None, None])
 
     def conv_norm(self, name: str, depth: int, **window: int) -> None:
@@ -142,6 +145,7 @@ class Builder:
         loc, raw = self._convolve(f"{source}_mbox_loc", source, count * 4, **window)
         self._calibrate(loc, raw, 1.0)
         conf, raw = self._convolve(f"{source}_mbox_conf", source, count * CLASSES, **window)
+        conf.blobs[0][:], raw = alike(conf.blobs[0]), alike(raw.swapaxes(0, 1)).swapaxes(0, 1)
         gain, bias = self._calibrate(conf, raw, LOGITS)
         lift_background(conf.blobs[1], raw * gain + bias[:, None, None])
         flat = [layer for name in ("loc", "conf") for layer in flat_layers(f"{source}_mbox_{name}")]
@@ -164,10 +168,10 @@ class Builder:
         layer = Layer(name, "Convolution", (bottom,), (name,), {"convolution_param": setting}, blobs)
         return layer, run_layer(layer, source)
 
-    def _calibrate(self, layer: Layer, raw: Array, spread: float) -> tuple[np.float32, Array]:
+    def _calibrate(self, layer: Layer, raw: Array, spread: float, share: float = 1.0) -> tuple[np.float32, Array]:
         """Give a convolution one gain for the wanted spread, and a bias that centres channels if places are many."""
         places = raw[:, 0].size
-        centre = raw.mean(axis=(0, 2, 3)) * (places / (places + 10))
+        centre = raw.mean(axis=(0, 2, 3)) * (share * places / (places + 10))
         gain = np.float32(round(spread / (raw - centre[:, None, None]).std(), 5))
         noise = self.rng.normal(0, 0.1 * spread, len(centre))
         layer.blobs[1][:] = np.round(noise - gain * centre, 4)
@@ -176,11 +180,10 @@ class Builder:
 
     def _statistics(self, raw: Array) -> list[Array]:
         """BatchNorm's mean, variance and the factor that both are to be divided by."""
-        variance = raw.var(axis=(0, 2, 3))
-        places = raw[:, 0].size
-        centre = raw.mean(axis=(0, 2, 3)) * (places / (places + 10))
+        centre = CENTRING * raw.mean(axis=(0, 2, 3))
+        variance = np.square(raw - centre[:, None, None]).mean(axis=(0, 2, 3))
         centre += self.rng.normal(0, 0.1, len(centre)) * np.sqrt(variance)
-        variance = np.maximum(variance, 0.2 * variance.mean() + 10 / places * raw.var())
+        variance = np.maximum(variance, 0.5 * variance.mean())
         variance *= self.rng.uniform(0.8, 1.25, len(variance))
         factor = self.rng.choice([1.0, 0.9, 12.5, 999.982])
         values = (np.round(centre, 4) * factor, (np.round(variance, 4) + 1e-4) * factor, [factor])
@@ -188,7 +191,7 @@ class Builder:
 
     def _gammas(self, depth: int) -> list[Array]:
         """Scale's gamma and beta."""
-        values = self.rng.uniform(0.6, 1.4, depth), self.rng.normal(0, 0.3, depth)
+        values = self.rng.uniform(0.6, 1.4, depth), self.rng.normal(BETA, 0.3, depth)
         return [value.astype(np.float32) for value in values]
 
     def _relu(self, layers: Layer | list[Layer], values: Array) -> None:
@@ -209,12 +212,19 @@ def run_layer(layer: Layer, source: Array) -> Array:
     return np.array(net.forward())
 
 
+def alike(values: Array) -> Array:
+    """Class scores, first axis box by class, that the boxes of a place partly share: overlaps to be suppressed."""
+    boxes = values.reshape(-1, CLASSES, *values.shape[1:])
+    shared = boxes.sum(axis=0) / np.float32(np.sqrt(len(boxes)))
+    return (np.float32(0.6) * boxes + np.float32(0.8) * shared).reshape(values.shape)
+
+
 def lift_background(bias: Array, logits: Array) -> None:
     """Raise the background's bias until few boxes have a class above the threshold."""
     pictures, _, high, wide = logits.shape
     boxes = logits.reshape(pictures, -1, CLASSES, high, wide)
     margins = boxes[:, :, 1:].max(axis=2) - boxes[:, :, 0]
-    share = min(0.25, CANDIDATES / margins[0].size)
+    share = min(0.1, CANDIDATES / margins[0].size)
     bias[::CLASSES] += np.round(np.quantile(margins, 1 - share) - np.log(THRESHOLD), 4)
 
 
@@ -276,14 +286,14 @@ def output_layers(sources: Sequence[str]) -> list[Layer]:
     ]
 
 
-def made_up_pictures(rng: np.random.Generator, size: int, count: int = 2) -> Array:
-    """RGB pictures like those of a blood smear: reddish and violet discs on a light ground, blurred, with noise."""
+def made_up_pictures(rng: np.random.Generator, size: int, count: int) -> Array:
+    """RGB pictures of discs of any colour, blurred, with noise; so different that real ones lie among them."""
     pictures = np.empty((count, size, size, 3), np.float32)
     for picture in pictures:
-        picture[:] = rng.normal((215, 205, 205), 8)
+        picture[:] = rng.uniform(130, 230) + rng.normal(0, 30, 3)
         for _ in range(18):
             centre, radius = rng.integers(0, size, 2).tolist(), int(rng.uniform(0.06, 0.1) * size)
-            cv2.circle(picture, centre, radius, rng.normal((190, 140, 145), 12).tolist(), -1)
+            cv2.circle(picture, centre, radius, (rng.uniform(100, 220) + rng.normal(0, 30, 3)).tolist(), -1)
         cv2.circle(picture, rng.integers(0, size, 2).tolist(), size // 7, (120, 80, 160), -1)
-        picture[:] = cv2.GaussianBlur(picture, (0, 0), size / 150) + rng.normal(0, 4, picture.shape)
+        picture[:] = cv2.GaussianBlur(picture, (0, 0), size / 150) + rng.normal(0, rng.uniform(1, 4), picture.shape)
     return np.clip(pictures, 0, 255)

@@ -178,7 +178,7 @@ def _check(report: ImportReport, ssd: SSD, weights: Weights) -> None:
         misfits = report.misfits()
         raise CheckpointError(
             f"{where} fits none of the {len(misfits)} variables of {ssd.backbone.name} + {ssd.params.model.name}: "
-            f"{_some(misfits)}; its own names are {_some(report.unused)}; use the param set of that network "
+            f"{misfits[0]}; its own names are {_some(report.unused)}; use the param set of that network "
             "(ssd params list)"
         )
     own = [misfit for misfit in report.misfits() if misfit.startswith(f"{ssd.backbone.name}/")]
