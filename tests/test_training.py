@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssdcore.checkpoint import load_checkpoint
+from ssdcore.checkpoint import load_checkpoint, save_checkpoint
 from ssdcore.data.convert import convert_voc
 from ssdcore.data.synth import synthesize
 from ssdcore.errors import CheckpointError, DataError, ParamError, TrainingError
@@ -42,9 +42,13 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tiny(plugins: Plugins) -> ParamSet:
-    """Seven steps in two stages on quarter-width MobileNet."""
-    return plugins.param_sets["mobilenet025-ssd300"].override(TINY)
+def tiny(plugins: Plugins, tmp_path_factory: pytest.TempPathFactory) -> ParamSet:
+    """Seven steps in two stages on quarter-width MobileNet, from some weights since the first stage keeps them."""
+    params = plugins.param_sets["mobilenet025-ssd300"].override(TINY)
+    keras.utils.set_random_seed(4)
+    start = tmp_path_factory.mktemp("start") / "start.npz"
+    save_checkpoint(start, build_ssd(params, ("any",), plugins), {}, {})
+    return params.override([f"train.weights.file={start}", "train.weights.include=[mobilenet_v1_025/]"])
 
 
 def rates(schedule, steps: int) -> list[float]:
@@ -151,12 +155,11 @@ def test_metrics_have_a_row_per_window_and_stage_end(finished: Path) -> None:
 def test_the_first_stage_leaves_the_backbone_alone(
     tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
-    keras.utils.set_random_seed(tiny.train.seed + 1)
-    start = {k: v.numpy() for k, v in named_variables(build_ssd(tiny, ["a", "b", "c"], plugins)).items()}
+    start = load_checkpoint(Path(tiny.train.weights.file or "")).arrays
     only_first = tiny.override(["train.stages=[{name: ssd-layers, trainable: ssd, steps: 2, batch_size: 2}]"])
     end = {k: v.numpy() for k, v in named_variables(train(only_first, shapes, tmp_path / "run", plugins)).items()}
-    changed = {name.split("/")[0] for name in start if not np.array_equal(start[name], end[name])}
-    assert not [name for name in start if name.startswith("mobilenet") and not np.array_equal(start[name], end[name])]
+    changed = {name.split("/")[0] for name in end if not np.array_equal(start[f"model/{name}"], end[name])}
+    assert "mobilenet_v1_025" not in changed
     assert {"block9_conv1_bn", "block9_logits"} <= changed
 
 
@@ -309,16 +312,19 @@ def test_an_interrupt_before_the_first_step_keeps_the_checkpoint(
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
-def test_a_whole_run_on_two_devices_keeps_one_set_of_statistics(shapes: Path, tmp_path: Path) -> None:
+def test_a_whole_run_on_two_devices_keeps_one_set_of_statistics(tiny: ParamSet, shapes: Path, tmp_path: Path) -> None:
+    tiny_file = tmp_path / "tiny.yaml"
+    tiny_file.write_text(tiny.to_yaml())
     code = f"""
 import numpy as np, tensorflow as tf
 from pathlib import Path
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from ssdcore import ParamSet
 from ssdcore.plugins import load_plugins
 from ssdcore.training import train
 plugins = load_plugins()
-params = plugins.param_sets["mobilenet025-ssd300"].override({TINY!r})
+params = ParamSet.load(Path({str(tiny_file)!r}))
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 ssd = train(params, Path({str(shapes)!r}), Path({str(tmp_path / "run")!r}), plugins, strategy=strategy)
 checked = 0
@@ -374,3 +380,40 @@ print("same")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip().endswith("same"), done.stderr[-3000:]
+
+
+def test_a_fixed_backbone_of_random_weights_is_refused(shapes: Path, plugins: Plugins, tmp_path: Path) -> None:
+    params = plugins.param_sets["vgg16-ssd300"]
+    with pytest.raises(TrainingError, match=r"'ssd-layers'.*random weights; give .*train.weights=FILE"):
+        train(params, shapes, tmp_path / "run", plugins)
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_starts_from_the_classes_of_another_detector(
+    tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
+) -> None:
+    """A detector for two other classes and one of ours is told to the listener and kept where names agree."""
+    classes = ("moon", "square", "sun")
+    donor = build_ssd(tiny, classes, plugins)
+    save_checkpoint(tmp_path / "donor.npz", donor, {}, {})
+    reports = []
+
+    class Listener(TrainingListener):
+        def on_weights(self, report):
+            reports.append(report)
+
+    one_step = [
+        "train.stages=[{name: only, steps: 1, batch_size: 2, learning_rate: {kind: fixed, learning_rate: 1e-9}}]"
+    ]
+    start = [f"train.weights={tmp_path / 'donor.npz'}"]
+    ssd = train(tiny.override(one_step + start), shapes, tmp_path / "run", plugins, listener=Listener())
+    (report,) = reports
+    assert (report.missing, report.skipped, report.classes.kept) == ((), (), ("square",))
+    ours = ssd.network.get_layer("block9_logits").bias.numpy().reshape(-1, len(ssd.classes) + 1)
+    theirs = donor.network.get_layer("block9_logits").bias.numpy().reshape(-1, 4)
+    index = ssd.classes.index("square") + 1
+    np.testing.assert_allclose(ours[:, [0, index]], theirs[:, [0, 2]], atol=1e-6)
+    kernel = "block9_conv1"
+    np.testing.assert_allclose(
+        ssd.network.get_layer(kernel).kernel, donor.network.get_layer(kernel).kernel, rtol=0, atol=1e-6
+    )

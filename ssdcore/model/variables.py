@@ -35,7 +35,8 @@ def set_trainable(ssd: SSD, what: Literal["ssd", "all"] | Sequence[str]) -> None
     layers = {layer.name: layer for layer in ssd.network.layers if layer is not ssd.backbone}
     own = {f"{ssd.backbone.name}/{layer.name}": layer for layer in ssd.backbone.layers}
     if not isinstance(what, str):
-        _check_scopes(what, [name for name, layer in (layers | own).items() if layer.variables])
+        names = [name for name, layer in (layers | own).items() if layer.variables]
+        check_scopes(ssd, "trainable", what, names)
     # Each layer by itself: setting a model's flag passes over its layers when the flag is set already.
     ssd.network.trainable = ssd.backbone.trainable = True
     for name, layer in (layers | own).items():
@@ -43,7 +44,14 @@ def set_trainable(ssd: SSD, what: Literal["ssd", "all"] | Sequence[str]) -> None
         layer.trainable = chosen
 
 
-def _check_scopes(scopes: Sequence[str], names: Sequence[str]) -> None:
+def check_scopes(ssd: SSD, key: str, scopes: Sequence[str], names: Sequence[str]) -> None:
+    """Makes sure that each scope is the start of a name.
+
+    Raises:
+        ParamError: one is not; `key` is the parameter it is a value of.
+    """
     for scope in scopes:
         if not any(name.startswith(scope) for name in names):
-            raise ParamError(f"trainable: no layer's name starts with {scope!r}; layers: {', '.join(names)}")
+            own = f"{ssd.backbone.name}/"
+            known = dict.fromkeys(own if name.startswith(own) else name.partition("/")[0] for name in names)
+            raise ParamError(f"{key}: no layer's name starts with {scope!r}; layers: {', '.join(known)}")

@@ -84,7 +84,7 @@ def train(
         ssd = build_ssd(params, manifest.classes, plugins)
         if checkpoint:
             assign_weights(ssd, checkpoint)
-        elif params.train.weights.file:
+        elif params.train.weights.file is not None:
             listener.on_weights(load_weights(ssd, plugins, params.train.weights))
         for stage in params.train.stages:
             set_trainable(ssd, stage.trainable)
@@ -111,9 +111,20 @@ def _open_run(run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, 
                 f"{params.data.train_split!r}; resume on the same data, or start a new run"
             )
         return checkpoint
+    _refuse_frozen_noise(params)
     if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
         raise TrainingError(f"{run.root.absolute()} is in use; give --resume to go on with that run, or another --out")
     return None
+
+
+def _refuse_frozen_noise(params: ParamSet) -> None:
+    """A backbone of random weights must learn: nothing could be learnt on top of it."""
+    first = params.train.stages[0]
+    if params.train.weights.file is None and first.trainable == "ssd":
+        raise TrainingError(
+            f"the first stage, {first.name!r}, trains the SSD layers on a fixed backbone, which would keep its random "
+            "weights; give a file to start from (train.weights=FILE), or let it learn (train.stages.0.trainable=all)"
+        )
 
 
 def _refuse_changes(checkpoint: Checkpoint, params: ParamSet) -> None:

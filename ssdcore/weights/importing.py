@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.model import SSD, build_ssd
-from ssdcore.model.variables import named_variables
+from ssdcore.model.variables import check_scopes, named_variables
 from ssdcore.params import ParamSet, Weights
 from ssdcore.plugins import Plugins
 from ssdcore.weights.classes import ClassTransfer, move_channels, name_classes, transfer_classes
@@ -68,7 +68,7 @@ def _path(weights: Weights) -> Path:
 
 def _load(ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> ImportReport:
     variables = named_variables(ssd)
-    chosen = _choose(variables, weights)
+    chosen = _choose(ssd, variables, weights)
     matching = _Matching(ssd, plugins, weights, file)
     for name in chosen:
         matching.take(name, variables[name])
@@ -88,12 +88,9 @@ def _load(ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> Im
     return report
 
 
-def _choose(variables: Mapping[str, Any], weights: Weights) -> list[str]:
+def _choose(ssd: SSD, variables: Mapping[str, Any], weights: Weights) -> list[str]:
     """The variables that `include` and `exclude` leave."""
-    for scope in (*(weights.include or ()), *weights.exclude):
-        if not any(name.startswith(scope) for name in variables):
-            layers = dict.fromkeys(name.rpartition("/")[0] for name in variables)
-            raise ParamError(f"train.weights: no variable's name starts with {scope!r}; layers: {', '.join(layers)}")
+    check_scopes(ssd, "train.weights", (*(weights.include or ()), *weights.exclude), list(variables))
     wanted = variables if weights.include is None else [name for name in variables if name.startswith(weights.include)]
     return [name for name in wanted if not name.startswith(weights.exclude)]
 
