@@ -15,7 +15,7 @@ from ssdcore.data.pipeline import evaluation_batches, read_records, training_str
 from ssdcore.data.records import decode, parse
 from ssdcore.data.synth import synthesize
 from ssdcore.data.voc import read_voc, voc_splits
-from ssdcore.errors import DataError
+from ssdcore.errors import DataError, ParamError
 from ssdcore.params import AugmentParams, DataParams
 
 OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult>
@@ -147,7 +147,7 @@ def test_names_with_spaces_and_a_byte_order_mark_are_names(tmp_path: Path) -> No
 @pytest.mark.parametrize("classes", [["a", "a"], ["a", ""], []])
 def test_class_lists_that_repeat_or_lack_names_are_refused(classes: list[str], tmp_path: Path) -> None:
     source = write_voc(tmp_path / "voc", {"one": [("a", 0, (8, 6, 40, 30))]})
-    with pytest.raises(DataError, match="class names must be given"):
+    with pytest.raises(ParamError, match="class names must be given"):
         convert_voc(source, tmp_path / "out", classes)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from ssdcore.class_names import check_class_names
 from ssdcore.data.example import Annotation, Example
 from ssdcore.data.manifest import Manifest, Split
 from ssdcore.data.output import require_unused
@@ -39,11 +40,12 @@ def convert_voc(
 
     Raises:
         DataError: something is missing, unreadable, or of a class that is not in `classes`.
+        ParamError: `classes` are not names that differ.
     """
     require_unused(out)
     out = out.resolve()
     examples = _read_splits(source, splits)
-    names = _check_classes(classes) if classes is not None else _collect_classes(examples)
+    names = check_class_names(classes) if classes is not None else _collect_classes(examples)
     partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
     partial.mkdir(parents=True)
     try:
@@ -61,12 +63,6 @@ def _read_splits(source: Path, wanted: Sequence[str] | None) -> dict[str, list[E
         if name not in found:
             raise DataError(f"{source.absolute()} has no split {name!r}; {did_you_mean(name, found)}")
     return {name: read_voc(source, found[name]) for name in wanted or found}
-
-
-def _check_classes(classes: Sequence[str]) -> tuple[str, ...]:
-    if not classes or not all(classes) or len(set(classes)) != len(classes):
-        raise DataError(f"class names must be given, and differ from each other; got {', '.join(map(repr, classes))}")
-    return tuple(classes)
 
 
 def _collect_classes(splits: Mapping[str, Iterable[Example]]) -> tuple[str, ...]:

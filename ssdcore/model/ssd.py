@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ssdcore.arg_scope import ArgScope, BatchNorm
 from ssdcore.backbones import Backbone
+from ssdcore.class_names import check_class_names
 from ssdcore.errors import ModelError, did_you_mean
 from ssdcore.geometry.default_boxes import default_boxes_xyxy
 from ssdcore.model.blocks import attach_block, attach_head, join_predictions
@@ -53,11 +54,13 @@ def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins) -> SSD
 
     Raises:
         PluginError: the backbone is not installed.
+        ParamError: `classes` are not names that differ.
         ModelError: its feature layers are unknown, or their sizes do not fit the SSD model; or Keras
             does not run on TensorFlow.
     """
     if keras.backend.backend() != "tensorflow":
         raise ModelError(f"Keras runs on {keras.backend.backend()}; set KERAS_BACKEND=tensorflow")
+    classes = check_class_names(classes)
     model = params.model
     backbone = plugins.backbone(params.backbone)
     images = keras.Input((*model.image_size, 3), name="images")
@@ -72,7 +75,7 @@ def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins) -> SSD
     outputs = _predict(named, len(classes) + 1, model, scope)
     boxes = default_boxes_xyxy(model.default_boxes, model.image_size, [size for _, size in feature_maps])
     network = keras.Model(images, outputs, name=model.name)
-    return SSD(network, base_net, boxes, feature_maps, tuple(classes), params)
+    return SSD(network, base_net, boxes, feature_maps, classes, params)
 
 
 def build_base_net(backbone: Backbone, params: ParamSet, end_points: Sequence[str]) -> keras.Model:

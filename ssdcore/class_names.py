@@ -1,4 +1,8 @@
-"""Names of the classes of well-known data sets, and names that mean the same."""
+"""What a list of class names must be, the lists of well-known data sets, and names that mean the same."""
+
+from collections.abc import Sequence
+
+from ssdcore.errors import ParamError
 
 PASCAL_VOC = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
@@ -32,3 +36,14 @@ def same_name(name: str) -> str:
     differences between Pascal VOC and COCO."""
     plain = "".join(letter for letter in name.casefold() if letter not in " -_")
     return _SYNONYMS.get(plain, plain)
+
+
+def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, of which there must be some, none empty and none twice.
+
+    Raises:
+        ParamError: they are not so.
+    """
+    if not names or not all(names) or len(set(names)) != len(names):
+        raise ParamError(f"class names must be given, and differ from each other; got {', '.join(map(repr, names))}")
+    return tuple(names)
