@@ -21,16 +21,13 @@ MOBILENET_SOURCES = ("conv11", "conv13", "conv14_2", "conv15_2", "conv16_2", "co
 EPSILON = 1e-5
 
 LOGITS = 5.0  # the spread of the class scores before softmax
-CANDIDATES = 40  # boxes above the confidence threshold per source and picture, before suppression
 THRESHOLD = 0.01
-import os
-CENTRING=float(os.environ.get('CEN','.5'))
-BETA=float(os.environ.get('BETA','0'))
+CENTRING = 0.3  # the share of a channel's mean that is taken off; more of it makes the networks chaotic
 
 
 def vgg_ssd(size: int, seed: int = 0) -> Model:
     """SSD300 or SSD512 on VGG-16, 21 classes."""
-    builder = Builder(seed, size, VGG_MEAN, 1.0)
+    builder = Builder(seed, size, VGG_MEAN, 1.0, pictures=2, candidates=60 if size == 300 else 10)
     _vgg_trunk(builder)
     sources = ["conv4_3_norm", "fc7", *_vgg_extras(builder, size)]
     builder.normalize("conv4_3_norm", "conv4_3")
@@ -44,7 +41,7 @@ def vgg_ssd(size: int, seed: int = 0) -> Model:
 def mobilenet_ssd(merged: bool, seed: int = 0) -> Model:
     """MobileNet-SSD 300 of 21 classes with batch norms, or the same one with them folded into the convolutions."""
     mean, scale = (127.5, 127.5, 127.5), 0.007843
-    builder = Builder(seed, 300, mean, scale, pictures=6)
+    builder = Builder(seed, 300, mean, scale, pictures=4, candidates=25)
     _mobilenet_trunk(builder)
     edges = (60, 105, 150, 195, 240, 285, 300)
     for index, source in enumerate(MOBILENET_SOURCES):
@@ -96,14 +93,17 @@ def _mobilenet_trunk(builder: "Builder") -> None:
 class Builder:
     """Adds layer after layer, with the activations of made-up pictures to set each layer's weights by."""
 
-    def __init__(self, seed: int, size: int, mean_bgr: Sequence[float], scale: float, pictures: int = 2) -> None:
+    def __init__(
+        self, seed: int, size: int, mean_bgr: Sequence[float], scale: float, *, pictures: int, candidates: int
+    ) -> None:
         self.rng = np.random.default_rng(seed)
         self.layers: list[Layer] = []
         self.maps = {"data": caffe_blob(made_up_pictures(self.rng, size, pictures), mean_bgr, scale)}
         self.top = "data"
+        self.candidates = candidates
 
     def conv(self, name: str, depth: int, **window: int) -> None:
-        """Convolution with bias and ReLU; one gain per layer and mostly centred channels keep places different."""
+        """Convolution with bias and ReLU; the layer's one gain keeps activations of order 1."""
         layer, raw = self._convolve(name, self.top, depth, **window)
         gain, bias = self._calibrate(layer, raw, 1.0, CENTRING)
         self._relu(layer, raw * gain + bias[:, None, None])
@@ -147,7 +147,7 @@ class Builder:
         conf, raw = self._convolve(f"{source}_mbox_conf", source, count * CLASSES, **window)
         conf.blobs[0][:], raw = alike(conf.blobs[0]), alike(raw.swapaxes(0, 1)).swapaxes(0, 1)
         gain, bias = self._calibrate(conf, raw, LOGITS)
-        lift_background(conf.blobs[1], raw * gain + bias[:, None, None])
+        lift_background(conf.blobs[1], raw * gain + bias[:, None, None], self.candidates)
         flat = [layer for name in ("loc", "conf") for layer in flat_layers(f"{source}_mbox_{name}")]
         common = {"flip": True, "clip": False, "variance": [0.1, 0.1, 0.2, 0.2], "offset": 0.5}
         box = f"{source}_mbox_priorbox"
@@ -169,7 +169,7 @@ class Builder:
         return layer, run_layer(layer, source)
 
     def _calibrate(self, layer: Layer, raw: Array, spread: float, share: float = 1.0) -> tuple[np.float32, Array]:
-        """Give a convolution one gain for the wanted spread, and a bias that centres channels if places are many."""
+        """Give a convolution one gain for the wanted spread, and a bias that centres channels where places are many."""
         places = raw[:, 0].size
         centre = raw.mean(axis=(0, 2, 3)) * (share * places / (places + 10))
         gain = np.float32(round(spread / (raw - centre[:, None, None]).std(), 5))
@@ -191,7 +191,7 @@ class Builder:
 
     def _gammas(self, depth: int) -> list[Array]:
         """Scale's gamma and beta."""
-        values = self.rng.uniform(0.6, 1.4, depth), self.rng.normal(BETA, 0.3, depth)
+        values = self.rng.uniform(0.6, 1.4, depth), self.rng.normal(1, 0.3, depth)
         return [value.astype(np.float32) for value in values]
 
     def _relu(self, layers: Layer | list[Layer], values: Array) -> None:
@@ -219,12 +219,12 @@ def alike(values: Array) -> Array:
     return (np.float32(0.6) * boxes + np.float32(0.8) * shared).reshape(values.shape)
 
 
-def lift_background(bias: Array, logits: Array) -> None:
+def lift_background(bias: Array, logits: Array, candidates: int) -> None:
     """Raise the background's bias until few boxes have a class above the threshold."""
     pictures, _, high, wide = logits.shape
     boxes = logits.reshape(pictures, -1, CLASSES, high, wide)
     margins = boxes[:, :, 1:].max(axis=2) - boxes[:, :, 0]
-    share = min(0.1, CANDIDATES / margins[0].size)
+    share = min(0.1, candidates / margins[0].size)
     bias[::CLASSES] += np.round(np.quantile(margins, 1 - share) - np.log(THRESHOLD), 4)
 
 
