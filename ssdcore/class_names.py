@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 from ssdcore.errors import ParamError
 
+IGNORED = -1
+"""Class id of a region that is neither an object nor background; 0 is background, 1..C are classes."""
+
 PASCAL_VOC = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),

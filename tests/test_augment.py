@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from ssdcore.data import augment as chain
 from ssdcore.data.colour import change_hue_and_saturation, distort_colours
-from ssdcore.params import AugmentParams, Crop, Expand, Photometric
+from ssdcore.params import AugmentParams, Expand, PatchCrop, Photometric
 
 NOTHING = AugmentParams(photometric=None, expand=None, crop=None, horizontal_flip=0, interpolations=("nearest",))
 BOXES = np.array([[0.25, 0.25, 0.5, 0.5], [0.6, 0.1, 0.9, 0.4]], np.float32)
@@ -29,12 +29,12 @@ def marked_picture(height: int = 80, width: int = 120) -> np.ndarray:
 @tf.function(reduce_retracing=True)
 def run_all(picture, boxes, labels, number):
     params = AugmentParams(photometric=None, vertical_flip=0.5, interpolations=("nearest",))
-    return chain.augment(picture, boxes, labels, number, params, (100, 100))
+    return chain.augment(picture, boxes, labels, number, params, (100, 100), "warp")
 
 
 def test_nothing_asked_for_leaves_picture_and_boxes_alone() -> None:
     picture = marked_picture()
-    image, boxes, labels = chain.augment(picture, BOXES, LABELS, seed(0), NOTHING, (80, 120))
+    image, boxes, labels = chain.augment(picture, BOXES, LABELS, seed(0), NOTHING, (80, 120), "warp")
     np.testing.assert_array_equal(image, picture)
     np.testing.assert_allclose(boxes, BOXES, atol=1e-6)
     np.testing.assert_array_equal(labels, LABELS)
@@ -72,7 +72,7 @@ def test_pictures_without_objects_pass_through() -> None:
 def test_boxes_in_a_window_by_hand() -> None:
     """The window is the left half: one box is inside, one is cut, one has its centre outside."""
     boxes = np.array([[0.1, 0.1, 0.2, 0.3], [0.3, 0.2, 0.6, 0.4], [0.4, 0.2, 0.8, 0.4]], np.float32)
-    kept, labels = chain.boxes_in_window(boxes, np.array([1, 2, 3]), tf.constant([0.0, 0.0, 0.5, 1.0]))
+    kept, labels = chain.boxes_in_window(boxes, np.array([1, 2, 3]), tf.constant([0.0, 0.0, 0.5, 1.0]), None)
     np.testing.assert_allclose(kept, [[0.2, 0.1, 0.4, 0.3], [0.6, 0.2, 1.0, 0.4]], atol=1e-6)
     np.testing.assert_array_equal(labels, [1, 2])
 
@@ -91,7 +91,7 @@ def test_expansion_happens_as_often_and_as_far_as_asked() -> None:
 
 def test_every_sampler_is_chosen_equally_often_when_all_succeed() -> None:
     """One object as large as the picture: IoU is the window's area, so each bound leaves its mark."""
-    params = Crop(min_ious=(0.0, 0.5), scale=(0.3, 1.0))
+    params = PatchCrop(min_ious=(0.0, 0.5), scale=(0.3, 1.0))
     boxes = tf.constant([[0.0, 0.0, 1.0, 1.0]])
     draw = tf.function(lambda number: chain.crop_window(boxes, params, number))
     windows = np.array([draw(seed(number)) for number in range(4000)])
@@ -103,7 +103,7 @@ def test_every_sampler_is_chosen_equally_often_when_all_succeed() -> None:
 
 
 def test_a_window_overlaps_some_object_as_much_as_its_sampler_demands() -> None:
-    params = Crop(min_ious=(0.7,), trials=200)
+    params = PatchCrop(min_ious=(0.7,), trials=200)
     box = np.array([0.2, 0.2, 0.9, 0.8])
     draw = tf.function(lambda number: chain.crop_window(tf.constant(box[None], tf.float32), params, number))
     for window in (draw(seed(number)).numpy() for number in range(100)):
@@ -113,12 +113,12 @@ def test_a_window_overlaps_some_object_as_much_as_its_sampler_demands() -> None:
 
 
 def test_without_objects_no_sampler_succeeds() -> None:
-    window = chain.crop_window(tf.zeros((0, 4)), Crop(), seed(3))
+    window = chain.crop_window(tf.zeros((0, 4)), PatchCrop(), seed(3))
     np.testing.assert_array_equal(window, [0, 0, 1, 1])
 
 
 def test_windows_have_the_scale_and_shape_asked_for() -> None:
-    windows = chain._random_windows(20_000, Crop(), seed(0)).numpy()
+    windows = chain._random_windows(20_000, PatchCrop(), seed(0)).numpy()
     width, height = windows[:, 2] - windows[:, 0], windows[:, 3] - windows[:, 1]
     scale, ratio = np.sqrt(width * height), width / height
     assert 0.299 <= scale.min() <= 0.31
@@ -151,7 +151,7 @@ def test_flips_happen_as_often_as_asked() -> None:
 
 def test_space_around_an_expanded_picture_has_the_mean_colour() -> None:
     params = NOTHING.model_copy(update={"expand": Expand(probability=1.0, max_ratio=4.0)})
-    image, _, _ = chain.augment(np.full((50, 50, 3), 255, np.uint8), BOXES, LABELS, seed(2), params, (60, 60))
+    image, _, _ = chain.augment(np.full((50, 50, 3), 255, np.uint8), BOXES, LABELS, seed(2), params, (60, 60), "warp")
     colours = {tuple(colour) for colour in image.numpy().reshape(-1, 3).round(3)}
     assert colours == {(255.0, 255.0, 255.0), (123.0, 117.0, 104.0)}
 

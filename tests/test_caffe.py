@@ -73,7 +73,7 @@ def test_raw_outputs_and_priors_are_opencvs(pair: Pair) -> None:
 def test_detections_are_opencvs(pair: Pair) -> None:
     """Same number, classes and order; where scores tie to 1e-4 the order is free."""
     theirs = caffe_files.opencv_detections(pair.prototxt, pair.caffemodel, pair.blob)
-    found = make_predict(pair.ssd, pair.ssd.params.eval)(pair.images)
+    found = make_predict(pair.ssd, pair.ssd.params.eval)(pair.images, np.tile(np.float32([0, 0, 1, 1]), (PICTURES, 1)))
     for index, rows in enumerate(theirs):
         count = int(found.counts[index])
         ours = np.column_stack([found.labels[index], found.scores[index], found.boxes[index]])[:count]

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssdcore.data.convert import convert_voc
+from ssdcore.data.convert import choose_splits, convert
+from ssdcore.data.formats import read_labelled
 from ssdcore.data.manifest import Manifest
 from ssdcore.data.pipeline import evaluation_batches, read_records, training_stream
 from ssdcore.data.records import decode, parse
 from ssdcore.data.synth import synthesize
-from ssdcore.data.voc import read_voc, voc_splits
 from ssdcore.errors import DataError, ParamError
 from ssdcore.params import AugmentParams, DataParams
 
@@ -43,7 +43,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve drawn pictures to learn from and four to test on, converted."""
     root = tmp_path_factory.mktemp("shapes")
     synthesize(root / "voc", 12, 4, seed=3)
-    convert_voc(root / "voc", root / "records")
+    convert(read_labelled(root / "voc"), root / "records")
     return root / "records"
 
 
@@ -52,7 +52,7 @@ def test_conversion_keeps_names_boxes_flags_and_background(tmp_path: Path) -> No
         tmp_path / "voc",
         {"one": [("dog", 1, (8, 6, 40, 30)), ("cat", 0, (0, 0, 80, 60))], "empty": []},
     )
-    manifest = convert_voc(source, tmp_path / "out")
+    manifest = convert(read_labelled(source), tmp_path / "out")
     one, empty = records(tmp_path / "out")
     assert manifest.classes == ("cat", "dog")
     assert (one["name"], one["size"].tolist()) == (b"one", [60, 80])
@@ -64,20 +64,22 @@ def test_conversion_keeps_names_boxes_flags_and_background(tmp_path: Path) -> No
 
 def test_given_classes_set_the_order(tmp_path: Path) -> None:
     source = write_voc(tmp_path / "voc", {"one": [("dog", 0, (8, 6, 40, 30))]})
-    convert_voc(source, tmp_path / "out", classes=["dog", "cat"])
+    convert(read_labelled(source), tmp_path / "out", classes=["dog", "cat"])
     assert records(tmp_path / "out")[0]["labels"].tolist() == [1]
 
 
 def test_boxes_without_area_are_dropped_by_name_and_others_cut_to_the_picture(tmp_path: Path) -> None:
     objects = [("a", 0, (5, 5, 5, 5)), ("a", 0, (-8, 30, 40, 90)), ("a", 0, (30, 10, 20, 20)), ("a", 0, (90, 1, 99, 9))]
     source = write_voc(tmp_path / "voc", {"one": objects})
-    manifest = convert_voc(source, tmp_path / "out")
+    manifest = convert(read_labelled(source), tmp_path / "out")
     np.testing.assert_allclose(records(tmp_path / "out")[0]["boxes"], [[0, 0.5, 0.5, 1]], atol=1e-7)
-    assert [fault.split(":")[1].strip() for fault in manifest.dropped] == [
-        "object 1 (a)",
-        "object 3 (a)",
-        "object 4 (a)",
+    assert [fault.split(": ")[1:3] for fault in manifest.dropped] == [
+        ["object 1", "empty box"],
+        ["object 3", "swapped corners"],
+        ["object 4", "box outside"],
     ]
+    kinds = {"empty box": 1, "swapped corners": 1, "box outside": 1, "box over the edge": 1}
+    assert manifest.faults == kinds
 
 
 def test_unicode_and_spaces_survive(tmp_path: Path) -> None:
@@ -85,7 +87,7 @@ def test_unicode_and_spaces_survive(tmp_path: Path) -> None:
     (source / "ImageSets/Main/trainval.txt").write_text("ein\n", "utf-8")
     for folder, end in (("Annotations", "xml"), ("JPEGImages", "jpg")):
         (source / folder / f"ein bild.{end}").rename(source / folder / f"ein.{end}")
-    assert convert_voc(source, tmp_path / "out 図").classes == ("größe 1",)
+    assert convert(read_labelled(source), tmp_path / "out 図").classes == ("größe 1",)
     assert Manifest.load(tmp_path / "out 図").classes == ("größe 1",)
 
 
@@ -94,61 +96,37 @@ def test_png_pictures_are_kept_as_they_are(tmp_path: Path) -> None:
     (source / "JPEGImages/one.jpg").unlink()
     pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
     cv2.imwrite(str(source / "JPEGImages/one.png"), pixels)
-    convert_voc(source, tmp_path / "out")
+    convert(read_labelled(source), tmp_path / "out")
     np.testing.assert_array_equal(decode(records(tmp_path / "out")[0]["image"]), pixels[..., ::-1])
 
 
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
-        (lambda root: (root / "JPEGImages/one.jpg").unlink(), "no picture one.jpg"),
-        (
-            lambda root: (root / "JPEGImages/one.jpg").write_bytes(b"\xff\xd8\xff no picture"),
-            "one.jpg is not a readable picture",
-        ),
-        (lambda root: (root / "JPEGImages/one.jpg").write_bytes(b""), "one.jpg is neither a JPEG nor a PNG"),
-        (lambda root: (root / "Annotations/one.xml").unlink(), "no annotation"),
-        (lambda root: (root / "Annotations/one.xml").write_text("<annotation>"), "not usable XML"),
+        (lambda root: (root / "JPEGImages/one.jpg").unlink(), "missing picture"),
+        (lambda root: (root / "JPEGImages/one.jpg").write_bytes(b"\xff\xd8\xff no"), r"one\.jpg: unreadable picture"),
+        (lambda root: (root / "JPEGImages/one.jpg").write_bytes(b""), r"one\.jpg: unreadable picture"),
+        (lambda root: (root / "Annotations/one.xml").unlink(), "missing annotation"),
+        (lambda root: (root / "Annotations/one.xml").write_text("<annotation>"), r"one\.xml: unreadable annotation"),
         (
             lambda root: (root / "Annotations/one.xml").write_text("<a><object><name>x</name></object></a>"),
-            "object 1 needs a name and a bndbox",
+            r"one\.xml, object 1: unreadable annotation",
         ),
-        (lambda root: (root / "ImageSets/Main/trainval.txt").write_text(""), "no lists of picture names"),
     ],
 )
 def test_faults_in_a_voc_folder_are_named_and_leave_nothing(break_it, says: str, tmp_path: Path) -> None:
     source = write_voc(tmp_path / "voc", {"one": [("a", 0, (8, 6, 40, 30))]})
     break_it(source)
     with pytest.raises(DataError, match=says):
-        convert_voc(source, tmp_path / "out")
+        convert(read_labelled(source), tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["voc"]
-
-
-def test_an_entity_bomb_is_refused(tmp_path: Path) -> None:
-    source = write_voc(tmp_path / "voc", {"one": []})
-    bomb = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><annotation>&y;</annotation>'
-    (source / "Annotations/one.xml").write_text(bomb)
-    with pytest.raises(DataError, match="not usable XML"):
-        read_voc(source, ["one"])
-
-
-def test_per_class_lists_are_no_splits(tmp_path: Path) -> None:
-    source = write_voc(tmp_path / "voc", {"one": []})
-    (source / "ImageSets/Main/dog_trainval.txt").write_text("one  1\n")
-    assert voc_splits(source) == {"trainval": ("one",)}
-
-
-def test_names_with_spaces_and_a_byte_order_mark_are_names(tmp_path: Path) -> None:
-    source = write_voc(tmp_path / "voc", {"my pic 1": [], "two": []})
-    (source / "ImageSets/Main/trainval.txt").write_text("\ufeffmy pic 1\ntwo\n", "utf-8")
-    assert voc_splits(source) == {"trainval": ("my pic 1", "two")}
 
 
 @pytest.mark.parametrize("classes", [["a", "a"], ["a", ""], []])
 def test_class_lists_that_repeat_or_lack_names_are_refused(classes: list[str], tmp_path: Path) -> None:
     source = write_voc(tmp_path / "voc", {"one": [("a", 0, (8, 6, 40, 30))]})
     with pytest.raises(ParamError, match="class names must be given"):
-        convert_voc(source, tmp_path / "out", classes)
+        convert(read_labelled(source), tmp_path / "out", classes)
 
 
 def test_a_shortened_shard_is_noticed_before_anything_is_read(shapes: Path, tmp_path: Path) -> None:
@@ -160,23 +138,19 @@ def test_a_shortened_shard_is_noticed_before_anything_is_read(shapes: Path, tmp_
         read_records(tmp_path, "test")
 
 
-def test_other_picture_formats_are_refused_by_name(tmp_path: Path) -> None:
+def test_other_picture_formats_become_png(tmp_path: Path) -> None:
     source = write_voc(tmp_path / "voc", {"one": [("a", 0, (1, 1, 5, 5))]})
-    (source / "JPEGImages/one.jpg").write_bytes(cv2.imencode(".tiff", np.zeros((9, 9, 3), np.uint8))[1].tobytes())
-    with pytest.raises(DataError, match=r"one\.jpg is neither a JPEG nor a PNG"):
-        convert_voc(source, tmp_path / "out")
-
-
-def test_the_parent_of_a_voc_folder_gets_a_hint(tmp_path: Path) -> None:
-    write_voc(tmp_path / "VOC2007", {"one": []})
-    with pytest.raises(DataError, match=r"did you mean .*VOC2007"):
-        voc_splits(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype(np.uint8)
+    (source / "JPEGImages/one.jpg").write_bytes(cv2.imencode(".tiff", pixels)[1].tobytes())
+    manifest = convert(read_labelled(source), tmp_path / "out")
+    np.testing.assert_array_equal(decode(records(tmp_path / "out")[0]["image"]), pixels[..., ::-1])
+    assert manifest.faults == {"unusual picture": 1}
 
 
 def test_many_pictures_go_into_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssdcore.data.convert.PICTURES_PER_SHARD", 2)
     source = write_voc(tmp_path / "voc", {str(n): [("a", 0, (8, 6, 40, 30))] for n in range(5)})
-    split = convert_voc(source, tmp_path / "out").splits["trainval"]
+    split = convert(read_labelled(source), tmp_path / "out").splits["trainval"]
     assert (len(split.shards), split.images, split.objects) == (3, 5, 5)
     assert {item["name"] for item in records(tmp_path / "out")} == {b"0", b"1", b"2", b"3", b"4"}
 
@@ -240,7 +214,7 @@ def test_another_seed_gives_other_pictures(shapes: Path) -> None:
 
 
 def test_evaluation_sees_each_picture_once_with_its_boxes(shapes: Path) -> None:
-    batches = list(evaluation_batches(read_records(shapes, "test"), (64, 64), 3).as_numpy_iterator())
+    batches = list(evaluation_batches(read_records(shapes, "test"), (64, 64), "warp", 3).as_numpy_iterator())
     assert [len(batch.images) for batch in batches] == [3, 1]
     expected = json.loads((shapes / "manifest.json").read_text())["splits"]["test"]["objects"]
     assert sum(int((batch.labels > 0).sum()) for batch in batches) == expected
@@ -248,7 +222,7 @@ def test_evaluation_sees_each_picture_once_with_its_boxes(shapes: Path) -> None:
 
 @pytest.mark.realdata
 def test_bccd_has_exactly_two_boxes_without_area(bccd: Path, tmp_path: Path) -> None:
-    manifest = convert_voc(bccd, tmp_path / "out", splits=["trainval", "test"])
+    manifest = convert(choose_splits(read_labelled(bccd), ["trainval", "test"]), tmp_path / "out")
     assert manifest.classes == ("Platelets", "RBC", "WBC")
     assert sum(split.objects for split in manifest.splits.values()) == 4886
     assert {fault.split(":")[0] for fault in manifest.dropped} == {"BloodImage_00338.xml", "BloodImage_00343.xml"}

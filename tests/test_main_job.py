@@ -12,7 +12,8 @@ import pytest
 
 from ssdcore import load_detector
 from ssdcore.checkpoint import load_checkpoint
-from ssdcore.data.convert import convert_voc
+from ssdcore.data.convert import convert
+from ssdcore.data.formats import read_labelled
 from ssdcore.errors import CheckpointError
 from ssdcore.evaluation import Evaluator
 from ssdcore.model import build_ssd
@@ -175,7 +176,7 @@ def test_sixteen_real_pictures_can_be_learnt_by_heart(
         (voc / folder).symlink_to(bccd / folder)
     names = (bccd / "ImageSets/Main/trainval.txt").read_text().split()[:16]
     (voc / "ImageSets/Main/trainval.txt").write_text("\n".join(names))
-    convert_voc(voc, tmp_path / "records")
+    convert(read_labelled(voc), tmp_path / "records")
     params = plugins.param_sets["mobilenet025-ssd300"].override(
         [f"train.weights={mobilenet_weights}", "train.eval_every=0", "train.stages.0.epochs=150"]
         + [f"augment.{part}=null" for part in ("photometric", "expand", "crop")]

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ssdcore.errors import ParamError
-from ssdcore.params import Adam, AdamW, Cosine, Crop, ParamSet, Sgd, Weights, difference
+from ssdcore.params import Adam, AdamW, Cosine, ParamSet, PatchCrop, Sgd, Weights, difference
 from ssdcore.params.base import Params
 from ssdcore.plugins import Plugins
 
@@ -197,7 +197,7 @@ def test_image_size_and_variances_are_the_published_ones(plugins: Plugins, name:
         ("train.weights.exclude=[block7]", ("block7",)),
         ("augment.crop=null", None),
         ("augment.crop.trials=5", 5),
-        ("augment.crop={}", Crop()),
+        ("augment.crop={kind: patch}", PatchCrop()),
         ("model.image_size=[300, 400]", (300, 400)),
         ("model.image_size.1=400", 400),
         ("model.default_boxes.max_sizes.0=null", None),
@@ -252,7 +252,7 @@ def test_param_sets_are_frozen(vgg300: ParamSet) -> None:
         ("train.stages.0.optimizer.momentun=1", ["'momentun'", "'momentum'"]),
         ("model.default_boxes.min_size=[1]", ["'min_size'", "'min_sizes'"]),
         ("model.blocks.0.convs.0.kernal=3", ["'kernal'", "'kernel'"]),
-        ("augment.crop={trails: 3}", ["augment.crop.trails", "'trials'"]),
+        ("augment.crop={kind: patch, trails: 3}", ["augment.crop.patch.trails", "'trials'"]),
         ("train.bogus=1", ["'bogus'", "known:", "stages", "loss"]),
     ],
 )
@@ -470,4 +470,4 @@ def test_every_field_has_a_description(cls: type[Params]) -> None:
 
 def test_all_parts_of_a_param_set_are_param_classes() -> None:
     names = {cls.__name__ for cls in param_classes()}
-    assert {"ParamSet", "ModelParams", "Conv", "Crop", "EvalParams", "Stage", "AdamW", "Cosine"} <= names
+    assert {"ParamSet", "ModelParams", "Conv", "PatchCrop", "EvalParams", "Stage", "AdamW", "Cosine"} <= names

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from ssdcore.checkpoint import load_checkpoint, save_checkpoint
-from ssdcore.data.convert import convert_voc
+from ssdcore.data.convert import choose_splits, convert
+from ssdcore.data.formats import read_labelled
 from ssdcore.data.synth import synthesize
 from ssdcore.errors import CheckpointError, DataError, ParamError, TrainingError
 from ssdcore.evaluation import Evaluation
@@ -37,7 +38,7 @@ TINY = [
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("training")
     synthesize(root / "voc", 8, 4, seed=1)
-    convert_voc(root / "voc", root / "records")
+    convert(read_labelled(root / "voc"), root / "records")
     return root / "records"
 
 
@@ -207,7 +208,7 @@ def test_resume_refuses_other_parameters(finished: Path, tiny: ParamSet, shapes:
 def test_resume_refuses_other_classes(
     finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
-    convert_voc(shapes.parent / "voc", tmp_path / "other", classes=["triangle", "square", "circle"])
+    convert(read_labelled(shapes.parent / "voc"), tmp_path / "other", classes=["triangle", "square", "circle"])
     with pytest.raises(CheckpointError, match="knows the classes circle, square, triangle"):
         train(tiny, tmp_path / "other", finished, plugins, resume=True)
 
@@ -286,7 +287,7 @@ def test_resume_refuses_another_number_of_pictures(
     source = shapes.parent / "voc"
     names = (source / "ImageSets/Main/trainval.txt").read_text().split()
     (source / "ImageSets/Main/few.txt").write_text("\n".join(names[:4]))
-    convert_voc(source, tmp_path / "few", splits=["few"])
+    convert(choose_splits(read_labelled(source), ["few"]), tmp_path / "few")
     manifest = (tmp_path / "few/manifest.json").read_text().replace('"few":', '"trainval":')
     (tmp_path / "few/manifest.json").write_text(manifest)
     with pytest.raises(TrainingError, match=r"started on 8 pictures, .* has 4"):

@@ -1,41 +1,79 @@
-"""`ssd data`: make and convert labelled pictures."""
+"""`ssd data`: make, check, convert and look at labelled pictures."""
 
 from pathlib import Path
 
 import click
 
+from ssdcli.data_check import check
+from ssdcli.data_show import show
 from ssdcli.options import PathOption, class_names, load_tensorflow
 from ssdcli.output import print_table, progress_bar
+
+LISTED = 20
+"""Dropped boxes and pictures that are printed; the manifest has all."""
 
 
 @click.group()
 def data() -> None:
-    """Make and convert labelled pictures."""
+    """Make, check, convert and look at labelled pictures."""
+
+
+data.add_command(check)
+data.add_command(show)
 
 
 @data.command()
 @click.argument("source", type=PathOption)
 @click.option("--out", required=True, type=PathOption, help="Folder of records to make.")
-@click.option("--classes", help="Class names in order, a,b,c; without it they are collected from the data.")
-@click.option("--split", "splits", multiple=True, help="A split to convert; may be repeated. Default: all.")
-def convert(source: Path, out: Path, classes: str | None, splits: tuple[str, ...]) -> None:
-    """Convert a Pascal VOC folder to TFRecords.
+@click.option("--pictures", type=PathOption, help="Folder of the pictures, where the annotations lie elsewhere.")
+@click.option("--classes", help="Class names in order, a,b,c. Default: the format's, or all that occur, sorted.")
+@click.option("--only", multiple=True, help="A split of the source to convert (repeatable). Default: all.")
+@click.option("--split", "shares", help="Divide at random: 0.8/0.2 (trainval/test), 0.8/0.1/0.1 (train/val/test).")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the random division.")
+@click.option("--skip-faulty", is_flag=True, help="Leave out pictures that cannot be used, instead of stopping.")
+@click.option("--workers", type=click.IntRange(1), help="Processes. Default: all cores, for many pictures.")
+def convert(
+    source: Path,
+    *,
+    out: Path,
+    pictures: Path | None,
+    classes: str | None,
+    only: tuple[str, ...],
+    shares: str | None,
+    seed: int,
+    skip_faulty: bool,
+    workers: int | None,
+) -> None:
+    """Convert labelled pictures to TFRecords.
 
-    SOURCE holds Annotations/, JPEGImages/ and ImageSets/Main/.
+    SOURCE is a Pascal VOC folder (or a devkit of several years), a folder of XML files beside their
+    pictures, a COCO JSON file or folder, a YOLO data.yaml, a CSV file, or a folder of TFRecords of
+    other projects. A stopped conversion goes on when it is started again.
     """
     load_tensorflow()
-    from ssdcore.data.convert import convert_voc
+    from ssdcore.data.convert import choose_splits, convert
+    from ssdcore.data.formats import read_labelled
+    from ssdcore.data.splits import divide, parse_shares
 
+    labelled = read_labelled(source, pictures)
+    if only:
+        labelled = choose_splits(labelled, only)
+    if shares:
+        labelled = divide(labelled, parse_shares(shares), seed)
     with progress_bar("converting") as bar:
-        manifest = convert_voc(
-            source, out, class_names(classes), splits or None, lambda split, done, total: bar.update(done, total, split)
+        manifest = convert(
+            labelled, out, class_names(classes), skip_faulty=skip_faulty, workers=workers, on_progress=bar.update
         )
     rows = [(name, str(split.images), str(split.objects)) for name, split in manifest.splits.items()]
-    print_table(("split", "pictures", "boxes"), rows)
+    print_table(("split", "pictures", "boxes kept"), rows)
     click.echo(f"classes: {', '.join(manifest.classes)}")
-    click.echo(f"boxes dropped: {len(manifest.dropped)}")
-    for fault in manifest.dropped:
-        click.echo(f"  {fault}")
+    for kind, count in manifest.faults.items():
+        click.echo(f"{kind}: {count}")
+    click.echo(f"left out: {len(manifest.dropped)}")
+    for line in manifest.dropped[:LISTED]:
+        click.echo(f"  {line}")
+    if len(manifest.dropped) > LISTED:
+        click.echo(f"  and {len(manifest.dropped) - LISTED} more, in {out}/manifest.json")
 
 
 @data.command()

@@ -33,7 +33,8 @@ def demo(program: Program, out: Path) -> None:
     load_tensorflow()
     from ssdcore import load_detector
     from ssdcore.checkpoint import load_checkpoint, restore_model
-    from ssdcore.data.convert import convert_voc
+    from ssdcore.data.convert import convert
+    from ssdcore.data.formats import read_labelled
     from ssdcore.data.output import require_unused
     from ssdcore.data.synth import synthesize
     from ssdcore.evaluation import Evaluator
@@ -44,7 +45,7 @@ def demo(program: Program, out: Path) -> None:
     with progress_bar("drawing pictures") as bar:
         synthesize(pictures, TRAINVAL, TEST, 0, bar.update)
     with progress_bar("converting") as bar:
-        convert_voc(pictures, records, on_picture=lambda split, done, total: bar.update(done, total, split))
+        convert(read_labelled(pictures), records, on_progress=bar.update)
     run_training(params, records, run, plugins)
     ssd = restore_model(load_checkpoint(find_checkpoint(run)), plugins)
     with progress_bar("evaluating") as bar:

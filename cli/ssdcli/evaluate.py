@@ -11,7 +11,7 @@ from ssdcli.output import print_evaluation, print_json, progress_bar
 @click.command("eval")
 @click.argument("model", type=PathOption)
 @click.option("--data", required=True, type=PathOption, help="Folder of records (ssd data convert).")
-@click.option("--split", help="Split to score on. Default: data.eval_split of the model's param set.")
+@click.option("--split", help="Split to score on. Default: that of the param set, else test or val.")
 @click.option("--metric", type=click.Choice(["voc07", "voc12"]), help="11 recalls, or area under the curve.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_program
@@ -22,6 +22,7 @@ def evaluate(program: Program, model: Path, data: Path, split: str | None, metri
     """
     load_tensorflow()
     from ssdcore.checkpoint import load_checkpoint, restore_model
+    from ssdcore.data.manifest import Manifest
     from ssdcore.evaluation import Evaluator
     from ssdcore.run_folder import find_checkpoint
 
@@ -30,7 +31,9 @@ def evaluate(program: Program, model: Path, data: Path, split: str | None, metri
     if metric:
         params = params.model_copy(update={"metric": metric})
     ssd = restore_model(checkpoint, program.plugins)
-    evaluator = Evaluator(ssd, data, split or checkpoint.params.data.eval_split, params)
+    manifest, wanted = Manifest.load(data), checkpoint.params.data
+    chosen = split or manifest.eval_split(wanted.eval_split, wanted.train_split or "")
+    evaluator = Evaluator(ssd, data, chosen, params)
     with progress_bar("evaluating") as bar:
         result = evaluator.run(bar.update)
     if as_json:

@@ -1,8 +1,9 @@
-"""The paper's augmentation: zoom out, zoom in, flip, colours (section 2.2 and 3.6).
+"""Augmentation: zoom out, zoom in, flip, turn, colours.
 
-Windows are worked out first and the picture is resampled once: what Caffe does as expand, crop
-and resize is here one crop, one resize and one padding. Colours are distorted after that, on fewer
-pixels; distorting and resizing commute but for rounding. Every draw depends on `seed` alone.
+The paper's chain (section 2.2 and 3.6) and that of the TensorFlow 1 projects. Windows are worked
+out first and the picture is resampled once: what Caffe does as expand, crop and resize is here one
+crop, one resize and one padding. Colours are distorted after that, on fewer pixels; distorting and
+resizing commute but for rounding. Every draw depends on `seed` alone.
 """
 
 from functools import partial
@@ -11,18 +12,15 @@ from typing import Any
 import tensorflow as tf
 
 from ssdcore.data.colour import between, distort_colours
+from ssdcore.data.fit import WHOLE, Size, frame_window, pad_to_window, resize_window, snap_to_pixels, within
 from ssdcore.geometry.boxes import area_xyxy, clip_xyxy, iou_xyxy, to_window_xyxy
-from ssdcore.params import AugmentParams, Crop, Expand
+from ssdcore.params import AugmentParams, CoverageCrop, Expand, PatchCrop, Resize
 
 Tensor = Any
 
-# Mean colour (RGB) of ImageNet: what lies around a picture that was zoomed out.
-MEAN_COLOUR = (123.0, 117.0, 104.0)
-WHOLE = (0.0, 0.0, 1.0, 1.0)
-
 
 def augment(
-    image: Tensor, boxes: Tensor, labels: Tensor, seed: Tensor, params: AugmentParams, size: tuple[int, int]
+    image: Tensor, boxes: Tensor, labels: Tensor, seed: Tensor, params: AugmentParams, size: Size, resize: Resize
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A random variant of a labelled picture, at the network's input size.
 
@@ -33,32 +31,34 @@ def augment(
         seed: (2,) int32; the same seed gives the same variant.
         params: what may happen.
         size: height and width of the result, px.
+        resize: how the picture fits the network input before it is changed.
 
     Returns:
-        image (h, w, 3) float32 0..255; the boxes and labels whose centre is still in the picture,
-        cut to it.
+        image (h, w, 3) float32 0..255; the boxes and labels of the objects that are still in the
+        picture, cut to it.
     """
-    seeds = tf.random.experimental.stateless_split(seed, 5)
-    window = choose_window(boxes, seeds, params)
-    window = snap_to_pixels(window, tf.shape(image)[:2])
-    boxes, labels = boxes_in_window(boxes, labels, window)
-    region = resize_window(image, window, size, params.interpolations, seeds[2])
+    seeds = tf.random.experimental.stateless_split(seed, 6)
+    image, boxes = quarter_turn(image, boxes, params.quarter_turn, seeds[5])
+    frame = frame_window(tf.shape(image)[:2], size, resize)
+    window = snap_to_pixels(choose_window(boxes, tf.shape(image)[:2], frame, seeds, params), tf.shape(image)[:2])
+    boxes, labels = boxes_in_window(boxes, labels, window, params.crop)
+    region = resize_window_randomly(image, window, size, params.interpolations, seeds[2])
     if params.photometric is not None:
         region = distort_colours(region, params.photometric, seeds[3])
     image = tf.ensure_shape(pad_to_window(region, window, size), (*size, 3))
     return (*flip(image, boxes, params, seeds[4]), labels)
 
 
-def choose_window(boxes: Tensor, seeds: Tensor, params: AugmentParams) -> Tensor:
-    """The part (4,) xyxy of the picture's plane to look at; the picture itself is (0, 0, 1, 1)."""
-    canvas = tf.constant(WHOLE)
+def choose_window(boxes: Tensor, image_size: Tensor, frame: Tensor, seeds: Tensor, params: AugmentParams) -> Tensor:
+    """The part (4,) xyxy of the picture's plane to look at; unchanged it is `frame`."""
     if params.expand is not None:
-        canvas = expand_window(params.expand, seeds[0])
-    if params.crop is None:
-        return canvas
-    inner = crop_window(to_window_xyxy(boxes, canvas), params.crop, seeds[1])
-    origin, side = canvas[:2], canvas[2:] - canvas[:2]
-    return tf.tile(origin, [2]) + inner * tf.tile(side, [2])
+        frame = within(frame, expand_window(params.expand, seeds[0]))
+    if isinstance(params.crop, PatchCrop):
+        return within(frame, crop_window(to_window_xyxy(boxes, frame), params.crop, seeds[1]))
+    if isinstance(params.crop, CoverageCrop):
+        pixels = tf.cast(tf.cast(image_size, tf.float32) * (frame[2:] - frame[:2])[::-1], tf.int32)
+        return within(frame, coverage_window(clip_xyxy(to_window_xyxy(boxes, frame)), pixels, params.crop, seeds[1]))
+    return frame
 
 
 def expand_window(params: Expand, seed: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def expand_window(params: Expand, seed: Tensor) -> Tensor:
     return tf.stack([left, top, left + ratio, top + ratio])
 
 
-def crop_window(boxes: Tensor, params: Crop, seed: Tensor) -> Tensor:
+def crop_window(boxes: Tensor, params: PatchCrop, seed: Tensor) -> Tensor:
     """A window chosen evenly among the whole picture and each sampler's first success.
 
     A sampler succeeds with a window that overlaps some object with at least its IoU; on pictures
@@ -89,7 +89,7 @@ def crop_window(boxes: Tensor, params: Crop, seed: Tensor) -> Tensor:
     return candidates[tf.argmax(tf.where(succeeded, lots, -1.0))]
 
 
-def _random_windows(count: int, params: Crop, seed: Tensor) -> Tensor:
+def _random_windows(count: int, params: PatchCrop, seed: Tensor) -> Tensor:
     """(count, 4) xyxy windows inside the picture, as Caffe's sampler draws them."""
     draws = tf.random.stateless_uniform([4, count], seed)
     scale = between(params.scale, draws[0])
@@ -99,63 +99,62 @@ def _random_windows(count: int, params: Crop, seed: Tensor) -> Tensor:
     return tf.stack([left, top, left + width, top + height], axis=1)
 
 
-def snap_to_pixels(window: Tensor, image_size: Tensor) -> Tensor:
-    """The window whose edges are whole pixels, at least one apart, so that boxes follow exactly."""
-    sides = _sides(image_size)
-    pixels = tf.round(window * sides)
-    pixels = tf.concat([pixels[:2], tf.maximum(pixels[2:], pixels[:2] + 1)], axis=0)
-    return pixels / sides
+def coverage_window(boxes: Tensor, size: Tensor, params: CoverageCrop, seed: Tensor) -> Tensor:
+    """A window that covers `min_covered` of some object, as TensorFlow's sampler draws it, or the whole.
+
+    Args:
+        boxes: (N, 4) xyxy inside [0, 1].
+        size: (2,) int32 height and width of the picture, px.
+        params: bounds.
+        seed: (2,) int32.
+    """
+    _, _, window = tf.image.stateless_sample_distorted_bounding_box(
+        tf.concat([size, [3]], axis=0),
+        tf.gather(boxes, [1, 0, 3, 2], axis=1)[None],
+        seed,
+        min_object_covered=params.min_covered,
+        aspect_ratio_range=params.aspect_ratio,
+        area_range=params.area,
+        max_attempts=params.trials,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return tf.gather(window[0, 0], [1, 0, 3, 2])
 
 
-def _sides(size: Any) -> Tensor:
-    """(height, width) as float32 (width, height, width, height)."""
-    height, width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
-    return tf.stack([width, height, width, height])
+def boxes_in_window(
+    boxes: Tensor, labels: Tensor, window: Tensor, crop: PatchCrop | CoverageCrop | None
+) -> tuple[Tensor, Tensor]:
+    """Boxes (N, 4) and labels (N,) of the objects that stay, cut to the window.
 
-
-def boxes_in_window(boxes: Tensor, labels: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
-    """Boxes (N, 4) and labels (N,) of the objects whose centre is in the window, cut to it."""
+    An object stays if its centre is in the window; after a `CoverageCrop` if enough of it is.
+    """
     boxes = to_window_xyxy(boxes, window)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    inside = tf.reduce_all((centres >= 0) & (centres <= 1), axis=1)
-    boxes = clip_xyxy(boxes)
-    kept = inside & (area_xyxy(boxes) > 0)
-    return tf.boolean_mask(boxes, kept), tf.boolean_mask(labels, kept)
+    visible = clip_xyxy(boxes)
+    if isinstance(crop, CoverageCrop):
+        kept = area_xyxy(visible) > crop.min_visible * area_xyxy(boxes)
+    else:
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        kept = tf.reduce_all((centres >= 0) & (centres <= 1), axis=1)
+    kept &= area_xyxy(visible) > 0
+    return tf.boolean_mask(visible, kept), tf.boolean_mask(labels, kept)
 
 
-def resize_window(
-    image: Tensor, window: Tensor, size: tuple[int, int], methods: tuple[str, ...], seed: Tensor
-) -> Tensor:
-    """The picture's share of a window, resized to what it takes up of the result; float32 0..255."""
-    left, top, right, bottom = tf.unstack(_whole_pixels(window, tf.shape(image)[:2]))
-    x0, y0, x1, y1 = tf.unstack(picture_in_window(window, size))
-    region, target = image[top:bottom, left:right], tf.stack([y1 - y0, x1 - x0])
-
-    def resized(method: str) -> Tensor:
-        return tf.cast(tf.image.resize(region, target, method), tf.float32)
-
+def resize_window_randomly(image: Tensor, window: Tensor, size: Size, methods: tuple[str, ...], seed: Tensor) -> Tensor:
+    """`resize_window` by one of several methods."""
     choice = tf.random.stateless_uniform([], seed, maxval=len(methods), dtype=tf.int32)
-    result = tf.switch_case(choice, [partial(resized, method) for method in methods])
-    return tf.clip_by_value(result, 0.0, 255.0)
+    return tf.switch_case(choice, [partial(resize_window, image, window, size, method) for method in methods])
 
 
-def picture_in_window(window: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where the picture lies in the result: (4,) int32 xyxy in px, at least one pixel."""
-    return _whole_pixels(to_window_xyxy(clip_xyxy(window), window), size)
+def quarter_turn(image: Tensor, boxes: Tensor, probability: float, seed: Tensor) -> tuple[Tensor, Tensor]:
+    """Turns picture and boxes by 90° against the clock with some probability."""
+    if probability == 0:
+        return image, boxes
 
+    def turned() -> tuple[Tensor, Tensor]:
+        left, top, right, bottom = tf.unstack(boxes, axis=1)
+        return tf.image.rot90(image), tf.stack([top, 1 - right, bottom, 1 - left], axis=1)
 
-def _whole_pixels(box: Tensor, size: Any) -> Tensor:
-    """A normalised box (4,) xyxy, cut to (height, width), in whole px; at least one pixel is inside."""
-    corners = tf.cast(tf.round(clip_xyxy(box) * _sides(size)), tf.int32)
-    low = tf.minimum(corners[:2], [size[1] - 1, size[0] - 1])
-    return tf.concat([low, tf.maximum(corners[2:], low + 1)], axis=0)
-
-
-def pad_to_window(region: Tensor, window: Tensor, size: tuple[int, int]) -> Tensor:
-    """Puts the resized region on a canvas (h, w, 3) of the mean colour."""
-    x0, y0, _, _ = tf.unstack(picture_in_window(window, size))
-    mean = tf.constant(MEAN_COLOUR)
-    return tf.image.pad_to_bounding_box(region - mean, y0, x0, *size) + mean
+    return tf.cond(tf.random.stateless_uniform([], seed) < probability, turned, lambda: (image, boxes))
 
 
 def flip(image: Tensor, boxes: Tensor, params: AugmentParams, seed: Tensor) -> tuple[Tensor, Tensor]:

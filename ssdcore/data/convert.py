@@ -1,148 +1,242 @@
-"""Turns annotated pictures into sharded TFRecords with a manifest."""
+"""Turns labelled pictures into sharded TFRecords with a manifest."""
 
+import multiprocessing
 import os
 import shutil
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
-import numpy as np
-import tensorflow as tf
-from numpy.typing import NDArray
-
 from ssdcore.class_names import check_class_names
-from ssdcore.data.example import Annotation, Example
-from ssdcore.data.manifest import Manifest, Split
-from ssdcore.data.output import require_unused
-from ssdcore.data.records import decode, serialize
-from ssdcore.data.voc import read_voc, voc_splits
+from ssdcore.data.example import Example, LabelledSet
+from ssdcore.data.faults import KINDS
+from ssdcore.data.manifest import Manifest, Split, digest_of
+from ssdcore.data.output import require_unused, write_whole
+from ssdcore.data.shards import ShardJob, ShardReport, describe, write_shard
+from ssdcore.data.splits import DEFAULT_SHARES, UNDIVIDED, divide
 from ssdcore.errors import DataError, did_you_mean
 
-PICTURES_PER_SHARD = 500
-OnPicture = Callable[[str, int, int], None]
-"""Called with split, pictures done and pictures in all, after each picture."""
+PICTURES_PER_SHARD = 250
+FEW_PICTURES = 1000
+"""Up to so many, starting further processes would take longer than it saves."""
+
+_PLAN = "plan.txt"
+
+Progress = Callable[[int, int], None]
+"""Called with pictures done and pictures in all."""
 
 
-def convert_voc(
-    source: Path,
+def convert(
+    labelled: LabelledSet,
     out: Path,
     classes: Sequence[str] | None = None,
-    splits: Sequence[str] | None = None,
-    on_picture: OnPicture = lambda split, done, total: None,
+    *,
+    skip_faulty: bool = False,
+    workers: int | None = None,
+    on_progress: Progress = lambda done, total: None,
 ) -> Manifest:
-    """Converts a VOC folder. `out` appears under its name only when it is complete.
+    """Writes the records of a labelled set. `out` appears under its name only when it is complete.
+
+    A conversion that was stopped, however hard, goes on where it was when it is started again, and
+    ends with the same files.
 
     Args:
-        source: folder with Annotations, JPEGImages and ImageSets/Main.
+        labelled: pictures and boxes; without splits of its own it is divided at random.
         out: folder to make; must not exist, or be empty.
-        classes: names of classes 1..C in order; None collects them from the data, sorted.
-        splits: which of the folder's splits; None takes all.
-        on_picture: progress.
+        classes: names of classes 1..C in order; None takes the format's, or collects them, sorted.
+        skip_faulty: leave out pictures that cannot be used, instead of stopping.
+        workers: processes; None: one for each core where there are many pictures.
+        on_progress: is told of progress.
 
     Raises:
-        DataError: something is missing, unreadable, or of a class that is not in `classes`.
+        DataError: something is missing or unreadable, or of a class that is not in `classes`.
         ParamError: `classes` are not names that differ.
     """
     require_unused(out)
-    out = out.resolve()
-    examples = _read_splits(source, splits)
-    names = check_class_names(classes) if classes is not None else _collect_classes(examples)
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
-    partial.mkdir(parents=True)
+    if labelled.faults and not skip_faulty:
+        raise DataError(
+            f"{describe(labelled.faults[0])} ({len(labelled.faults)} such files; ssd data check lists them, "
+            "--skip-faulty leaves them out)"
+        )
+    if UNDIVIDED in labelled.splits:
+        labelled = divide(labelled, DEFAULT_SHARES, seed=0)
+    if classes is None:
+        classes = labelled.classes or collect_classes(labelled)
+    names = check_class_names(classes)
+    folder = out.resolve().with_name(f".{out.resolve().name}.partial")
+    jobs = _plan(labelled.splits, folder, names, skip_faulty)
+    _begin(folder, jobs)
     try:
-        manifest = _write_splits(examples, names, partial, on_picture)
-        manifest.save(partial)
-        partial.replace(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        reports = _write(jobs, workers, on_progress)
+    except DataError:  # the data must be changed first, and then all of this is of no use
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    manifest = _manifest(labelled, names, jobs, reports)
+    _finish(folder, out.resolve(), jobs, manifest)
     return manifest
 
 
-def _read_splits(source: Path, wanted: Sequence[str] | None) -> dict[str, list[Example]]:
-    found = voc_splits(source)
-    for name in wanted or ():
-        if name not in found:
-            raise DataError(f"{source.absolute()} has no split {name!r}; {did_you_mean(name, found)}")
-    return {name: read_voc(source, found[name]) for name in wanted or found}
+def choose_splits(labelled: LabelledSet, wanted: Sequence[str]) -> LabelledSet:
+    """The set with some of its splits only.
+
+    Raises:
+        DataError: it has no split of a wanted name.
+    """
+    for name in wanted:
+        if name not in labelled.splits:
+            raise DataError(f"{labelled.root.absolute()} has no split {name!r}; {did_you_mean(name, labelled.splits)}")
+    return replace(labelled, splits={name: labelled.splits[name] for name in wanted})
 
 
-def _collect_classes(splits: Mapping[str, Iterable[Example]]) -> tuple[str, ...]:
-    names = {item.name for examples in splits.values() for example in examples for item in example.objects}
+def collect_classes(labelled: LabelledSet) -> tuple[str, ...]:
+    """The names of all objects, sorted.
+
+    Raises:
+        DataError: there are no objects.
+    """
+    names = {item.name for split in labelled.splits.values() for example in split for item in example.objects}
     if not names:
-        raise DataError("the annotations hold no objects, so there are no classes to learn; check the folder")
+        raise DataError(
+            f"the annotations in {labelled.root.absolute()} hold no objects, so there are no classes to learn; "
+            "check the folder"
+        )
     return tuple(sorted(names))
 
 
-def _write_splits(
-    splits: Mapping[str, Sequence[Example]], classes: tuple[str, ...], out: Path, on_picture: OnPicture
-) -> Manifest:
-    done: dict[str, Split] = {}
-    dropped: dict[str, None] = {}
+def _plan(
+    splits: Mapping[str, Sequence[Example]], folder: Path, classes: tuple[str, ...], skip_faulty: bool
+) -> dict[str, list[ShardJob]]:
+    """The shards of each split; pictures are dealt out in turn, so that shards are alike."""
+    jobs = {}
     for name, examples in splits.items():
-        shards, objects = [], 0
-        count = max(1, -(-len(examples) // PICTURES_PER_SHARD))
-        for index in range(count):
-            shard = f"{name}-{index:05d}-of-{count:05d}.tfrecord"
-            with tf.io.TFRecordWriter(str(out / shard)) as writer:
-                for position in range(index, len(examples), count):
-                    record, kept, faults = _to_record(examples[position], classes)
-                    writer.write(record)
-                    objects += kept
-                    dropped |= dict.fromkeys(faults)
-                    on_picture(name, position // count + 1, len(examples))
-            shards.append(shard)
-        sizes = tuple((out / shard).stat().st_size for shard in shards)
-        done[name] = Split(shards=tuple(shards), sizes=sizes, images=len(examples), objects=objects)
-    return Manifest(classes=classes, splits=done, dropped=tuple(dropped))
+        shards = max(1, -(-len(examples) // PICTURES_PER_SHARD))
+        jobs[name] = [
+            ShardJob(
+                folder / f"{name}-{index:05d}-of-{shards:05d}.tfrecord",
+                tuple(examples[index::shards]),
+                classes,
+                skip_faulty,
+            )
+            for index in range(shards)
+        ]
+    return jobs
 
 
-def _to_record(example: Example, classes: Sequence[str]) -> tuple[bytes, int, list[str]]:
-    """The serialized picture, the number of its boxes, and a line for each box left out."""
-    encoded, size = _read_picture(example.picture)
-    labels = [_class_id(item, example, classes) for item in example.objects]
-    boxes = _normalise([item.box for item in example.objects], size)
-    usable = np.logical_and(boxes[:, 2] > boxes[:, 0], boxes[:, 3] > boxes[:, 1])
-    faults = [
-        f"{example.source.name}: object {number + 1} ({item.name}): no area inside the picture, box {item.box}"
-        for number, item in enumerate(example.objects)
-        if not usable[number]
-    ]
-    kept = [(label, item) for label, item, ok in zip(labels, example.objects, usable, strict=True) if ok]
-    record = serialize(
-        encoded,
-        example.name,
-        size,
-        boxes[usable],
-        labels=[label for label, _ in kept],
-        texts=[item.name for _, item in kept],
-        difficult=[item.difficult for _, item in kept],
-        truncated=[item.truncated for _, item in kept],
-    )
-    return record, len(kept), faults
+def _begin(folder: Path, jobs: Mapping[str, Sequence[ShardJob]]) -> None:
+    """Makes the folder of an unfinished conversion, or keeps that of the same one."""
+    plan = folder / _PLAN
+    digest = digest_of(_describe_job(job) for split in jobs.values() for job in split)
+    if plan.is_file() and plan.read_text() == digest:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_whole(plan, digest.encode())
 
 
-def _read_picture(path: Path) -> tuple[bytes, tuple[int, int]]:
-    """A picture's bytes, and its height and width as training will decode it."""
-    encoded = path.read_bytes()
-    if not encoded.startswith((b"\xff\xd8\xff", b"\x89PNG")):
-        raise DataError(f"{path.absolute()} is neither a JPEG nor a PNG picture; convert or replace it")
+def _describe_job(job: ShardJob) -> str:
+    """Everything that a shard depends on; pictures by size and time of change."""
+    return repr((job, [_stamp(example.picture.path) for example in job.examples]))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
     try:
-        height, width, _ = decode(encoded).shape
-    except tf.errors.InvalidArgumentError:
-        raise DataError(f"{path.absolute()} is not a readable picture; replace it or take it off its list") from None
-    return encoded, (height, width)
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
-def _class_id(item: Annotation, example: Example, classes: Sequence[str]) -> int:
-    if item.name not in classes:
-        raise DataError(
-            f"{example.source.absolute()}: unknown class {item.name!r}; {did_you_mean(item.name, classes)}; "
-            "correct the annotation, or add the class to --classes"
-        )
-    return classes.index(item.name) + 1
+def _write(
+    jobs: Mapping[str, Sequence[ShardJob]], workers: int | None, on_progress: Progress
+) -> dict[Path, ShardReport]:
+    """The reports of all shards by their paths."""
+    flat = [job for split in jobs.values() for job in split]
+    total = sum(len(job.examples) for job in flat)
+    if workers is None:
+        workers = 1 if total <= FEW_PICTURES else os.cpu_count() or 1
+    if workers == 1:
+        return _write_here(flat, total, on_progress)
+    reports, done = {}, 0
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(flat)), context, _end_with_parent) as pool:
+        futures = {pool.submit(write_shard, job): job for job in flat}
+        try:
+            for future in as_completed(futures):
+                job = futures[future]
+                reports[job.path] = future.result()
+                done += len(job.examples)
+                on_progress(done, total)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return reports
 
 
-def _normalise(boxes: Sequence[Sequence[float]], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Boxes xyxy in px to (N, 4) float32, normalised and cut to the picture."""
-    height, width = size
-    pixels = np.array(boxes, np.float32).reshape(-1, 4)
-    return (pixels / np.array([width, height, width, height], np.float32)).clip(0, 1)
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, so that two conversions never meet."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _write_here(jobs: Sequence[ShardJob], total: int, on_progress: Progress) -> dict[Path, ShardReport]:
+    counter = count(1)
+    reports = {}
+    for job in jobs:
+        reports[job.path] = write_shard(job, lambda: on_progress(next(counter), total))
+    return reports
+
+
+def _manifest(
+    labelled: LabelledSet,
+    classes: tuple[str, ...],
+    jobs: Mapping[str, Sequence[ShardJob]],
+    reports: Mapping[Path, ShardReport],
+) -> Manifest:
+    ordered = [reports[job.path] for split in jobs.values() for job in split]
+    # A picture may be in several splits, such as train and trainval: its faults count once.
+    faults = dict.fromkeys((fault.kind, str(fault)) for fault in labelled.faults)
+    faults |= dict.fromkeys(fault for report in ordered for fault in report.faults)
+    return Manifest(
+        classes=classes,
+        splits={name: _split([job.path for job in split], reports) for name, split in jobs.items()},
+        source=digest_of(report.source for report in ordered),
+        faults=Counter(kind for kind, _ in faults),
+        dropped=tuple(text for kind, text in faults if KINDS[kind].effect in ("stops", "drops box")),
+    )
+
+
+def _split(paths: Iterable[Path], reports: Mapping[Path, ShardReport]) -> Split:
+    found = {path.name: reports[path] for path in paths}
+    return Split(
+        shards=tuple(found),
+        sizes=tuple(report.size for report in found.values()),
+        digests=tuple(report.digest for report in found.values()),
+        images=sum(report.images for report in found.values()),
+        objects=sum(report.objects for report in found.values()),
+    )
+
+
+def _finish(folder: Path, out: Path, jobs: Mapping[str, Sequence[ShardJob]], manifest: Manifest) -> None:
+    """Leaves shards and manifest only, and gives the folder its name.
+
+    A conversion that is stopped in here writes the shards without a report again.
+    """
+    manifest.save(folder)
+    for job in (job for split in jobs.values() for job in split):
+        job.report_path.unlink()
+    for leftover in folder.glob(".*.partial"):
+        leftover.unlink()
+    (folder / _PLAN).unlink()
+    if out.is_dir():  # it is empty, and a folder cannot replace one everywhere
+        out.rmdir()
+    folder.replace(out)

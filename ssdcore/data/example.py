@@ -1,28 +1,103 @@
-"""One labelled picture, whatever its annotations looked like."""
+"""Labelled pictures as all annotation formats are read: one `LabelledSet` of `Example`s."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """One object: class name, xyxy box in pixels of the picture, and VOC's flags."""
+    """One object: class name and xyxy box, with the flags of VOC and COCO.
+
+    The box is in pixels of the upright picture, in shares of it where the example is `normalised`,
+    and exactly as the file states it: swapped, empty or outside boxes are for the check to find.
+    """
 
     name: str
-    box: tuple[float, float, float, float]
+    box: Box
     difficult: bool = False
     truncated: bool = False
+    crowd: bool = False
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """Where the encoded bytes of a picture are: a file, or `length` bytes of one from `offset` on."""
+
+    path: Path
+    offset: int = 0
+    length: int | None = None
+
+    def read(self) -> bytes:
+        """The encoded picture.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(-1 if self.length is None else self.length)
 
 
 @dataclass(frozen=True)
 class Example:
-    """A picture file with its objects; `source` is the file the annotations came from."""
+    """A picture with its objects.
 
-    picture: Path
+    Attributes:
+        name: of the picture, without ending; unique among the pictures of a set.
+        picture: its encoded bytes.
+        source: the file the annotations came from.
+        objects: in the order of that file.
+        size: height and width that the annotations state, px; None: they state none.
+        normalised: boxes are in shares of the picture, not in pixels.
+    """
+
+    name: str
+    picture: PictureSource
     source: Path
     objects: tuple[Annotation, ...]
+    size: tuple[int, int] | None = None
+    normalised: bool = False
 
-    @property
-    def name(self) -> str:
-        """The picture's file name without its ending."""
-        return self.picture.stem
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with the data.
+
+    Attributes:
+        kind: one of `faults.KINDS`.
+        file: the file it is in, an annotation or a picture.
+        detail: what was found there, in words.
+        object: which object of the file, from 1 on; None: not about one.
+    """
+
+    kind: str
+    file: Path
+    detail: str
+    object: int | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file.name}: object {self.object}" if self.object is not None else self.file.name
+        return f"{place}: {self.kind}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """What a folder or file of annotations holds.
+
+    Attributes:
+        root: where it was read.
+        format: `voc`, `coco`, `yolo`, `csv` or `tfrecord`.
+        splits: the examples of each split of the format's own lists; without such lists there is
+            one split called `all`.
+        faults: annotations that could not be read; their pictures are not among the examples.
+        classes: names of classes 1..C in the format's own order; None: the format states none.
+    """
+
+    root: Path
+    format: str
+    splits: Mapping[str, tuple[Example, ...]]
+    faults: tuple[Fault, ...] = ()
+    classes: tuple[str, ...] | None = None

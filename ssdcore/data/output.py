@@ -1,5 +1,6 @@
-"""Folders to write into."""
+"""Files and folders to write."""
 
+import os
 from pathlib import Path
 
 from ssdcore.errors import DataError
@@ -13,3 +14,22 @@ def require_unused(folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder.absolute()} exists already; remove it or choose another --out")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file so that it is there under its name wholly or not at all, whenever the power fails."""
+    partial = partial_path(path)
+    partial.write_bytes(content)
+    publish(partial, path)
+
+
+def partial_path(path: Path) -> Path:
+    """Where this process writes a file until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Gives a written file its name once it is on disk."""
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)

@@ -6,11 +6,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from ssdcore.class_names import IGNORED
 from ssdcore.data.augment import augment
+from ssdcore.data.fit import fit
 from ssdcore.data.manifest import Manifest
 from ssdcore.data.records import Record, decode, parse
 from ssdcore.errors import DataError
-from ssdcore.params import AugmentParams, DataParams
+from ssdcore.params import AugmentParams, DataParams, Resize
 
 Tensor = Any
 Dataset = Any
@@ -18,7 +20,10 @@ EVAL_READ_AHEAD = 2
 
 
 class Labelled(NamedTuple):
-    """A picture ready for the network: image (h, w, 3) float32 0..255, boxes (N, 4), labels (N,)."""
+    """A picture ready for the network: image (h, w, 3) float32 0..255, boxes (N, 4), labels (N,).
+
+    The label `IGNORED` marks a region that is neither an object nor background.
+    """
 
     image: Tensor
     boxes: Tensor
@@ -30,13 +35,15 @@ class EvalBatch(NamedTuple):
 
     Attributes:
         images: (B, h, w, 3) float32 0..255.
+        windows: (B, 4) float32 xyxy, the part of each picture's plane that the image shows.
         sizes: (B, 2) int64, height and width of the original pictures, px.
         boxes: (B, N, 4) float32 xyxy, normalised.
         labels: (B, N) int32, 1..C; 0 in padding.
-        difficult: (B, N) bool.
+        difficult: (B, N) bool; true for difficult objects and for groups.
     """
 
     images: Tensor
+    windows: Tensor
     sizes: Tensor
     boxes: Tensor
     labels: Tensor
@@ -97,31 +104,40 @@ def training_stream(
     def prepare(serialized: Tensor, number: Tensor) -> Labelled:
         record = parse(serialized)
         draw = tf.random.experimental.stateless_fold_in(base + 1, number)
+        boxes, labels = _objects_to_learn(record, data)
         image = decode(record["image"])
-        return Labelled(*augment(image, record["boxes"], record["labels"], draw, augmentation, size))
+        return Labelled(*augment(image, boxes, labels, draw, augmentation, size, data.resize))
 
     epochs = tf.data.Dataset.range(start // count, tf.int64.max).flat_map(one_pass)
     calls = data.parallel_calls or tf.data.AUTOTUNE
     return epochs.skip(start % count).map(prepare, num_parallel_calls=calls)
 
 
-def evaluation_batches(records: Dataset, size: tuple[int, int], batch_size: int) -> Dataset:
-    """`EvalBatch`es of all records, each picture once, stretched to `size` (height, width)."""
+def _objects_to_learn(record: Record, data: DataParams) -> tuple[Tensor, Tensor]:
+    """Boxes and labels of a record, as the parameters treat difficult objects and groups."""
+    labels, kept = record["labels"], tf.ones_like(record["difficult"])
+    for marked, treatment in ((record["difficult"], data.difficult), (record["crowd"], data.crowd)):
+        if treatment == "ignore":
+            labels = tf.where(marked, IGNORED, labels)
+        elif treatment == "drop":
+            kept &= ~marked
+    return tf.boolean_mask(record["boxes"], kept), tf.boolean_mask(labels, kept)
+
+
+def evaluation_batches(records: Dataset, size: tuple[int, int], resize: Resize, batch_size: int) -> Dataset:
+    """`EvalBatch`es of all records, each picture once, fitted to `size` (height, width)."""
 
     def prepare(serialized: Tensor) -> EvalBatch:
         record: Record = parse(serialized)
+        image, window = fit(decode(record["image"]), size, resize)
         return EvalBatch(
-            images=warp(decode(record["image"]), size),
+            images=image,
+            windows=window,
             sizes=record["size"],
             boxes=record["boxes"],
             labels=record["labels"],
-            difficult=record["difficult"],
+            difficult=record["difficult"] | record["crowd"],
         )
 
     batches = records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).padded_batch(batch_size)
     return batches.prefetch(EVAL_READ_AHEAD)
-
-
-def warp(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """A picture (H, W, 3) stretched to (h, w, 3) bilinearly; float32 0..255."""
-    return tf.ensure_shape(tf.image.resize(image, size), (*size, 3))

@@ -5,7 +5,9 @@ from typing import Any, TypedDict
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
+
+from ssdcore.data.examine import Usable
+from ssdcore.data.pictures import UprightPicture
 
 Tensor = Any
 SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -15,7 +17,7 @@ class Record(TypedDict):
     """One parsed record.
 
     `image` bytes; `name` bytes; `size` (2,) int64 height and width, px; `boxes` (N, 4) float32
-    xyxy normalised; `labels` (N,) int32, 1..C; `difficult` (N,) bool.
+    xyxy normalised; `labels` (N,) int32, 1..C; `difficult` and `crowd` (N,) bool.
     """
 
     image: Tensor
@@ -24,37 +26,31 @@ class Record(TypedDict):
     boxes: Tensor
     labels: Tensor
     difficult: Tensor
+    crowd: Tensor
 
 
-def serialize(
-    encoded: bytes,
-    name: str,
-    size: tuple[int, int],
-    boxes: NDArray[np.float32],
-    labels: Sequence[int],
-    texts: Sequence[str],
-    difficult: Sequence[bool],
-    truncated: Sequence[bool],
-) -> bytes:
-    """A `tf.train.Example`; `size` is (height, width) in px, `boxes` (N, 4) xyxy normalised."""
-    kind = b"PNG" if encoded.startswith(b"\x89PNG") else b"JPEG"
+def serialize(name: str, picture: UprightPicture, objects: Sequence[Usable], classes: Sequence[str]) -> bytes:
+    """A `tf.train.Example` of a picture; class ids are places in `classes`, from 1 on."""
+    annotations = [item.annotation for item in objects]
+    boxes = np.array([item.box for item in objects], np.float32).reshape(-1, 4)
     features = {
-        "image/encoded": _bytes([encoded]),
-        "image/format": _bytes([kind]),
+        "image/encoded": _bytes([picture.encoded]),
+        "image/format": _bytes([b"PNG" if picture.encoded.startswith(b"\x89PNG") else b"JPEG"]),
         "image/filename": _bytes([name.encode()]),
-        "image/height": _ints([size[0]]),
-        "image/width": _ints([size[1]]),
+        "image/height": _ints([picture.size[0]]),
+        "image/width": _ints([picture.size[1]]),
         "image/channels": _ints([3]),
-        "image/shape": _ints([*size, 3]),
-        "image/object/bbox/label": _ints(labels),
-        "image/object/bbox/label_text": _bytes([text.encode() for text in texts]),
-        "image/object/bbox/difficult": _ints(difficult),
-        "image/object/bbox/truncated": _ints(truncated),
+        "image/shape": _ints([*picture.size, 3]),
+        "image/object/bbox/label": _ints([classes.index(item.name) + 1 for item in annotations]),
+        "image/object/bbox/label_text": _bytes([item.name.encode() for item in annotations]),
+        "image/object/bbox/difficult": _ints([item.difficult for item in annotations]),
+        "image/object/bbox/truncated": _ints([item.truncated for item in annotations]),
+        "image/object/is_crowd": _ints([item.crowd for item in annotations]),
     }
     for column, side in enumerate(SIDES):
         values = tf.train.FloatList(value=boxes[:, column])
         features[f"image/object/bbox/{side}"] = tf.train.Feature(float_list=values)
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
 def _bytes(values: Sequence[bytes]) -> Any:
@@ -74,7 +70,8 @@ def parse(serialized: Tensor) -> Record:
         "image/width": tf.io.FixedLenFeature([], tf.int64),
     }
     columns = {f"image/object/bbox/{side}": tf.io.RaggedFeature(tf.float32) for side in SIDES}
-    flags = {f"image/object/bbox/{key}": tf.io.RaggedFeature(tf.int64) for key in ("label", "difficult")}
+    keys = ("image/object/bbox/label", "image/object/bbox/difficult", "image/object/is_crowd")
+    flags = {key: tf.io.RaggedFeature(tf.int64) for key in keys}
     found = tf.io.parse_single_example(serialized, {**scalars, **columns, **flags})
     return Record(
         image=found["image/encoded"],
@@ -83,7 +80,13 @@ def parse(serialized: Tensor) -> Record:
         boxes=tf.stack([found[key] for key in columns], axis=-1),
         labels=tf.cast(found["image/object/bbox/label"], tf.int32),
         difficult=found["image/object/bbox/difficult"] > 0,
+        crowd=_as_many(found["image/object/is_crowd"], found["image/object/bbox/label"]) > 0,
     )
+
+
+def _as_many(values: Tensor, others: Tensor) -> Tensor:
+    """The values, or zeros where a record has none, as those of older versions."""
+    return tf.cond(tf.size(values) == tf.size(others), lambda: values, lambda: tf.zeros_like(others))
 
 
 def decode(image: Tensor) -> Tensor:

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ssdcore.checkpoint import load_checkpoint, restore_model
-from ssdcore.data.pipeline import warp
+from ssdcore.data.fit import fit
+from ssdcore.data.pictures import PictureError, decode_rgb
 from ssdcore.detection.detections import Detections
 from ssdcore.detection.predict import make_predict
 from ssdcore.errors import DataError
@@ -27,6 +27,7 @@ class Detector:
     def __init__(self, ssd: SSD, params: EvalParams) -> None:
         self.classes = ssd.classes
         self._size = ssd.params.model.image_size
+        self._resize = ssd.params.data.resize
         self._predict = make_predict(ssd, params)
 
     def __call__(self, picture: Path | str | Picture) -> Detections:
@@ -45,8 +46,8 @@ class Detector:
         arrays = [_as_array(picture) for picture in pictures]
         if not arrays:
             return []
-        images = np.stack([warp(array, self._size).numpy() for array in arrays])
-        found = DetectionBatch(*(part.numpy() for part in self._predict(images)))
+        images, windows = zip(*(fit(array, self._size, self._resize) for array in arrays), strict=True)
+        found = DetectionBatch(*(part.numpy() for part in self._predict(np.stack(images), np.stack(windows))))
         return [self._in_pixels(found, index, array) for index, array in enumerate(arrays)]
 
     def _in_pixels(self, found: DetectionBatch, index: int, picture: Picture) -> Detections:
@@ -76,20 +77,17 @@ def load_detector(path: Path | str, score_threshold: float | None = None, plugin
 
 
 def read_picture(path: Path) -> Picture:
-    """A picture file as (H, W, 3) uint8 RGB, its pixels as stored (EXIF rotation is not applied).
+    """A picture file as (H, W, 3) uint8 RGB, turned upright if its EXIF data says so.
 
     Raises:
         DataError: there is no such file, or it is no picture.
     """
     try:
-        encoded = np.fromfile(path, np.uint8)
+        return decode_rgb(path.read_bytes())
     except OSError as error:
         raise DataError(f"cannot read the picture {path.absolute()}: {error.strerror}") from None
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    picture = cv2.imdecode(encoded, flags) if encoded.size else None
-    if picture is None:
-        raise DataError(f"{path.absolute()} is not a readable picture")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    except PictureError as error:
+        raise DataError(f"{path.absolute()} is not a readable picture: {error}") from None
 
 
 def _as_array(picture: Path | str | Picture) -> Picture:

@@ -66,7 +66,9 @@ class Evaluator:
         self.classes = ssd.classes
         self.params = params
         self.images = manifest.split(split).images
-        self._batches = evaluation_batches(read_records(folder, split), ssd.params.model.image_size, params.batch_size)
+        self._batches = evaluation_batches(
+            read_records(folder, split), ssd.params.model.image_size, ssd.params.data.resize, params.batch_size
+        )
         self._predict = make_predict(ssd, params)
 
     def run(self, on_batch: OnBatch = lambda done, total: None) -> Evaluation:
@@ -78,7 +80,7 @@ class Evaluator:
         tally = AveragePrecision(len(self.classes), self.params.match_iou)
         images = objects = difficult = 0
         for batch in self._batches:
-            found = DetectionBatch(*(part.numpy() for part in self._predict(batch.images)))
+            found = DetectionBatch(*(part.numpy() for part in self._predict(batch.images, batch.windows)))
             truth = EvalBatch(*(part.numpy() for part in batch))
             _add_batch(tally, found, truth)
             images += len(truth.labels)

@@ -66,3 +66,9 @@ def to_window_xyxy(boxes: Tensor, window: Tensor) -> Tensor:
     """
     origin, size = window[:2], window[2:] - window[:2]
     return (boxes - tf.tile(origin, [2])) / tf.tile(size, [2])
+
+
+def from_window_xyxy(boxes: Tensor, window: Tensor) -> Tensor:
+    """The inverse of `to_window_xyxy`; also of (B, N, 4) boxes by (B, 1, 4) windows."""
+    origin, size = window[..., :2], window[..., 2:] - window[..., :2]
+    return boxes * tf.concat([size, size], axis=-1) + tf.concat([origin, origin], axis=-1)

@@ -34,16 +34,16 @@ def multibox_loss(
     Args:
         logits: (B, A, C+1) float32.
         offsets: (B, A, 4) float32, predicted.
-        labels: (B, A) int32; 0 is background.
+        labels: (B, A) int32; 0 is background; -1 is left out.
         target_offsets: (B, A, 4) float32; read only where `labels` is above 0.
         negative_ratio: negatives per positive.
     """
     positive = labels > 0
     weights = tf.cast(positive, tf.float32)
-    class_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    class_loss = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), logits)
     # Chosen before the subtraction, so that nothing of an unmatched target reaches the gradient.
     error = tf.where(positive[..., None], offsets - target_offsets, 0.0)
-    negatives, mined = _mine(class_loss, positive, negative_ratio)
+    negatives, mined = _mine(class_loss, positive, labels == 0, negative_ratio)
     return MultiBoxLoss(
         classes=tf.reduce_sum(class_loss * weights) + mined,
         boxes=tf.reduce_sum(smooth_l1(error)),
@@ -58,16 +58,16 @@ def smooth_l1(x: Tensor) -> Tensor:
     return tf.where(absolute < 1, 0.5 * tf.square(x), absolute - 0.5)
 
 
-def _mine(class_loss: Tensor, positive: Tensor, negative_ratio: float) -> tuple[Tensor, Tensor]:
+def _mine(class_loss: Tensor, positive: Tensor, eligible: Tensor, negative_ratio: float) -> tuple[Tensor, Tensor]:
     """Number and summed class loss of the hardest negatives of each image.
 
     A negative's hardness, -log p(background), is also its class loss, so the sum of the largest
     hardnesses is the loss itself.
     """
     per_image = tf.reduce_sum(tf.cast(positive, tf.float32), axis=1)
-    eligible = tf.cast(tf.shape(positive)[1], tf.float32) - per_image
-    wanted = tf.cast(tf.minimum(negative_ratio * per_image, eligible), tf.int32)
-    hardness = tf.where(positive, 0.0, class_loss)
+    available = tf.reduce_sum(tf.cast(eligible, tf.float32), axis=1)
+    wanted = tf.cast(tf.minimum(negative_ratio * per_image, available), tf.int32)
+    hardness = tf.where(eligible, class_loss, 0.0)
     hardest, _ = tf.math.top_k(hardness, tf.reduce_max(wanted))
     kept = tf.range(tf.shape(hardest)[1])[None, :] < wanted[:, None]
     return tf.cast(tf.reduce_sum(wanted), tf.float32), tf.reduce_sum(tf.where(kept, hardest, 0.0))

@@ -1,6 +1,6 @@
 """Param sets: every number that makes a detector, validated, in one frozen object."""
 
-from ssdcore.params.data import AugmentParams, Crop, DataParams, Expand, Photometric
+from ssdcore.params.data import AugmentParams, CoverageCrop, DataParams, Expand, PatchCrop, Photometric, Resize
 from ssdcore.params.eval import EvalParams
 from ssdcore.params.model import Block, BlockNorm, Conv, DefaultBoxes, ModelParams, Preprocessing
 from ssdcore.params.param_set import ParamSet, difference
@@ -27,7 +27,7 @@ __all__ = [
     "BlockNorm",
     "Conv",
     "Cosine",
-    "Crop",
+    "CoverageCrop",
     "DataParams",
     "DefaultBoxes",
     "EvalParams",
@@ -37,8 +37,10 @@ __all__ = [
     "ModelParams",
     "Multistep",
     "ParamSet",
+    "PatchCrop",
     "Photometric",
     "Preprocessing",
+    "Resize",
     "Schedule",
     "Sgd",
     "Stage",

@@ -16,14 +16,25 @@ def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Bounds = Annotated[tuple[float, float], AfterValidator(_in_order)]
+Resize = Literal["warp", "pad", "central_crop"]
+Treatment = Literal["train", "ignore", "drop"]
+"""`train`: as any object; `ignore`: neither objects nor background; `drop`: background."""
+
 Interpolation = Literal["bilinear", "nearest", "bicubic", "area", "lanczos3"]
 
 
 class DataParams(Params):
     """Which pictures are used, and how they are read."""
 
-    train_split: str = Field("trainval", description="split to learn from")
-    eval_split: str = Field("test", description="split that is evaluated while training")
+    train_split: str | None = Field(None, description="split to learn from; null: trainval, else train")
+    eval_split: str | None = Field(None, description="split that is evaluated; null: beside train val, else test")
+    resize: Resize = Field(
+        "warp",
+        description="how a picture becomes the network input; warp: stretched, pad: shrunk as a whole and padded, "
+        "central_crop: cut or padded around its centre at its own scale",
+    )
+    difficult: Treatment = Field("train", description="what to do with objects marked difficult, while training")
+    crowd: Treatment = Field("ignore", description="what to do with groups marked as one object, while training")
     shuffle_buffer: int = Field(2048, ge=1, description="pictures among which the next one is drawn")
     parallel_calls: int = Field(0, ge=0, description="pictures prepared at once; 0: as the machine allows")
 
@@ -45,9 +56,13 @@ class Expand(Params):
     max_ratio: float = Field(4.0, ge=1, le=16, description="largest canvas side, in picture sides")
 
 
-class Crop(Params):
-    """Zoom in: a random window that overlaps an object enough, chosen as the paper's samplers do."""
+class PatchCrop(Params):
+    """Zoom in: a random window that overlaps an object enough, chosen as the paper's samplers do.
 
+    Objects whose centre is in the window stay.
+    """
+
+    kind: Literal["patch"] = Field("patch", description="which way of cropping")
     min_ious: tuple[Share, ...] = Field(
         (0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
         description="one sampler each: IoU of window and some object; the whole picture is a further choice",
@@ -57,13 +72,31 @@ class Crop(Params):
     trials: int = Field(50, ge=1, le=1000, description="windows tried per sampler")
 
 
+class CoverageCrop(Params):
+    """Zoom in as the TensorFlow 1 projects did: a random window that covers enough of some object.
+
+    Objects of which more than `min_visible` is in the window stay.
+    """
+
+    kind: Literal["coverage"] = Field("coverage", description="which way of cropping")
+    min_covered: Share = Field(0.25, description="share of some object that the window must cover")
+    min_visible: Share = Field(0.5, description="share of an object that must be exceeded for it to stay")
+    area: Bounds = Field((0.1, 1.0), description="bounds of window area / picture area")
+    aspect_ratio: Bounds = Field((0.6, 1.67), description="bounds of window width : height, in px")
+    trials: int = Field(200, ge=1, le=1000, description="windows tried before the whole picture is taken")
+
+
+Crop = Annotated[PatchCrop | CoverageCrop, Field(discriminator="kind")]
+
+
 class AugmentParams(Params):
     """Random changes of the training pictures, in this order; null leaves one out."""
 
     photometric: Photometric | None = Field(Photometric(), description="colour distortions")
     expand: Expand | None = Field(Expand(), description="zoom out")
-    crop: Crop | None = Field(Crop(), description="zoom in")
+    crop: Crop | None = Field(PatchCrop(), description="zoom in")
     horizontal_flip: Share = Field(0.5, description="probability of mirroring left and right")
+    quarter_turn: Share = Field(0.0, description="probability of turning by 90° against the clock")
     vertical_flip: Share = Field(0.0, description="probability of mirroring top and bottom")
     interpolations: tuple[Interpolation, ...] = Field(
         ("bilinear", "area", "nearest", "bicubic", "lanczos3"),

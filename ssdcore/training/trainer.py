@@ -75,6 +75,7 @@ def train(
     """
     listener = listener or TrainingListener()
     manifest = Manifest.load(data)
+    params = _with_splits(params, manifest)
     run = RunFolder(out)
     checkpoint = _open_run(run, params, manifest, data, resume)
     strategy = strategy or tf.distribute.get_strategy()
@@ -88,7 +89,7 @@ def train(
             listener.on_weights(load_weights(ssd, plugins, params.train.weights))
         for stage in params.train.stages:
             set_trainable(ssd, stage.trainable)
-        read_records(data, params.data.train_split)
+        read_records(data, manifest.train_split(params.data.train_split))
         trainer = _Trainer(ssd, data, manifest, run, listener, strategy, checkpoint)
         if checkpoint is None:
             trainer.begin()
@@ -96,19 +97,28 @@ def train(
     return ssd
 
 
+def _with_splits(params: ParamSet, manifest: Manifest) -> ParamSet:
+    """The same parameters with the names of the splits that the data has."""
+    train = manifest.train_split(params.data.train_split)
+    evaluated = params.data.eval_split
+    if params.train.eval_every:
+        evaluated = manifest.eval_split(evaluated, train)
+    data = params.data.model_copy(update={"train_split": train, "eval_split": evaluated})
+    return params.model_copy(update={"data": data})
+
+
 def _open_run(run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, resume: bool) -> Checkpoint | None:
     """Makes sure that a new run's folder is unused, or reads the checkpoint of the run to go on with."""
-    for split in (params.data.train_split, *([params.data.eval_split] if params.train.eval_every else [])):
-        manifest.split(split)
     if resume:
         checkpoint = load_checkpoint(run.last)
         check_classes(checkpoint.classes, manifest.classes, data)
         _refuse_changes(checkpoint, params)
-        before, now = checkpoint.progress["images"], manifest.split(params.data.train_split).images
+        split = manifest.train_split(params.data.train_split)
+        before, now = checkpoint.progress["images"], manifest.split(split).images
         if before != now:
             raise TrainingError(
                 f"the run was started on {before} pictures, {data.absolute()} has {now} in "
-                f"{params.data.train_split!r}; resume on the same data, or start a new run"
+                f"{split!r}; resume on the same data, or start a new run"
             )
         return checkpoint
     _refuse_frozen_noise(params)
@@ -154,7 +164,9 @@ class _Trainer:
         self.ssd = ssd
         self.params = ssd.params.train
         self.data = data
-        self.images = manifest.split(ssd.params.data.train_split).images
+        self.manifest = manifest
+        self.split = manifest.train_split(ssd.params.data.train_split)
+        self.images = manifest.split(self.split).images
         self.run = run
         self.listener = listener
         self.strategy = strategy
@@ -168,7 +180,8 @@ class _Trainer:
     def _make_evaluator(self) -> Evaluator | None:
         if not self.params.eval_every:
             return None
-        return Evaluator(self.ssd, self.data, self.ssd.params.data.eval_split, self.ssd.params.eval)
+        split = self.manifest.eval_split(self.ssd.params.data.eval_split, self.split)
+        return Evaluator(self.ssd, self.data, split, self.ssd.params.eval)
 
     def begin(self) -> None:
         """Makes the run folder, with a first checkpoint of the untrained model."""
@@ -237,7 +250,7 @@ class _Trainer:
             return picture.image, labels, offsets
 
         stream = training_stream(
-            read_records(self.data, params.data.train_split),
+            read_records(self.data, self.split),
             self.images,
             (self.params.seed, self.progress.stage),
             self.progress.stage_step * stage.batch_size,
@@ -299,7 +312,7 @@ class _Trainer:
     def _summary(self) -> str:
         params = self.ssd.params
         parts = f"{params.backbone} + {params.model.name}, {len(self.ssd.default_boxes)} default boxes"
-        return f"{parts}, {len(self.ssd.classes)} classes, {self.images} pictures in {params.data.train_split!r}"
+        return f"{parts}, {len(self.ssd.classes)} classes, {self.images} pictures in {self.split!r}"
 
 
 def steps_per_epoch(stage: Stage, images: int) -> int:

@@ -1,0 +1,99 @@
+"""`ssd data check`: what is wrong with labelled pictures."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ssdcli.options import PathOption, class_names, load_tensorflow
+from ssdcli.output import print_json, print_table, progress_bar
+from ssdcore.errors import DataError
+
+if TYPE_CHECKING:
+    from ssdcore.data.check import CheckReport
+    from ssdcore.data.example import LabelledSet
+
+LISTED = 10
+"""Faults of each kind that are printed; --json has all."""
+
+
+@click.command()
+@click.argument("source", type=PathOption)
+@click.option("--pictures", type=PathOption, help="Folder of the pictures, where the annotations lie elsewhere.")
+@click.option("--classes", help="The classes that objects may have, a,b,c. Default: the format's, or any.")
+@click.option("--page", type=PathOption, help="Picture file to draw the worst faults into (.png or .jpg).")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if anything is wrong.")
+def check(
+    source: Path, *, pictures: Path | None, classes: str | None, page: Path | None, as_json: bool, strict: bool
+) -> None:
+    """Find what is wrong with labelled pictures, before training does.
+
+    SOURCE is what `ssd data convert` takes, or a folder of records that it made. Every picture is
+    decoded to its end.
+    """
+    load_tensorflow()
+    if (source / "manifest.json").is_file():
+        _check_records(source)
+        return
+    from ssdcore.data.check import check as check_set
+    from ssdcore.data.formats import read_labelled
+
+    labelled = read_labelled(source, pictures)
+    with progress_bar("checking") as bar:
+        report = check_set(labelled, class_names(classes), bar.update)
+    if page:
+        _draw_page(labelled, report, page)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        _print_report(report)
+    if strict and report.faults:
+        sys.exit(1)
+
+
+def _check_records(folder: Path) -> None:
+    """Compares the shards with what was written."""
+    from ssdcore.data.manifest import Manifest
+
+    altered = Manifest.load(folder).altered_shards(folder)
+    if altered:
+        raise DataError(f"{folder.absolute()}: {'; '.join(altered)}; convert the data again")
+    click.echo(f"{folder}: all shards are as they were written")
+
+
+def _print_report(report: "CheckReport") -> None:
+    from ssdcore.data.faults import KINDS
+
+    columns = ("split", "pictures", "without objects", "objects", "difficult", "crowd", "side 5/50/95 %")
+    rows = []
+    for name, split in report.splits.items():
+        sides = " ".join(f"{side:.3f}" for side in split.sides) if split.sides else "-"
+        counts = (split.pictures, split.without_objects, split.objects, split.difficult, split.crowd)
+        rows.append((name, *map(str, counts), sides))
+    print_table(columns, rows)
+    classes = sorted({name for split in report.splits.values() for name in split.per_class})
+    per_class = [(name, *(str(split.per_class.get(name, 0)) for split in report.splits.values())) for name in classes]
+    print_table(("objects of class", *report.splits), per_class)
+    for kind, count in report.counts().items():
+        click.echo(f"{kind}: {count}  ({KINDS[kind].advice})")
+        found = [fault for fault in report.faults if fault.kind == kind]
+        for fault in found[:LISTED]:
+            number = f" object {fault.object}:" if fault.object is not None else ""
+            click.echo(f"  {fault.file}:{number} {fault.detail}")
+        if count > LISTED:
+            click.echo(f"  and {count - LISTED} more; --json lists all")
+    click.echo("nothing is wrong" if not report.faults else f"{len(report.faults)} faults in {report.format} data")
+
+
+def _draw_page(labelled: "LabelledSet", report: "CheckReport", page: Path) -> None:
+    """The pictures with the worst faults about boxes, those boxes in red."""
+    from ssdcli.sheet import faulty_tiles, write_sheet
+
+    tiles = faulty_tiles(labelled, report)
+    if not tiles:
+        click.echo("no fault concerns a box that could be drawn; no page was made", err=True)
+        return
+    write_sheet(tiles, page)
+    click.echo(f"pictures with faulty boxes: {page}", err=True)

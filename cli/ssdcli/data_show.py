@@ -1,0 +1,108 @@
+"""`ssd data show`: what the network will see."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssdcli.options import PathOption, Program, find_params, load_tensorflow, overrides, pass_program
+
+if TYPE_CHECKING:
+    from ssdcli.sheet import Tile
+    from ssdcore.model import SSD
+
+VARIANTS = 2
+
+
+@click.command()
+@click.argument("records", type=PathOption)
+@click.option("--params", "name", required=True, help="Param set, or a YAML file (ssd params list).")
+@click.option("--out", required=True, type=PathOption, help="Picture file to make (.png or .jpg).")
+@click.option("--split", help="Split to show. Default: that to learn from.")
+@click.option("--count", default=6, show_default=True, type=click.IntRange(1, 50), help="Pictures to show.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of choice and augmentation.")
+@overrides
+@pass_program
+def show(
+    program: Program,
+    *,
+    records: Path,
+    name: str,
+    out: Path,
+    split: str | None,
+    count: int,
+    seed: int,
+    assignments: tuple[str, ...],
+) -> None:
+    """Draw pictures with their boxes: as they are, augmented, and with the matched default boxes.
+
+    RECORDS is a folder made by `ssd data convert`. Default boxes are drawn in the colour of the
+    object that they answer for.
+    """
+    params = find_params(name, program.plugins).override(assignments)
+    program.plugins.backbone(params.backbone)
+    load_tensorflow()
+    from ssdcli.sheet import write_sheet
+    from ssdcore.data.manifest import Manifest
+    from ssdcore.data.pipeline import read_records
+    from ssdcore.model import build_ssd
+
+    manifest = Manifest.load(records)
+    chosen = manifest.train_split(split or params.data.train_split)
+    ssd = build_ssd(params, manifest.classes, program.plugins)
+    drawn = read_records(records, chosen).shuffle(1000, seed=seed + 1).take(count)
+    tiles = [tile for number, record in enumerate(drawn) for tile in _row(record, ssd, (seed, number))]
+    write_sheet(tiles, out, columns=VARIANTS + 2)
+    click.echo(f"{len(tiles) // (VARIANTS + 2)} pictures of {chosen!r}: {out}")
+
+
+def _row(serialized: Any, ssd: "SSD", seed: tuple[int, int]) -> list["Tile"]:
+    """A picture as it is, with matched default boxes, and augmented."""
+    import tensorflow as tf
+
+    from ssdcli.sheet import draw_tile
+    from ssdcore.data.augment import augment
+    from ssdcore.data.fit import fit
+    from ssdcore.data.records import decode, parse
+    from ssdcore.geometry.boxes import to_window_xyxy
+
+    record = parse(serialized)
+    params, size = ssd.params, ssd.params.model.image_size
+    picture, boxes, labels = decode(record["image"]), record["boxes"], record["labels"]
+    title = record["name"].numpy().decode()
+    fitted, window = fit(picture, size, params.data.resize)
+    tiles = [
+        draw_tile(picture.numpy(), boxes.numpy(), *_texts(ssd, labels), title=title),
+        _matched_tile(fitted, to_window_xyxy(boxes, window), ssd),
+    ]
+    for variant in range(VARIANTS):
+        draw = tf.constant([seed[0] * 1000 + seed[1], variant], tf.int32)
+        changed = augment(picture, boxes, labels, draw, params.augment, size, params.data.resize)
+        image, kept = tf.cast(changed[0], tf.uint8).numpy(), changed[1].numpy()
+        tiles.append(draw_tile(image, kept, *_texts(ssd, changed[2]), title=f"augmented {variant + 1}"))
+    return tiles
+
+
+def _texts(ssd: "SSD", labels: Any) -> tuple[list[str], list[Any]]:
+    """Class names, and a colour for each class."""
+    from ssdcli.draw import COLOURS
+
+    ids = [int(label) for label in labels]
+    return [ssd.classes[number - 1] for number in ids], [COLOURS.by_idx(number - 1) for number in ids]
+
+
+def _matched_tile(image: Any, boxes: Any, ssd: "SSD") -> "Tile":
+    """The default boxes that answer for objects, each in its object's colour."""
+    import numpy as np
+    import tensorflow as tf
+
+    from ssdcli.draw import COLOURS
+    from ssdcli.sheet import draw_tile
+    from ssdcore.geometry.matching import match_xyxy
+
+    matched = match_xyxy(boxes, tf.constant(ssd.default_boxes), ssd.params.train.loss.match_iou).numpy()
+    chosen = np.flatnonzero(matched >= 0)
+    colours = [COLOURS.by_idx(int(number)) for number in matched[chosen]]
+    title = f"{len(chosen)} default boxes for {len(boxes)} objects"
+    picture = tf.cast(image, tf.uint8).numpy()
+    return draw_tile(picture, ssd.default_boxes[chosen].astype(float), [""] * len(chosen), title=title, colours=colours)

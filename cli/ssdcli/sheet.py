@@ -1,0 +1,121 @@
+"""Contact sheets: small pictures with boxes, side by side; imports supervision and OpenCV."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import supervision as sv
+from numpy.typing import NDArray
+
+from ssdcore.data.check import CheckReport
+from ssdcore.data.example import Example, LabelledSet
+from ssdcore.data.pictures import PictureError, decode_rgb
+from ssdcore.errors import DataError
+
+TILE = 320
+"""Longest side of a small picture, px."""
+
+TITLE, MARGIN = 20, 6
+MOST_TILES = 24
+FINE, FAULTY = sv.Color(40, 160, 60), sv.Color(220, 30, 30)
+_ABOUT_BOXES = ("swapped corners", "empty box", "box outside", "box over the edge", "unknown class", "duplicate box")
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A small picture (H, W, 3) uint8 RGB with drawn boxes, and a line of text above it."""
+
+    picture: NDArray[np.uint8]
+    title: str
+
+
+def draw_tile(
+    picture: NDArray[np.uint8],
+    boxes: NDArray[np.float64],
+    labels: Sequence[str],
+    colours: Sequence[sv.Color],
+    title: str,
+) -> Tile:
+    """A tile of a picture.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) xyxy, shares of the picture; they may lie outside.
+        labels: N texts; empty ones are not drawn.
+        colours: N colours.
+        title: of the tile.
+    """
+    scale = TILE / max(picture.shape[:2])
+    small = cv2.resize(
+        picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    )
+    height, width = small.shape[:2]
+    scene = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
+    for box, label, colour in zip(boxes, labels, colours, strict=True):
+        low, high = np.sort(np.reshape(box, (2, 2)), axis=0)
+        corners = np.concatenate([low, high]) * [width, height, width, height]
+        corners = corners.clip(-1, [width, height, width, height]).round()
+        scene = sv.draw_rectangle(scene, sv.Rect(*corners[:2], *(corners[2:] - corners[:2])), colour, 2)
+        if label:
+            anchor = sv.Point(corners[0] + 4 * len(label) + 2, max(corners[1] - 6, 7))
+            scene = sv.draw_text(scene, label, anchor, sv.Color.WHITE, 0.35, 1, 2, background_color=colour)
+    return Tile(cv2.cvtColor(scene, cv2.COLOR_BGR2RGB), title)
+
+
+def faulty_tiles(labelled: LabelledSet, report: CheckReport) -> list[Tile]:
+    """Tiles of the pictures with the most faulty boxes; those boxes are red."""
+    faulty: dict[Path, dict[int, str]] = defaultdict(dict)
+    for fault in report.faults:
+        if fault.kind in _ABOUT_BOXES and fault.object is not None:
+            faulty[fault.file].setdefault(fault.object, fault.kind)
+    examples = {example.source: example for split in labelled.splits.values() for example in split}
+    worst = sorted((file for file in faulty if file in examples), key=lambda file: -len(faulty[file]))
+    tiles = (_faulty_tile(examples[file], faulty[file]) for file in worst[:MOST_TILES])
+    return [tile for tile in tiles if tile is not None]
+
+
+def _faulty_tile(example: Example, faults: dict[int, str]) -> Tile | None:
+    try:
+        picture = decode_rgb(example.picture.read())
+    except (PictureError, OSError):
+        return None
+    height, width = (1, 1) if example.normalised else picture.shape[:2]
+    boxes = np.array([item.box for item in example.objects], float) / [width, height, width, height]
+    numbers = range(1, len(boxes) + 1)
+    labels = [faults.get(number, "") for number in numbers]
+    colours = [FAULTY if number in faults else FINE for number in numbers]
+    order = sorted(range(len(boxes)), key=lambda index: index + 1 in faults)  # the red ones on top
+    return draw_tile(
+        picture, boxes[order], [labels[i] for i in order], [colours[i] for i in order], example.source.name
+    )
+
+
+def write_sheet(tiles: Sequence[Tile], path: Path, columns: int = 4) -> None:
+    """Writes tiles row by row into one picture file.
+
+    Raises:
+        DataError: the file cannot be written, or its ending is none of a picture.
+    """
+    columns = min(columns, len(tiles))
+    cells = [_cell(tile) for tile in tiles]
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+    rows = [np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)]
+    sheet = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)
+    try:
+        _, encoded = cv2.imencode(path.suffix, sheet)
+        path.write_bytes(encoded.tobytes())
+    except cv2.error:
+        raise DataError(f"{path} does not end as a picture file does; use .png or .jpg") from None
+    except OSError as error:
+        raise DataError(f"cannot write {path.absolute()}: {error.strerror}") from None
+
+
+def _cell(tile: Tile) -> NDArray[np.uint8]:
+    """A tile under its title, on white, of a size that all share; RGB."""
+    cell = np.full((TILE + TITLE, TILE + MARGIN, 3), 255, np.uint8)
+    height, width = tile.picture.shape[:2]
+    cell[TITLE : TITLE + height, :width] = tile.picture
+    return cv2.putText(cell, tile.title[:50], (2, TITLE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)

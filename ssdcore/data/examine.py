@@ -1,0 +1,97 @@
+"""Looks at one labelled picture: which of its boxes can be used, and what is wrong with the others."""
+
+import math
+from collections.abc import Collection
+from typing import NamedTuple
+
+from ssdcore.data.example import Annotation, Box, Example, Fault
+from ssdcore.data.pictures import PictureError, UprightPicture, make_upright
+from ssdcore.errors import did_you_mean
+
+TOLERANCE = 1.0
+"""Px by which a box may reach over the edge without being told of; many tools count from 1."""
+
+
+class Usable(NamedTuple):
+    """An object that can be learnt from; its xyxy box is normalised and inside the picture."""
+
+    annotation: Annotation
+    box: Box
+
+
+class Examined(NamedTuple):
+    """What became of an example; `picture` is None where it cannot be used."""
+
+    picture: UprightPicture | None
+    objects: tuple[Usable, ...]
+    faults: tuple[Fault, ...]
+
+
+def examine(example: Example, classes: Collection[str] | None) -> Examined:
+    """Decodes the picture and looks at every box.
+
+    Args:
+        example: to look at.
+        classes: names that objects may have; None allows all.
+    """
+    try:
+        picture = make_upright(example.picture.read())
+    except PictureError as error:
+        return Examined(None, (), (Fault(error.kind, example.picture.path, str(error)),))
+    except OSError as error:
+        return Examined(None, (), (Fault("missing picture", example.picture.path, str(error.strerror)),))
+    faults = [Fault(kind, example.picture.path, detail) for kind, detail in picture.changes]
+    faults += _size_fault(example, picture.size)
+    usable = []
+    for number, annotation in enumerate(example.objects, start=1):
+        box, found = examine_box(annotation.box, example.normalised, picture.size)
+        if classes is not None and annotation.name not in classes:
+            found.append(("unknown class", f"{annotation.name!r}; {did_you_mean(annotation.name, classes)}"))
+        elif box is not None:
+            usable.append(Usable(annotation, box))
+        where = f"{annotation.name}, " if annotation.name else ""
+        faults += [Fault(kind, example.source, f"{where}{detail}", number) for kind, detail in found]
+    return Examined(picture, tuple(usable), (*faults, *_duplicate_boxes(example)))
+
+
+def examine_box(box: Box, normalised: bool, size: tuple[int, int]) -> tuple[Box | None, list[tuple[str, str]]]:
+    """The usable part of a box, normalised, and what is wrong with it as (kind, detail).
+
+    Args:
+        box: xyxy as annotated.
+        normalised: it is in shares of the picture.
+        size: height and width of the picture, px.
+    """
+    height, width = size
+    across, down = (1, 1) if normalised else (width, height)
+    left, top, right, bottom = box[0] / across, box[1] / down, box[2] / across, box[3] / down
+    shown = "box " + " ".join(f"{side:g}" for side in box)
+    if not all(map(math.isfinite, box)):
+        return None, [("empty box", shown)]
+    if left > right or top > bottom:
+        return None, [("swapped corners", shown)]
+    if left == right or top == bottom:
+        return None, [("empty box", shown)]
+    inside = (max(left, 0.0), max(top, 0.0), min(right, 1.0), min(bottom, 1.0))
+    if inside[0] >= inside[2] or inside[1] >= inside[3]:
+        return None, [("box outside", f"{shown}, picture {width} x {height}")]
+    over = max(-left * width, -top * height, (right - 1) * width, (bottom - 1) * height)
+    faults = [("box over the edge", f"{shown}, by {over:.1f} px of {width} x {height}")] if over > TOLERANCE else []
+    return inside, faults
+
+
+def _size_fault(example: Example, size: tuple[int, int]) -> list[Fault]:
+    if example.size is None or example.size == size:
+        return []
+    detail = f"annotated as {example.size[1]} x {example.size[0]}, the picture is {size[1]} x {size[0]}"
+    return [Fault("size mismatch", example.source, detail)]
+
+
+def _duplicate_boxes(example: Example) -> list[Fault]:
+    first: dict[tuple[str, Box], int] = {}
+    faults = []
+    for number, annotation in enumerate(example.objects, start=1):
+        earlier = first.setdefault((annotation.name, annotation.box), number)
+        if earlier != number:
+            faults.append(Fault("duplicate box", example.source, f"{annotation.name}, as object {earlier}", number))
+    return faults

@@ -1,0 +1,97 @@
+"""How a picture of any size becomes network input: the part of its plane to look at, resampled once.
+
+A window is an xyxy box in shares of the picture: (0, 0, 1, 1) is the picture itself, and what lies
+outside of it is filled with the mean colour.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from ssdcore.geometry.boxes import clip_xyxy, to_window_xyxy
+from ssdcore.params import Resize
+
+Tensor = Any
+Size = tuple[int, int]
+
+# Mean colour (RGB) of ImageNet: what lies around a picture.
+MEAN_COLOUR = (123.0, 117.0, 104.0)
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+def fit(image: Tensor, size: Size, mode: Resize) -> tuple[Tensor, Tensor]:
+    """A whole picture at the network's input size, bilinearly.
+
+    Args:
+        image: (H, W, 3) RGB.
+        size: height and width of the result, px.
+        mode: `warp`, `pad` or `central_crop`.
+
+    Returns:
+        image (h, w, 3) float32 0..255, and its window (4,) in the picture.
+    """
+    if mode == "warp":
+        return tf.ensure_shape(tf.image.resize(image, size), (*size, 3)), tf.constant(WHOLE)
+    window = snap_to_pixels(frame_window(tf.shape(image)[:2], size, mode), tf.shape(image)[:2])
+    region = resize_window(image, window, size, "bilinear")
+    return tf.ensure_shape(pad_to_window(region, window, size), (*size, 3)), window
+
+
+def frame_window(image_size: Tensor, size: Size, mode: Resize) -> Tensor:
+    """The window (4,) that shows a picture of `image_size` (height, width) in the way of `mode`.
+
+    `pad` never enlarges a picture, as in SSD-Tensorflow.
+    """
+    if mode == "warp":
+        return tf.constant(WHOLE)
+    shares = sides(size) / sides(image_size)
+    if mode == "pad":
+        shares /= tf.minimum(1.0, tf.reduce_min(shares))
+    return tf.concat([(1 - shares[:2]) / 2, (1 + shares[2:]) / 2], axis=0)
+
+
+def within(outer: Tensor, inner: Tensor) -> Tensor:
+    """A window (4,) inside another one, as a window of the picture."""
+    origin, side = outer[:2], outer[2:] - outer[:2]
+    return tf.tile(origin, [2]) + inner * tf.tile(side, [2])
+
+
+def snap_to_pixels(window: Tensor, image_size: Tensor) -> Tensor:
+    """The window whose edges are whole pixels, at least one apart, so that boxes follow exactly."""
+    scale = sides(image_size)
+    pixels = tf.round(window * scale)
+    pixels = tf.concat([pixels[:2], tf.maximum(pixels[2:], pixels[:2] + 1)], axis=0)
+    return pixels / scale
+
+
+def resize_window(image: Tensor, window: Tensor, size: Size, method: str) -> Tensor:
+    """The picture's share of a window, resized to what it takes up of the result; float32 0..255."""
+    left, top, right, bottom = tf.unstack(_whole_pixels(window, tf.shape(image)[:2]))
+    x0, y0, x1, y1 = tf.unstack(picture_in_window(window, size))
+    region = tf.image.resize(image[top:bottom, left:right], tf.stack([y1 - y0, x1 - x0]), method)
+    return tf.clip_by_value(tf.cast(region, tf.float32), 0.0, 255.0)
+
+
+def picture_in_window(window: Tensor, size: Size) -> Tensor:
+    """Where the picture lies in the result: (4,) int32 xyxy in px, at least one pixel."""
+    return _whole_pixels(to_window_xyxy(clip_xyxy(window), window), size)
+
+
+def pad_to_window(region: Tensor, window: Tensor, size: Size) -> Tensor:
+    """Puts the resized region on a canvas (h, w, 3) of the mean colour."""
+    x0, y0, _, _ = tf.unstack(picture_in_window(window, size))
+    mean = tf.constant(MEAN_COLOUR)
+    return tf.image.pad_to_bounding_box(region - mean, y0, x0, *size) + mean
+
+
+def sides(size: Any) -> Tensor:
+    """(height, width) as float32 (width, height, width, height)."""
+    height, width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
+    return tf.stack([width, height, width, height])
+
+
+def _whole_pixels(box: Tensor, size: Any) -> Tensor:
+    """A normalised box (4,) xyxy, cut to (height, width), in whole px; at least one pixel is inside."""
+    corners = tf.cast(tf.round(clip_xyxy(box) * sides(size)), tf.int32)
+    low = tf.minimum(corners[:2], [size[1] - 1, size[0] - 1])
+    return tf.concat([low, tf.maximum(corners[2:], low + 1)], axis=0)

@@ -1,0 +1,237 @@
+"""Reads COCO's JSON of objects: one file, `annotations/instances_<split>.json`, or Roboflow's
+`<split>/_annotations.coco.json`."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ssdcore.data.example import Annotation, Example, Fault, LabelledSet, PictureSource
+from ssdcore.data.formats.files import (
+    AnnotationError,
+    Pictures,
+    check_object_count,
+    files_like,
+    flag,
+    inside,
+    number,
+    picture_size,
+    read_bytes,
+    shown,
+    split_name,
+    stem,
+)
+from ssdcore.data.formats.names import name_uniquely
+from ssdcore.errors import DataError
+
+MAX_JSON_BYTES = 2**31
+_ROBOFLOW = "_annotations.coco.json"
+USUAL_LAYOUTS = ("annotations/instances_*.json", f"*/{_ROBOFLOW}", _ROBOFLOW, "instances_*.json")
+_LAYOUTS = (*USUAL_LAYOUTS, "annotations/*.json", "*.json")
+_OTHER_TASKS = ("captions_", "person_keypoints_", "panoptic_", "image_info_", "stuff_")
+
+Id = int | str
+Entry = Mapping[str, object]
+
+
+def find_jsons(source: Path, layouts: Sequence[str] = _LAYOUTS) -> dict[str, Path]:
+    """The JSON file of each split: `source` itself, or those in the folder."""
+    if source.is_file():
+        return {_split(source, alone=True): source}
+    for layout in layouts:
+        found = [path for path in files_like(source, layout) if not path.name.startswith(_OTHER_TASKS)]
+        if found:
+            return {_split(path, alone=len(found) == 1): path for path in found}
+    return {}
+
+
+def _split(file: Path, alone: bool) -> str:
+    if file.name == _ROBOFLOW:
+        return file.absolute().parent.name
+    prefix, _, rest = file.stem.partition("instances_")
+    return rest if rest and not prefix else split_name(file, alone)
+
+
+def read_coco(source: Path, pictures: Path | None = None) -> LabelledSet:
+    """Reads one JSON file or a folder of them; `pictures` has the pictures or a folder for each split.
+
+    Raises:
+        DataError: a file is no JSON, too large, or not COCO's; or its categories are unusable.
+    """
+    files = [_read_file(file, split, pictures) for split, file in find_jsons(source).items()]
+    faults = tuple(fault for file in files for fault in file.faults)
+    splits = name_uniquely({file.split: file.examples for file in files})
+    return LabelledSet(source, "coco", splits, faults, _class_names(files))
+
+
+@dataclass(frozen=True)
+class _Category:
+    name: str
+    parent: object
+
+
+@dataclass
+class _File:
+    """What one JSON file holds; `used`: the categories that objects have."""
+
+    path: Path
+    split: str
+    categories: Mapping[Id, _Category]
+    used: set[Id] = field(default_factory=set)
+    examples: list[Example] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def _class_names(files: Sequence[_File]) -> tuple[str, ...]:
+    """Of all files, by id; Roboflow's category that only groups the others is none of them."""
+    found = [(key, category) for file in files for key, category in file.categories.items()]
+    used = {file.categories[key].name for file in files for key in file.used}
+    groups = {category.parent for _, category in found if category.parent != category.name}
+    ordered = sorted(found, key=lambda item: (isinstance(item[0], str), item[0]))
+    names = dict.fromkeys(category.name for _, category in ordered)
+    return tuple(name for name in names if name in used or name not in groups)
+
+
+def _read_file(path: Path, split: str, pictures: Path | None) -> _File:
+    data = _load(path)
+    file = _File(path, split, _categories(_table(data, "categories", path), path))
+    images = _images(_table(data, "images", path), file)
+    objects, bad = _objects(_table(data, "annotations", path), images, file)
+    places = _places(path, split, pictures)
+    for key, image in images.items():
+        if key not in bad:
+            try:
+                file.examples.append(_example(image, tuple(objects[key]), places, path))
+            except AnnotationError as error:
+                file.faults.append(AnnotationError(f"image id {shown(key)}: {error}", error.kind).fault(path))
+    return file
+
+
+def _load(path: Path) -> Entry:
+    try:
+        data: object = json.loads(read_bytes(path, MAX_JSON_BYTES).decode("utf-8-sig"))
+    except AnnotationError as error:
+        raise DataError(f"{path.absolute()} is not read: {error}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path.absolute()} is not UTF-8 text; save it as UTF-8") from None
+    except RecursionError:
+        raise DataError(f"{path.absolute()} is nested too deeply to be COCO's JSON") from None
+    except ValueError as error:
+        raise DataError(f"{path.absolute()} is no JSON: {error}; write it again, it may be cut off") from None
+    if not isinstance(data, dict):
+        raise DataError(f"{path.absolute()} is not COCO's JSON: it holds no table, but {shown(data)}")
+    return data
+
+
+def _table(data: Entry, key: str, path: Path) -> list[object]:
+    table = data.get(key)
+    if not isinstance(table, list):
+        raise DataError(
+            f"{path.absolute()} is not COCO's JSON of objects: it has no list {key!r}; "
+            "give a file with images, annotations and categories"
+        )
+    return table
+
+
+def _entry(item: object) -> Entry:
+    if not isinstance(item, dict):
+        raise AnnotationError(f"it is no table of keys and values, but {shown(item)}")
+    return item
+
+
+def _id(entry: Entry, key: str) -> Id:
+    value = entry.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise AnnotationError(f"its {key} is no number, but {shown(value)}" if key in entry else f"it has no {key}")
+    return value
+
+
+def _categories(table: Iterable[object], path: Path) -> dict[Id, _Category]:
+    """Raises DataError where one is unusable: no class could be told from another."""
+    found: dict[Id, _Category] = {}
+    try:
+        for entry in map(_entry, table):
+            key, name, parent = _id(entry, "id"), entry.get("name"), entry.get("supercategory")
+            if not isinstance(name, str) or not name.strip():
+                raise AnnotationError(f"id {shown(key)} has no name")
+            if found.setdefault(key, _Category(name.strip(), _group(parent))).name != name.strip():
+                raise AnnotationError(f"id {shown(key)} is both {shown(found[key].name)} and {shown(name)}")
+    except AnnotationError as error:
+        raise DataError(f"{path.absolute()} has a category that cannot be used: {error}; correct it") from None
+    return found
+
+
+def _group(parent: object) -> str | None:
+    """The name of a category's group, if it states one."""
+    return parent.strip() if isinstance(parent, str) else None
+
+
+def _images(table: Iterable[object], file: _File) -> dict[Id, Entry]:
+    found: dict[Id, Entry] = {}
+    for position, item in enumerate(table, start=1):
+        try:
+            entry = _entry(item)
+            key = _id(entry, "id")
+            if key in found:
+                raise AnnotationError(f"image id {shown(key)} is taken by an earlier image")
+            found[key] = entry
+        except AnnotationError as error:
+            file.faults.append(AnnotationError(f"image {position} of the list: {error}").fault(file.path))
+    return found
+
+
+def _objects(
+    table: Iterable[object], images: Mapping[Id, Entry], file: _File
+) -> tuple[Mapping[Id, list[Annotation]], set[object]]:
+    """The objects of each image, and the images that have some which cannot be read."""
+    objects: defaultdict[Id, list[Annotation]] = defaultdict(list)
+    bad: set[object] = set()
+    for position, item in enumerate(table, start=1):
+        try:
+            entry = _entry(item)
+            image, category = _reference(entry, "image_id", images), _reference(entry, "category_id", file.categories)
+            objects[image].append(_object(entry, file.categories[category].name))
+            file.used.add(category)
+        except AnnotationError as error:
+            entry = item if isinstance(item, dict) else {}
+            image_id = entry.get("image_id")
+            bad.add(image_id if isinstance(image_id, int | str) else None)
+            detail = f"annotation id {shown(entry.get('id'))}: {error}"
+            file.faults.append(AnnotationError(detail).fault(file.path, position))
+    return objects, bad
+
+
+def _reference(entry: Entry, key: str, known: Mapping[Id, object]) -> Id:
+    value = _id(entry, key)
+    if value not in known:
+        raise AnnotationError(f"there is no {key} {shown(value)}")
+    return value
+
+
+def _object(entry: Entry, name: str) -> Annotation:
+    """The box [x, y, width, height] as corners, px; crowds and what is to be ignored are marked."""
+    box = entry.get("bbox")
+    if not isinstance(box, list) or len(box) != 4:
+        raise AnnotationError("it has no bbox of four numbers")
+    x, y, width, height = map(number, box)
+    difficult, crowd = flag(entry.get("ignore"), "ignore"), flag(entry.get("iscrowd"), "iscrowd")
+    return Annotation(name, (x, y, x + width, y + height), difficult, crowd=crowd)
+
+
+def _example(image: Entry, objects: tuple[Annotation, ...], places: Pictures, source: Path) -> Example:
+    name = image.get("file_name")
+    if not isinstance(name, str):
+        raise AnnotationError("it has no file_name")
+    check_object_count(len(objects))
+    size = picture_size(image.get("height"), image.get("width"))
+    return Example(stem(name), PictureSource(places.named(name)), source, objects, size)
+
+
+def _places(path: Path, split: str, pictures: Path | None) -> Pictures:
+    """Where a split's pictures may be, folders for this split alone first."""
+    if pictures:
+        return Pictures([inside(pictures, split), pictures])
+    bases = [path.parent, path.parent.parent] if path.absolute().parent.name == "annotations" else [path.parent]
+    below = (split, f"images/{split}", "images")
+    return Pictures([*(inside(base, name) for base in bases for name in below), *bases])

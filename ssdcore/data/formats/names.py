@@ -1,0 +1,59 @@
+"""Names that differ where pictures do."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ssdcore.data.example import Example, PictureSource
+
+_Key = tuple[str, PictureSource]
+
+
+def name_uniquely(splits: Mapping[str, Sequence[Example]]) -> dict[str, tuple[Example, ...]]:
+    """The examples with names that differ where their pictures do.
+
+    Names that clash get a prefix: the nearest folder above in which their pictures differ, or the
+    file where that holds many pictures. Those that still clash are numbered.
+    """
+    names = _unique_names({(example.name, example.picture) for split in splits.values() for example in split})
+    return {
+        split: tuple(replace(example, name=names[example.name, example.picture]) for example in examples)
+        for split, examples in splits.items()
+    }
+
+
+def _unique_names(keys: set[_Key]) -> dict[_Key, str]:
+    names = {key: key[0] for key in sorted(keys, key=lambda key: (key[0], key[1].path, key[1].offset))}
+    places = {key: _places(key[1].path) for key in _clashing(names)}
+    for depth in range(max(map(len, places.values()), default=0)):
+        groups: defaultdict[str, list[_Key]] = defaultdict(list)
+        for key in _clashing(names):
+            groups[names[key]].append(key)
+        for group in groups.values():
+            above = {key: "".join(places.get(key, ())[depth : depth + 1]) for key in group}
+            if len(set(above.values())) > 1:
+                names.update({key: f"{place}_{names[key]}" for key, place in above.items() if place})
+    return _numbered(names)
+
+
+def _clashing(names: Mapping[_Key, str]) -> list[_Key]:
+    counts = Counter(names.values())
+    return [key for key, name in names.items() if counts[name] > 1]
+
+
+def _places(path: Path) -> tuple[str, ...]:
+    return (path.name.partition(".")[0], *reversed(path.absolute().parent.parts[1:]))
+
+
+def _numbered(names: Mapping[_Key, str]) -> dict[_Key, str]:
+    taken = set(names.values())
+    numbers: Counter[str] = Counter()
+    found = {}
+    for key, name in names.items():
+        numbers[name] += 1
+        while numbers[name] > 1 and f"{name}_{numbers[name]}" in taken:
+            numbers[name] += 1
+        found[key] = name if numbers[name] == 1 else f"{name}_{numbers[name]}"
+        taken.add(found[key])
+    return found

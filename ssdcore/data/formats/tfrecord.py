@@ -1,0 +1,185 @@
+"""Reads TFRecords of pictures: those of SSD-Tensorflow and its kin, and of TF's Object Detection API."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ssdcore.class_names import PASCAL_VOC
+from ssdcore.data.example import Annotation, Example, Fault, LabelledSet, PictureSource
+from ssdcore.data.formats.files import (
+    AnnotationError,
+    check_object_count,
+    files_like,
+    flag,
+    number,
+    picture_size,
+    shown,
+    stem,
+)
+from ssdcore.data.formats.label_maps import BACKGROUND, read_label_map
+from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.record_files import records
+
+FILE_NAME = re.compile(r"\.(tf)?records?(-\d+-of-\d+)?$")
+
+# What SSD-Tensorflow numbers with three digits, and others with five of so many; years have four.
+_RUNNING_NUMBER = re.compile(r"[-_](\d{3}|\d{5,}|(?!19|20)\d{4}|\d+-of-\d+.*)$")
+_VOC = dict(enumerate(PASCAL_VOC, start=1))
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+_LABELS = ("image/object/bbox/label", "image/object/class/label")
+_TEXTS = ("image/object/bbox/label_text", "image/object/class/text")
+_DIFFICULT = ("image/object/bbox/difficult", "image/object/difficult")
+_TRUNCATED = ("image/object/bbox/truncated", "image/object/truncated")
+_CROWD = ("image/object/is_crowd", "image/object/group_of")
+_NAMES = ("image/filename", "image/source_id")
+
+Values = list[Any]
+Features = Mapping[str, Values]
+
+
+def find_records(source: Path) -> list[Path]:
+    """`source` itself, or the record files of the folder."""
+    return [source] if source.is_file() else [file for file in files_like(source, "*") if FILE_NAME.search(file.name)]
+
+
+def split_of(file: Path) -> str:
+    """The split of a record file: its name before the ending and the running number."""
+    name = FILE_NAME.sub("", file.name)
+    return _RUNNING_NUMBER.sub("", name) or name
+
+
+@dataclass
+class _Classes:
+    """`stated`: names by id from a label map beside the records; `seen`: from the records."""
+
+    stated: Mapping[int, str] | None
+    seen: dict[int, str] = field(default_factory=dict)
+    unnamed: bool = False
+    contradictory: bool = False
+
+    def names(self) -> tuple[str, ...] | None:
+        """In order of their ids; None where the records contradict each other, or name none."""
+        known = self.stated or (_VOC | self.seen if self.unnamed else self.seen)
+        names = [name for key, name in sorted(known.items()) if key > 0 or name.lower() not in BACKGROUND]
+        return tuple(dict.fromkeys(names)) if names and not self.contradictory else None
+
+    def see(self, key: int, name: str) -> None:
+        """Notes that a record calls a class so."""
+        self.contradictory |= self.seen.setdefault(key, name) != name
+
+
+def read_tfrecords(source: Path) -> LabelledSet:
+    """Reads a folder of record files, or one of them. Boxes are in shares of the picture.
+
+    Raises:
+        DataError: a label map cannot be used.
+    """
+    classes = _Classes(read_label_map(source.parent if source.is_file() else source))
+    splits: defaultdict[str, list[Example]] = defaultdict(list)
+    faults: list[Fault] = []
+    for file in find_records(source):
+        splits[split_of(file)] += _read_file(file, classes, faults)
+    return LabelledSet(source, "tfrecord", name_uniquely(splits), tuple(faults), classes.names())
+
+
+def _read_file(file: Path, classes: _Classes, faults: list[Fault]) -> Iterator[Example]:
+    for position, record in enumerate(records(file), start=1):
+        try:
+            if isinstance(record, AnnotationError):
+                raise record
+            yield _example(record.content, file, position, record.offset, classes)
+        except AnnotationError as error:
+            faults.append(error.fault(file, position))
+
+
+def _example(content: bytes, file: Path, position: int, offset: int, classes: _Classes) -> Example:
+    features = _features(content)
+    encoded = next(iter(features.get("image/encoded", ())), b"")
+    if not isinstance(encoded, bytes) or not encoded:
+        raise AnnotationError("the record has no image/encoded", "missing picture")
+    # A record keeps the picture in one piece, so its bytes can be read without the rest.
+    picture = PictureSource(file, offset + content.find(encoded), len(encoded))
+    size = picture_size(*(next(iter(features.get(f"image/{side}", ())), 0) for side in ("height", "width")))
+    name = _name(features) or f"{FILE_NAME.sub('', file.name)}_{position}"
+    return Example(name, picture, file, _objects(features, classes), size, normalised=True)
+
+
+def _features(content: bytes) -> Features:
+    """The lists of values in a serialized `tf.train.Example`, by key."""
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    try:
+        features = tf.train.Example.FromString(content).features.feature
+    except DecodeError:
+        raise AnnotationError("the record is no tf.train.Example") from None
+    kinds = {key: features[key].WhichOneof("kind") for key in features}
+    return {key: list(getattr(features[key], kind).value) for key, kind in kinds.items() if kind}
+
+
+def _name(features: Features) -> str:
+    texts = (_text(value) for key in _NAMES for value in features.get(key, ())[:1])
+    return next((name for text in texts if (name := stem(text))), "")
+
+
+def _text(value: object) -> str:
+    try:
+        return value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        raise AnnotationError(f"{value!r:.60} is not UTF-8 text") from None
+
+
+def _objects(features: Features, classes: _Classes) -> tuple[Annotation, ...]:
+    sides = [features.get(f"image/object/bbox/{side}", []) for side in _SIDES]
+    count = len(sides[0])
+    check_object_count(count)
+    if any(len(side) != count for side in sides):
+        raise AnnotationError(f"it has {', '.join(str(len(side)) for side in sides)} values of {', '.join(_SIDES)}")
+    labels, texts = _column(features, _LABELS, count), _column(features, _TEXTS, count)
+    flags = [_column(features, keys, count) for keys in (_DIFFICULT, _TRUNCATED, *((key,) for key in _CROWD))]
+    marks = [[flag(value, "a mark of an object") for value in column] for column in flags]
+    has_regions = _LABELS[0] in features
+    found = []
+    for index in range(count):
+        xmin, ymin, xmax, ymax = (number(side[index]) for side in sides)
+        name, unlabelled = _class(labels[index], texts[index], classes, has_regions)
+        difficult, truncated, crowd, group = (column[index] for column in marks)
+        found.append(Annotation(name, (xmin, ymin, xmax, ymax), difficult or unlabelled, truncated, crowd or group))
+    return tuple(found)
+
+
+def _column(features: Features, keys: tuple[str, ...], count: int) -> Values:
+    """One value for each object, None where the record has none at all."""
+    key = next((key for key in keys if features.get(key)), keys[0])
+    values = features.get(key) or [None] * count
+    if len(values) != count:
+        raise AnnotationError(f"it has {count} boxes, but {len(values)} values of {key}")
+    return values
+
+
+def _class(label: object, text: object, classes: _Classes, has_regions: bool) -> tuple[str, bool]:
+    """A name, and whether it is SSD-Tensorflow's for a region that nobody labelled: above the label map's."""
+    key = label if isinstance(label, int) else None
+    name = "" if text is None else _text(text).strip()
+    if has_regions and key is not None and classes.stated and key > max(classes.stated):
+        return name or "unlabelled", True
+    if name and key is not None:
+        classes.see(key, name)
+    # Some records spell their texts as the map does in no place; then the number says what is meant.
+    if name and (key is None or not classes.stated or key not in classes.stated or name in classes.stated.values()):
+        return name, False
+    return _name_of(key, classes), False
+
+
+def _name_of(key: int | None, classes: _Classes) -> str:
+    known = classes.stated or _VOC
+    if key is None or key not in known:
+        raise AnnotationError(
+            f"an object has the label {shown(key)} and no text, and no label map names it; "
+            "put label_map.pbtxt or labels.txt beside the records"
+        )
+    classes.unnamed = True
+    return known[key]

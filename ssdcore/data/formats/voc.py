@@ -1,0 +1,171 @@
+"""Reads Pascal VOC: `Annotations/*.xml`, `JPEGImages/*`, and lists `ImageSets/Main/<split>.txt`.
+
+Also a devkit with folders of several years, folders without lists, and XML beside the pictures.
+"""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import ParseError, fromstring
+
+from ssdcore.data.example import Annotation, Example, Fault, LabelledSet, PictureSource
+from ssdcore.data.formats.files import (
+    MAX_BYTES,
+    AnnotationError,
+    Pictures,
+    check_object_count,
+    files_like,
+    flag,
+    inside,
+    is_file,
+    number,
+    picture_size,
+    read_bytes,
+    read_lines,
+    shown,
+)
+from ssdcore.data.formats.names import name_uniquely
+from ssdcore.errors import DataError
+
+_PER_CLASS = re.compile(r"\S.*\s(-1|0|1)")
+
+
+def find_years(root: Path, pictures: Path | None = None) -> list[Path]:
+    """The VOC folders there are: `root` itself, or those of a devkit in order of their names."""
+    needed = ["Annotations", "JPEGImages"][: 2 if pictures is None else 1]
+    for place in ([root], root.glob("*/"), root.glob("VOCdevkit/*/")):
+        years = sorted(year for year in place if all((year / folder).is_dir() for folder in needed))
+        if years:
+            return years
+    return []
+
+
+def read_voc(root: Path, pictures: Path | None = None) -> LabelledSet:
+    """Reads a VOC folder, the years of a devkit joined, or a flat folder of XML and pictures.
+
+    Raises:
+        DataError: a list is not UTF-8 text, or none has names.
+    """
+    splits: defaultdict[str, list[Example]] = defaultdict(list)
+    faults: list[Fault] = []
+    for year in find_years(root, pictures) or [root]:
+        flat = not (year / "Annotations").is_dir()
+        annotations = year if flat else year / "Annotations"
+        folder = _Folder(annotations, Pictures([pictures or (year if flat else year / "JPEGImages")]), faults)
+        lists = {"all": folder.names()} if flat else _lists(year / "ImageSets/Main", annotations)
+        for split, names in (lists or {"all": folder.names()}).items():
+            splits[split] += [example for name in names if (example := folder.example(name))]
+    return LabelledSet(root, "voc", name_uniquely(splits), tuple(faults))
+
+
+def _lists(folder: Path, annotations: Path) -> dict[str, list[str]]:
+    """The names in each list; none where there are no lists."""
+    files = files_like(folder, "*.txt")
+    lists = {path.stem: list(dict.fromkeys(read_lines(path))) for path in files}
+    splits = {split: names for split, names in lists.items() if names and not _is_per_class(names, annotations)}
+    if files and not splits:
+        raise DataError(
+            f"{folder.absolute()} has no lists of picture names; write one name a line into "
+            "trainval.txt and test.txt there, or remove the lists to read all pictures"
+        )
+    return splits
+
+
+def _is_per_class(names: list[str], annotations: Path) -> bool:
+    """Whether these are names with -1, 0 or 1 behind them, not names that happen to end so."""
+    return all(map(_PER_CLASS.fullmatch, names)) and not is_file(annotations / f"{names[0]}.xml")
+
+
+class _Folder:
+    """Reads each annotation of a folder once, however many lists name it."""
+
+    def __init__(self, annotations: Path, pictures: Pictures, faults: list[Fault]) -> None:
+        self._annotations = annotations
+        self._pictures = pictures
+        self._faults = faults
+        self._read: dict[str, Example | None] = {}
+
+    def names(self) -> list[str]:
+        """Of all annotations, sorted."""
+        return [path.stem for path in files_like(self._annotations, "*.xml")]
+
+    def example(self, name: str) -> Example | None:
+        """None where there is a fault, which is noted."""
+        if name not in self._read:
+            self._read[name] = self._example(name)
+        return self._read[name]
+
+    def _example(self, name: str) -> Example | None:
+        source = inside(self._annotations, f"{name}.xml")
+        if source is None:
+            error = AnnotationError(f"the name {shown(name)} in a list leads out of the folder", "missing annotation")
+            self._faults.append(error.fault(self._annotations))
+            return None
+        try:
+            root = _parse(source, name)
+            objects, faults = _objects(root, source)
+            self._faults += faults
+            picture = self._picture(name, source, root.findtext("filename", ""))
+            size = picture_size(*(root.findtext(f"size/{side}", "").strip() for side in ("height", "width")))
+        except AnnotationError as error:
+            self._faults.append(error.fault(source))
+            return None
+        return None if faults else Example(source.stem, PictureSource(picture), source, objects, size)
+
+    def _picture(self, name: str, source: Path, filename: str) -> Path:
+        """The picture of an annotation's name; what `<filename>` says counts only where none has it."""
+        if found := self._pictures.called(name):
+            return found
+        base = filename.strip().replace("\\", "/").rpartition("/")[2]
+        try:
+            return self._pictures.named(base)
+        except AnnotationError:
+            raise self._pictures.missing(f"{source.stem}.jpg") from None
+
+
+def _parse(source: Path, name: str) -> Element:
+    if not is_file(source):
+        raise AnnotationError(f"no file {shown(name + '.xml')} in {source.parent}", "missing annotation")
+    try:
+        root: Element = fromstring(read_bytes(source, MAX_BYTES, "too many objects"))
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        raise AnnotationError(f"it is not usable XML: {error}") from None
+    return root
+
+
+def _objects(root: Element, source: Path) -> tuple[tuple[Annotation, ...], list[Fault]]:
+    nodes = root.findall("object")
+    check_object_count(len(nodes))
+    objects, faults = [], []
+    for position, node in enumerate(nodes, start=1):
+        try:
+            objects.append(_object(node))
+        except AnnotationError as error:
+            faults.append(error.fault(source, position))
+    return tuple(objects), faults
+
+
+def _object(node: Element) -> Annotation:
+    name = node.findtext("name", "").strip()
+    if not name:
+        raise AnnotationError("it has no name")
+    difficult, truncated = (flag(node.findtext(key), key) for key in ("difficult", "truncated"))
+    return Annotation(name, _box(node), difficult, truncated)
+
+
+def _box(node: Element) -> tuple[float, float, float, float]:
+    """Of the object itself: parts of persons have boxes of their own, deeper inside."""
+    box = node.find("bndbox")
+    if box is None:
+        raise AnnotationError("it has no bndbox")
+    return (_side(box, "xmin"), _side(box, "ymin"), _side(box, "xmax"), _side(box, "ymax"))
+
+
+def _side(box: Element, name: str) -> float:
+    text = box.findtext(name)
+    if text is None:
+        raise AnnotationError(f"its bndbox has no {name}")
+    return number(text)

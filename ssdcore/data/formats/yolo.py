@@ -1,0 +1,240 @@
+"""Reads YOLO data sets: `data.yaml`, pictures, and a .txt of `class cx cy w h` lines for each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from ssdcore.data.example import Annotation, Box, Example, Fault, LabelledSet, PictureSource
+from ssdcore.data.formats.files import (
+    MAX_BYTES,
+    AnnotationError,
+    Pictures,
+    check_object_count,
+    files_like,
+    inside,
+    is_dir,
+    is_file,
+    number,
+    read_lines,
+    read_text,
+    shown,
+    stem,
+    walk_pictures,
+)
+from ssdcore.data.formats.names import name_uniquely
+from ssdcore.errors import DataError
+
+_MAX_YAML_BYTES = 2**20
+_SPLITS = ("train", "val", "test")
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows no aliases: a few lines of them can stand for more data than fits in memory."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has aliases (*name), which are not read; write the values out")
+        return super().compose_node(parent, index)
+
+
+def find_yaml(source: Path) -> Path | None:
+    """`source` itself, or the folder's data.yaml, or its only .yaml file."""
+    if source.is_file():
+        return source
+    files = files_like(source, "*.yaml") + files_like(source, "*.yml")
+    named = next((file for file in files if file.stem == "data"), None)
+    return named or (files[0] if len(files) == 1 else None)
+
+
+@dataclass
+class _DataSet:
+    """One data.yaml: the folders its paths are below of, its classes by index, and what was read."""
+
+    file: Path
+    bases: tuple[Path, ...]
+    classes: Mapping[int, str]
+    faults: list[Fault] = field(default_factory=list)
+    labels: int = 0
+
+
+def read_yolo(source: Path, pictures: Path | None = None) -> LabelledSet:
+    """Reads a data.yaml or the folder that has it; its paths are below `pictures`, if given.
+
+    Raises:
+        DataError: there is none, it cannot be used, or no picture or no label file is found.
+    """
+    file = find_yaml(source)
+    if file is None:
+        raise DataError(f"{source.absolute()} has no data.yaml; write one with names, train and val")
+    data = _load(file)
+    bases = (pictures,) if pictures else _bases(data, file)
+    dataset = _DataSet(file, bases, _classes(data, file))
+    sources = {split: entries for split in _SPLITS if (entries := _entries(data, split, file))}
+    splits = {split: list(_examples(entries, split, dataset)) for split, entries in sources.items()}
+    _check(splits, dataset)
+    classes = tuple(dict.fromkeys(name for _, name in sorted(dataset.classes.items())))
+    return LabelledSet(source, "yolo", name_uniquely(splits), tuple(dataset.faults), classes)
+
+
+def _check(splits: Mapping[str, Sequence[Example]], dataset: _DataSet) -> None:
+    where = " or ".join(str(base.absolute()) for base in dataset.bases)
+    pictures = [example for examples in splits.values() for example in examples]
+    if not pictures and not dataset.labels:
+        raise DataError(
+            f"none of the pictures that {dataset.file.absolute()} names for train, val and test are in {where}; "
+            "correct its paths, or name the folder of the pictures"
+        )
+    expected = _label_paths(pictures[0].picture.path)[0] if pictures else None
+    # A single missing file says that there are no objects; no folder for any says that it is elsewhere.
+    if expected and not dataset.labels and not is_dir(expected.parent):
+        raise DataError(
+            f"none of the {len(pictures)} pictures of {dataset.file.absolute()} has a label file, as "
+            f"{expected.absolute()} would be; put the labels there"
+        )
+
+
+def _load(file: Path) -> Mapping[object, object]:
+    try:
+        data: object = yaml.load(read_text(file, _MAX_YAML_BYTES), Loader=_Loader)
+    except (AnnotationError, yaml.YAMLError, ValueError, RecursionError) as error:
+        text = " ".join(str(error).split())
+        raise DataError(f"{file.absolute()} is no YAML that can be read: {text:.300}") from None
+    if not isinstance(data, dict) or "names" not in data:
+        raise DataError(f"{file.absolute()} is no YOLO data set: it has no 'names'; list the classes under that key")
+    if "kpt_shape" in data:
+        raise DataError(f"{file.absolute()} describes key points, not boxes; write labels of `class cx cy w h`")
+    return data
+
+
+def _classes(data: Mapping[object, object], file: Path) -> dict[int, str]:
+    names = data["names"]
+    table: Mapping[object, object] = names if isinstance(names, dict) else {}
+    found: dict[int, str] = {}
+    for index, name in enumerate(names) if isinstance(names, list) else table.items():
+        # YAML takes unquoted yes, no and 1.5 for values of other kinds, which were spelt differently.
+        usable = isinstance(name, str | int) and not isinstance(name, bool) and str(name).strip()
+        if not usable or not isinstance(index, int) or index < 0:
+            raise DataError(f"{file.absolute()}: class {shown(index)} has the name {shown(name)}; put it in quotes")
+        found[index] = str(name).strip()
+    if not found:
+        raise DataError(f"{file.absolute()} names no classes; list them under 'names'")
+    count = data.get("nc", len(found))
+    if count != len(found):
+        raise DataError(f"{file.absolute()} has {len(found)} names, but nc is {shown(count)}; correct one of them")
+    return found
+
+
+def _bases(data: Mapping[object, object], file: Path) -> tuple[Path, ...]:
+    """What `path` says, where that is below the folder of the file, and that folder."""
+    path = data.get("path")
+    stated = _below(file.parent, path) if isinstance(path, str) else None
+    return (stated, file.parent) if stated and stated != file.parent else (file.parent,)
+
+
+def _below(base: Path, name: str) -> Path | None:
+    """`name` below `base`, or None; an absolute path counts if it leads there.
+
+    Leading `..` are dropped, as Roboflow writes `../train/images` for `train/images`.
+    """
+    path = PurePosixPath(name.strip().replace("\\", "/"))
+    if path.is_absolute():
+        try:
+            path = path.relative_to(base.absolute().as_posix())
+        except ValueError:
+            return None
+    parts = list(path.parts)
+    while parts and parts[0] == "..":
+        del parts[0]
+    return inside(base, "/".join(parts)) if parts else base
+
+
+def _entries(data: Mapping[object, object], split: str, file: Path) -> list[str]:
+    value = data.get(split) or []
+    entries: list[object] = value if isinstance(value, list) else [value]
+    paths = [entry for entry in entries if isinstance(entry, str)]
+    if len(paths) != len(entries):
+        raise DataError(f"{file.absolute()}: {split} is neither a path nor a list of paths; correct it")
+    return paths
+
+
+def _examples(entries: Sequence[str], split: str, dataset: _DataSet) -> Iterator[Example]:
+    pictures = [picture for entry in entries for picture in _pictures(entry, split, dataset)]
+    for picture in dict.fromkeys(pictures):
+        label = next((path for path in _label_paths(picture) if is_file(path)), None)
+        objects, faults = _read_labels(label, dataset.classes) if label else ((), [])
+        dataset.labels += label is not None
+        dataset.faults += faults
+        if not faults:
+            yield Example(stem(picture.name), PictureSource(picture), label or picture, objects, normalised=True)
+
+
+def _pictures(entry: str, split: str, dataset: _DataSet) -> Iterator[Path]:
+    """The pictures of a folder, or of a list of them."""
+    found = (path for base in dataset.bases if (path := _below(base, entry)))
+    place = next((path for path in found if is_dir(path) or is_file(path)), None)
+    if place is None:
+        detail = f"{split} is {shown(entry)}, which is not below {dataset.bases[0].absolute()}"
+        dataset.faults.append(AnnotationError(detail, "missing picture").fault(dataset.file))
+    elif is_dir(place):
+        yield from walk_pictures(place)
+    else:
+        yield from _listed(place, dataset)
+
+
+def _listed(file: Path, dataset: _DataSet) -> Iterator[Path]:
+    """The pictures that a list names, relative to the data set or to the list."""
+    bases = (*dataset.bases, file.parent)
+    for name in read_lines(file):
+        paths = [path for base in bases if (path := _below(base, name))]
+        found = next((path for path in paths if is_file(path)), None)
+        if found:
+            yield found
+        else:
+            near = Pictures(path.parent for path in paths[:1])
+            dataset.faults.append(near.missing(name.replace("\\", "/").rpartition("/")[2]).fault(file))
+
+
+def _label_paths(picture: Path) -> tuple[Path, ...]:
+    """Where a picture's labels may be: in `labels` instead of the last `images`, or beside it."""
+    beside = picture.with_suffix(".txt")
+    parts = list(beside.absolute().parts)
+    if "images" not in parts[:-1]:
+        return (beside,)
+    last = len(parts) - 2 - parts[-2::-1].index("images")
+    return (Path(*parts[:last], "labels", *parts[last + 1 :]), beside)
+
+
+def _read_labels(file: Path, classes: Mapping[int, str]) -> tuple[tuple[Annotation, ...], list[Fault]]:
+    try:
+        lines = read_text(file, MAX_BYTES, "too many objects").split("\n")
+        check_object_count(sum(1 for line in lines if line.strip()))
+    except AnnotationError as error:
+        return (), [error.fault(file)]
+    objects, faults = [], []
+    for position, line in enumerate(lines, start=1):
+        try:
+            if line.strip():
+                objects.append(_label(line.split(), classes))
+        except AnnotationError as error:
+            faults.append(error.fault(file, position))
+    return tuple(objects), faults
+
+
+def _label(words: Sequence[str], classes: Mapping[int, str]) -> Annotation:
+    index, *values = map(number, words)
+    if index not in classes:
+        raise AnnotationError(f"class {words[0]:.40} is none of the {len(classes)} in the data set's names")
+    return Annotation(classes[int(index)], _box(values))
+
+
+def _box(values: Sequence[float]) -> Box:
+    """Corners, in shares of the picture, of `cx cy w h` or of a polygon `x y x y x y ...`."""
+    if len(values) == 4:
+        x, y, width, height = values
+        return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    if len(values) < 6 or len(values) % 2:
+        raise AnnotationError(f"{len(values)} numbers follow the class, not 4 of a box or 6, 8, ... of a polygon")
+    xs, ys = values[::2], values[1::2]
+    return (min(xs), min(ys), max(xs), max(ys))

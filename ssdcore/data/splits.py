@@ -1,0 +1,92 @@
+"""Divides pictures into splits at random, with the classes in proportion and equal pictures together."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ssdcore.data.example import Example, LabelledSet
+from ssdcore.errors import DataError, ParamError
+
+UNDIVIDED = "all"
+"""Name of the only split of a format that has no lists."""
+
+DEFAULT_SHARES = (0.8, 0.2)
+_NAMES = {2: ("trainval", "test"), 3: ("train", "val", "test")}
+
+
+def parse_shares(text: str) -> tuple[float, ...]:
+    """`0.8/0.2` or `0.8/0.1/0.1` as numbers.
+
+    Raises:
+        ParamError: these are not two or three positive numbers that add up to 1.
+    """
+    try:
+        shares = tuple(float(part) for part in text.split("/"))
+    except ValueError:
+        shares = ()
+    if len(shares) not in _NAMES or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ParamError(
+            f"a split is two or three shares that add up to 1, such as 0.8/0.2 or 0.8/0.1/0.1, not {text!r}"
+        )
+    return shares
+
+
+def divide(labelled: LabelledSet, shares: Sequence[float], seed: int) -> LabelledSet:
+    """The same pictures in new splits: trainval and test, or train, val and test.
+
+    Pictures are dealt out class by class, rarest first, so that each split gets its share of each.
+    Pictures with the same bytes go into the same split, since a score on pictures that were learnt
+    says nothing.
+
+    Args:
+        labelled: pictures; its own splits are forgotten.
+        shares: of the new splits; two or three.
+        seed: the same seed divides alike.
+
+    Raises:
+        DataError: there are fewer pictures than splits.
+    """
+    examples = list({example.name: example for split in labelled.splits.values() for example in split}.values())
+    if len(examples) < len(shares):
+        raise DataError(f"{labelled.root.absolute()} has {len(examples)} pictures, too few for {len(shares)} splits")
+    groups = _equal_pictures(examples)
+    order = np.random.default_rng(seed).permutation(len(groups))
+    pictures = Counter(name for example in examples for name in {item.name for item in example.objects})
+    splits: dict[str, list[Example]] = {name: [] for name in _NAMES[len(shares)]}
+    dealt: Counter[tuple[str, str]] = Counter()
+    for rarest, group in sorted(((_rarest(groups[index][0], pictures), groups[index]) for index in order), key=_first):
+        wanting = min(
+            zip(splits, shares, strict=True),
+            key=lambda split: ((dealt[split[0], rarest[1]] + 1) / split[1], (len(splits[split[0]]) + 1) / split[1]),
+        )[0]
+        splits[wanting] += group
+        dealt[wanting, rarest[1]] += len(group)
+    inside = {name: tuple(sorted(members, key=lambda one: one.name)) for name, members in splits.items()}
+    return replace(labelled, splits=inside)
+
+
+def _first(pair: tuple[tuple[int, str], list[Example]]) -> tuple[int, str]:
+    return pair[0]
+
+
+def _rarest(example: Example, pictures: Mapping[str, int]) -> tuple[int, str]:
+    """The rarest class of a picture, behind the number of pictures that show it; none comes last."""
+    return min(((pictures[item.name], item.name) for item in example.objects), default=(sum(pictures.values()) + 1, ""))
+
+
+def _equal_pictures(examples: Sequence[Example]) -> list[list[Example]]:
+    groups: dict[str, list[Example]] = {}
+    for example in examples:
+        groups.setdefault(picture_hash(example), []).append(example)
+    return list(groups.values())
+
+
+def picture_hash(example: Example) -> str:
+    """Equal for pictures of the same bytes; a picture that cannot be read equals no other one."""
+    try:
+        return hashlib.sha256(example.picture.read()).hexdigest()
+    except OSError:
+        return example.name
