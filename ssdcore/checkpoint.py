@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcore.errors import CheckpointError
+from ssdcore.class_names import check_class_names
+from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.params import ParamSet
@@ -23,6 +24,11 @@ FORMAT = 1
 MODEL_PREFIX = "model/"
 OPTIMIZER_PREFIX = "optimizer/"
 _META = "meta.json"
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, NotImplementedError),
+    zipfile.BadZipFile,
+)
+"""What reading a damaged `.npz` file can raise."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays.pop(_META).tobytes())
-        version, classes, progress = meta["format"], tuple(meta["classes"]), dict(meta["progress"])
+        version, classes, progress = meta["format"], check_class_names(meta["classes"]), dict(meta["progress"])
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path.absolute()}") from None
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
+    except (*_DAMAGE, ParamError):
         raise CheckpointError(
-            f"{path.absolute()} is damaged or no checkpoint of this program; use another one"
+            f"{path.absolute()} is damaged or no checkpoint of this program; use another one, or make one of other "
+            "people's weights with 'ssd weights import'"
         ) from None
     if version != FORMAT:
         raise CheckpointError(f"{path.absolute()} has format {version}, this version reads {FORMAT}; update ssdcore")

@@ -1,7 +1,7 @@
 """How a plugin says where public checkpoints keep its variables, and what such maps have in common."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -46,10 +46,13 @@ class CheckpointMap:
         base_net: of the base net's variables, by their own names.
         blocks: of SSD blocks that can start from the classifier's further layers, as VGG's fc6 and
             fc7 do for `block7_conv1/kernel` and `block7_conv2/kernel`.
+        others: arrays that only another network has, with its name: a file that holds one is refused
+            although everything that is looked for may be in it.
     """
 
     base_net: NameMap
     blocks: NameMap = nowhere
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 def flip_channels(kernel: Array) -> Array:

@@ -47,6 +47,7 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ParamError: they are not so.
     """
-    if not names or not all(names) or len(set(names)) != len(names):
+    texts = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if not texts or not names or not all(names) or len(set(names)) != len(names):
         raise ParamError(f"class names must be given, and differ from each other; got {', '.join(map(repr, names))}")
     return tuple(names)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from ssdcore.data import augment as chain
-from ssdcore.data.colour import change_hue_and_saturation, distort_colours
+from ssdcore.data.colour import distort_colours
 from ssdcore.params import AugmentParams, Expand, PatchCrop, Photometric
 
 NOTHING = AugmentParams(photometric=None, expand=None, crop=None, horizontal_flip=0, interpolations=("nearest",))
@@ -156,10 +156,23 @@ def test_space_around_an_expanded_picture_has_the_mean_colour() -> None:
     assert colours == {(255.0, 255.0, 255.0), (123.0, 117.0, 104.0)}
 
 
-def test_hue_and_saturation_by_hand() -> None:
-    red = np.array([[[200.0, 0.0, 0.0]]], np.float32)
-    np.testing.assert_allclose(change_hue_and_saturation(red, 120.0, 1.0), [[[0, 200, 0]]], atol=0.01)
-    np.testing.assert_allclose(change_hue_and_saturation(red, 0.0, 0.5), [[[200, 100, 100]]], atol=0.01)
+def test_saturation_of_red_by_hand() -> None:
+    """Half the saturation of (200, 0, 0) at the same value is (200, 100, 100)."""
+    only = Photometric(probability=1, brightness=0, contrast=(1, 1), saturation=(0.5, 0.5), hue=0)
+    found = distort_colours(tf.constant([[[200.0, 0.0, 0.0]]]), only, seed(0))
+    np.testing.assert_allclose(found, [[[200, 100, 100]]], atol=0.01)
+
+
+def test_hue_turns_by_no_more_than_asked_and_keeps_the_value() -> None:
+    only = Photometric(probability=1, brightness=0, contrast=(1, 1), saturation=(1, 1), hue=60)
+    draw = tf.function(lambda number: distort_colours(tf.constant([[[200.0, 0.0, 0.0]]]), only, number))
+    found = np.array([draw(seed(number))[0, 0] for number in range(200)])
+    # Red turned by up to 60 degrees: green grows up to yellow, or blue up to magenta.
+    np.testing.assert_allclose(found[:, 0], 200, atol=0.1)
+    assert np.abs(found[:, 1:].min(axis=1)).max() < 0.1
+    assert found[:, 1].max() > 150
+    assert found[:, 2].max() > 150
+    assert found[:, 1:].max() <= 200.1
 
 
 def test_colour_distortion_of_grey_stays_within_its_bounds() -> None:

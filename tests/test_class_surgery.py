@@ -139,3 +139,17 @@ def test_a_scope_that_names_nothing_is_refused(coco, plugins: Plugins) -> None:
     ssd = build_ssd(coco[0].params, ["a"], plugins)
     with pytest.raises(ParamError, match=r"name starts with 'conv7'; layers: mobilenet_v1_025/, block9_conv1"):
         load_weights(ssd, plugins, Weights(file=str(coco[1]), exclude=("conv7",)))
+
+
+def test_a_head_of_another_shape_is_skipped_and_not_stretched(coco, plugins: Plugins) -> None:
+    """The 3x3 heads of the file do not fit 1x1 heads, though NumPy could broadcast one into the other."""
+    params = coco[0].params.override(["model.head=conv1x1"])
+    report = load_weights(build_ssd(params, ["dog"], plugins), plugins, Weights(file=str(coco[1])))
+    kernels = [name for name, _ in report.skipped]
+    assert len([name for name in kernels if name.endswith("logits/kernel")]) == 6
+    assert len([name for name in kernels if name.endswith("offsets/kernel")]) == 6
+
+
+def test_nothing_left_to_load_is_an_error(coco, plugins: Plugins) -> None:
+    with pytest.raises(CheckpointError, match="leave no variable to load"):
+        load_weights(build_ssd(coco[0].params, ["a"], plugins), plugins, Weights(file=str(coco[1]), include=()))

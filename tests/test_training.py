@@ -418,3 +418,11 @@ def test_training_starts_from_the_classes_of_another_detector(
     np.testing.assert_allclose(
         ssd.network.get_layer(kernel).kernel, donor.network.get_layer(kernel).kernel, rtol=0, atol=1e-6
     )
+
+
+def test_a_fixed_backbone_that_the_file_does_not_fill_is_refused(
+    tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
+) -> None:
+    params = tiny.override(["train.weights.include=null", "train.weights.exclude=[mobilenet_v1_025/Conv2d_3_]"])
+    with pytest.raises(TrainingError, match=r"'ssd-layers'.*random weights"):
+        train(params, shapes, tmp_path / "run", plugins)

@@ -71,7 +71,7 @@ def test_inspect_lists_names_shapes_types_and_norms(ssd, slim: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{slim}", "--out", "{tmp}/a.npz"], "holds no class heads (tf-slim); say which classes"),
+        (["{slim}", "--out", "{tmp}/a.npz"], "holds no class heads of this model's boxes (tf-slim); say which classes"),
         (["{slim}", "--out", "{tmp}/a.npz", "--from", "caffe"], "was to be of the format caffe, but is of tf-slim"),
         (["{tmp}/none.caffemodel", "--out", "{tmp}/a.npz"], "there is no weights file"),
         (["{slim}", "--out", "{tmp}/a.ckpt"], "a file ending in .npz"),

@@ -20,7 +20,7 @@ from ssdcore.errors import CheckpointError
 from ssdcore.model import build_ssd
 from ssdcore.params import Weights
 from ssdcore.plugins import Plugins
-from ssdcore.weights import load_weights, open_weights
+from ssdcore.weights import import_weights, load_weights, open_weights
 
 KERNEL = np.arange(24, dtype=np.float32).reshape(4, 3, 2, 1)  # out, in, height, width
 BIAS = np.arange(4, dtype=np.float32) - 1.5
@@ -296,3 +296,68 @@ def test_report_of_an_import_is_plain_json(plugins: Plugins, tmp_path: Path) -> 
     assert len(values["matched"]) == 125
     assert "MobilenetV1/Conv2d_13_pointwise/weights" in values["unused"]
     assert values["classes"] is None
+
+
+def test_the_file_that_is_named_is_read_and_not_one_of_the_same_stem(tmp_path: Path) -> None:
+    tf1_files.save_checkpoint(tmp_path, tf1_files.mobilenet_v1_variables(0.25), "model")
+    write_keras_h5(tmp_path / "model.h5", {"conv1/kernel": np.ones(3, np.float32)}, old_names=False)
+    (tmp_path / "model.caffemodel").write_bytes(caffe_files.caffemodel_bytes(LAYERS))
+    found = {path.name: open_weights(path).format for path in (tmp_path / "model.h5", tmp_path / "model.caffemodel")}
+    assert found == {"model.h5": "keras-applications", "model.caffemodel": "caffe"}
+    assert open_weights(tmp_path / "model").format == "tf-slim"
+
+
+def test_vgg_19_is_not_taken_for_vgg_16(plugins: Plugins, tmp_path: Path) -> None:
+    network = keras.applications.VGG19(weights=None, include_top=False, input_shape=(64, 64, 3))
+    write_keras_h5(tmp_path / "vgg19.h5", {one.path: one.numpy() for one in network.weights}, old_names=False)
+    ssd = build_ssd(plugins.param_sets["vgg16-ssd300"], ["a"], plugins)
+    with pytest.raises(CheckpointError, match="is of VGG-19: it holds block3_conv4/kernel"):
+        load_weights(ssd, plugins, Weights(file=str(tmp_path / "vgg19.h5")))
+
+
+def test_todays_keras_names_of_mobilenet(plugins: Plugins, tmp_path: Path) -> None:
+    network = keras.applications.MobileNet((64, 64, 3), alpha=0.25, weights=None, include_top=False)
+    arrays = {one.path: one.numpy() for one in network.weights}
+    assert "conv_dw_1/kernel" in arrays
+    with h5py.File(tmp_path / "mobilenet.h5", "w") as file:
+        for name, values in arrays.items():
+            file[f"{name.split('/')[0]}/{name}"] = values
+    ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins)
+    assert len(load_weights(ssd, plugins, Weights(file=str(tmp_path / "mobilenet.h5"))).matched) == 135
+    np.testing.assert_array_equal(ssd.backbone.get_layer("Conv2d_1_depthwise").kernel, arrays["conv_dw_1/kernel"])
+
+
+@pytest.mark.parametrize("names", [("a/conv1/kernel", "b/conv1/kernel"), ("layers/conv2d/vars/0", "layers/bn/vars/1")])
+def test_hdf5_files_without_names_of_layers_are_refused(names: tuple[str, str], tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        for name in names:
+            file[name] = np.ones(3, np.float32)
+    with pytest.raises(CheckpointError, match="does not name its layers"):
+        open_weights(tmp_path / "weights.h5")
+
+
+def test_arrays_of_another_rank_are_skipped(plugins: Plugins, tmp_path: Path) -> None:
+    layers = [("conv1_1", "InnerProduct", [np.ones((64, 27), np.float32), np.ones(64, np.float32)])]
+    layers.append(("fc6", "Convolution", [np.ones((4, 4, 3, 3), np.float32), np.ones(1, np.float32)]))
+    path = caffe_file(tmp_path, caffe_files.caffemodel_bytes(layers))
+    ssd = build_ssd(plugins.param_sets["vgg16-ssd300"], ["a"], plugins)
+    report = load_weights(ssd, plugins, Weights(file=str(path), partial=True))
+    assert (report.matched, len(report.skipped)) == (("vgg_16/conv1_1/bias",), 3)
+
+
+def test_another_set_of_a_detector_is_noted(plugins: Plugins, tmp_path: Path) -> None:
+    """All shapes fit, but pictures are prepared otherwise, or boxes differ: a person must know."""
+    layout = tf1_files.LAYOUTS["modular_mobilenet_v1_300"]
+    prefix = tf1_files.save_checkpoint(tmp_path, tf1_files.ssd_variables(layout))
+    classes = [str(number) for number in range(20)]
+    notes = {}
+    for name in ("modular-mobilenet-ssd300", "mobilenet-ssd300"):
+        weights = Weights(file=str(prefix), classes=tuple(classes))
+        ssd, report = import_weights(plugins.param_sets[name], plugins, weights)
+        notes[name] = report.notes
+    assert notes["modular-mobilenet-ssd300"] == ()
+    assert "prepare pictures otherwise" in notes["mobilenet-ssd300"][0]
+    save_checkpoint(tmp_path / "own.npz", ssd, {}, {})
+    other = ssd.params.override(["model.default_boxes.min_sizes.0=22"])
+    _, report = import_weights(other, plugins, Weights(file=str(tmp_path / "own.npz")))
+    assert report.notes == ("the file's detector was made with another model.default_boxes",)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 import ssdcore
+from ssdcli.anchors import anchors
 from ssdcli.backbones import backbones
 from ssdcli.data import data
 from ssdcli.demo import demo
@@ -37,7 +38,7 @@ def cli() -> None:
     """
 
 
-for command in (backbones, data, demo, detect, evaluate, params, train, weights):
+for command in (anchors, backbones, data, demo, detect, evaluate, params, train, weights):
     cli.add_command(command)
 
 

@@ -1,5 +1,6 @@
 """`ssd weights`: other people's weights."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -57,7 +58,10 @@ def import_(
     from ssdcore.checkpoint import save_checkpoint
     from ssdcore.weights import import_weights
 
-    wanted = params.train.weights.model_copy(update={"file": str(source), "format": format, "partial": partial})
+    stated = params.train.weights
+    partial = partial or stated.partial
+    form = stated.format if format == "auto" else format
+    wanted = stated.model_copy(update={"file": str(source), "format": form, "partial": partial})
     ssd, report = import_weights(params, program.plugins, wanted, class_names(classes))
     if report.classes and not partial:
         _refuse_holes(report)
@@ -107,6 +111,8 @@ def _print_report(report: "ImportReport") -> None:
     for kind, names in kinds.items():
         more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         click.echo(f"  {kind:16} {len(names):5}  {', '.join(names[:SHOWN])}{more}".rstrip())
+    for note in report.notes:
+        click.echo(f"  note: {note}")
 
 
 @weights.command()
@@ -126,11 +132,16 @@ def inspect(file: Path, as_json: bool) -> None:
     rows: list[dict[str, Any]] = []
     for name, array in opened.arrays.items():
         norm = float(np.linalg.norm(opened.values(name).astype(np.float64)))
-        rows.append({"name": name, "shape": list(array.shape), "dtype": str(array.dtype), "norm": norm})
+        finite = norm if math.isfinite(norm) else None  # JSON knows no NaN
+        rows.append({"name": name, "shape": list(array.shape), "dtype": str(array.dtype), "norm": finite})
     if as_json:
         print_json({"file": str(opened.path), "format": opened.format, "classes": opened.classes, "arrays": rows})
         return
-    cells = [(row["name"], "x".join(map(str, row["shape"])), row["dtype"], f"{row['norm']:.6g}") for row in rows]
+    cells = [(row["name"], "x".join(map(str, row["shape"])), row["dtype"], _number(row["norm"])) for row in rows]
     print_table(("array", "shape", "type", "L2 norm"), cells)
     classes = f", classes: {', '.join(opened.classes)}" if opened.classes else ""
     click.echo(f"{opened.path}: {opened.format}, {len(rows)} arrays{classes}")
+
+
+def _number(norm: float | None) -> str:
+    return "not finite" if norm is None else f"{norm:.6g}"

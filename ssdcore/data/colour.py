@@ -1,5 +1,6 @@
 """Colour distortions of the paper's augmentation (Caffe's `im_transforms.cpp`)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -20,25 +21,25 @@ def distort_colours(image: Tensor, params: Photometric, seed: Tensor) -> Tensor:
         seed: (2,) int32.
     """
     draws = tf.random.stateless_uniform([9], seed)
-    applied = draws[:4] < params.probability
-    shift = tf.where(applied[0], params.brightness * (2 * draws[4] - 1), 0.0)
-    contrast = tf.where(applied[1], between(params.contrast, draws[5]), 1.0)
     contrast_first = draws[8] < 0.5
-    image = _saturate(image + shift)
-    image = _saturate(image * tf.where(contrast_first, contrast, 1.0))
-    if applied[2] | applied[3]:
-        saturation = tf.where(applied[2], between(params.saturation, draws[6]), 1.0)
-        degrees = tf.where(applied[3], params.hue * (2 * draws[7] - 1), 0.0)
-        image = change_hue_and_saturation(image, degrees, saturation)
-    return _saturate(image * tf.where(contrast_first, 1.0, contrast))
+
+    def contrast(image: Tensor, here: Tensor) -> Tensor:
+        factor = between(params.contrast, draws[5])
+        return _sometimes(here & (draws[1] < params.probability), lambda: _saturate(image * factor), image)
+
+    shift = params.brightness * (2 * draws[4] - 1)
+    image = _sometimes(draws[0] < params.probability, lambda: _saturate(image + shift), image)
+    image = contrast(image, contrast_first)
+    factor = between(params.saturation, draws[6])
+    image = _sometimes(draws[2] < params.probability, lambda: tf.image.adjust_saturation(image, factor), image)
+    turn = params.hue / 360 * (2 * draws[7] - 1)
+    image = _sometimes(draws[3] < params.probability, lambda: tf.image.adjust_hue(image, turn), image)
+    return contrast(image, ~contrast_first)
 
 
-def change_hue_and_saturation(image: Tensor, degrees: Tensor, factor: Tensor) -> Tensor:
-    """Turns the hue by `degrees` and multiplies the saturation; (H, W, 3) float32 RGB 0..255."""
-    hue, saturation, value = tf.unstack(tf.image.rgb_to_hsv(image / 255.0), axis=-1)
-    hue = tf.math.floormod(hue + degrees / 360.0, 1.0)
-    saturation = tf.clip_by_value(saturation * factor, 0.0, 1.0)
-    return tf.image.hsv_to_rgb(tf.stack([hue, saturation, value], axis=-1)) * 255.0
+def _sometimes(condition: Tensor, change: Callable[[], Tensor], image: Tensor) -> Tensor:
+    """A changed image or the image itself; what is not wanted is not computed."""
+    return tf.cond(condition, change, lambda: image)
 
 
 def between(bounds: tuple[float, float], draw: Tensor) -> Tensor:

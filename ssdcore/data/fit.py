@@ -17,6 +17,7 @@ Size = tuple[int, int]
 # Mean colour (RGB) of ImageNet: what lies around a picture.
 MEAN_COLOUR = (123.0, 117.0, 104.0)
 WHOLE = (0.0, 0.0, 1.0, 1.0)
+_OVERSHOOTING = ("bicubic", "lanczos3")
 
 
 def fit(image: Tensor, size: Size, mode: Resize) -> tuple[Tensor, Tensor]:
@@ -69,7 +70,8 @@ def resize_window(image: Tensor, window: Tensor, size: Size, method: str) -> Ten
     left, top, right, bottom = tf.unstack(_whole_pixels(window, tf.shape(image)[:2]))
     x0, y0, x1, y1 = tf.unstack(picture_in_window(window, size))
     region = tf.image.resize(image[top:bottom, left:right], tf.stack([y1 - y0, x1 - x0]), method)
-    return tf.clip_by_value(tf.cast(region, tf.float32), 0.0, 255.0)
+    region = tf.cast(region, tf.float32)
+    return tf.clip_by_value(region, 0.0, 255.0) if method in _OVERSHOOTING else region
 
 
 def picture_in_window(window: Tensor, size: Size) -> Tensor:
@@ -78,10 +80,14 @@ def picture_in_window(window: Tensor, size: Size) -> Tensor:
 
 
 def pad_to_window(region: Tensor, window: Tensor, size: Size) -> Tensor:
-    """Puts the resized region on a canvas (h, w, 3) of the mean colour."""
+    """Puts the resized region on a canvas (h, w, 3) of the mean colour, unless it fills it."""
     x0, y0, _, _ = tf.unstack(picture_in_window(window, size))
     mean = tf.constant(MEAN_COLOUR)
-    return tf.image.pad_to_bounding_box(region - mean, y0, x0, *size) + mean
+
+    def padded() -> Tensor:
+        return tf.image.pad_to_bounding_box(region - mean, y0, x0, *size) + mean
+
+    return tf.cond(tf.reduce_all(tf.shape(region)[:2] == size), lambda: region, padded)
 
 
 def sides(size: Any) -> Tensor:

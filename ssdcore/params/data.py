@@ -1,8 +1,8 @@
 """Parameters of reading and augmenting pictures."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ssdcore.params.base import Params
 
@@ -86,11 +86,15 @@ class CoverageCrop(Params):
     trials: int = Field(200, ge=1, le=1000, description="windows tried before the whole picture is taken")
 
 
-Crop = Annotated[PatchCrop | CoverageCrop, Field(discriminator="kind")]
+def _patch_by_default(crop: Any) -> Any:
+    return {"kind": "patch", **crop} if isinstance(crop, dict) else crop
+
+
+Crop = Annotated[PatchCrop | CoverageCrop, Field(discriminator="kind"), BeforeValidator(_patch_by_default)]
 
 
 class AugmentParams(Params):
-    """Random changes of the training pictures, in this order; null leaves one out."""
+    """Random changes of the training pictures; null leaves one out."""
 
     photometric: Photometric | None = Field(Photometric(), description="colour distortions")
     expand: Expand | None = Field(Expand(), description="zoom out")

@@ -81,9 +81,18 @@ class ParamSet(Params):
                 raise ParamError(f"{assignment!r} is not an override; write key.sub=value, e.g. train.seed=1")
             try:
                 _assign(values, key.split("."), yaml.safe_load(text))
+                values = self._spelled_out(values)
             except yaml.YAMLError:
                 raise ParamError(f"{assignment!r}: the value is not valid YAML") from None
         return type(self).parse(values, "overrides") if assignments else self
+
+    @classmethod
+    def _spelled_out(cls, values: Any) -> Any:
+        """Short forms, such as a path for `train.weights`, in full, so that further keys can follow."""
+        try:
+            return cls.model_validate(values).model_dump(mode="json")
+        except ValidationError:  # perhaps the next assignment makes it whole; the end is checked anyway
+            return values
 
 
 def _assign(values: Any, path: list[str], value: Any) -> None:

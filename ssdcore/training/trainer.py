@@ -19,7 +19,7 @@ from ssdcore.evaluation import Evaluator
 from ssdcore.evaluation.evaluate import check_classes
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.targets import encode_targets
-from ssdcore.model.variables import set_trainable
+from ssdcore.model.variables import backbone_variables, set_trainable
 from ssdcore.params import ParamSet, Stage, difference
 from ssdcore.plugins import Plugins
 from ssdcore.run_folder import RunFolder
@@ -86,7 +86,11 @@ def train(
         if checkpoint:
             assign_weights(ssd, checkpoint)
         elif params.train.weights.file is not None:
-            listener.on_weights(load_weights(ssd, plugins, params.train.weights))
+            report = load_weights(ssd, plugins, params.train.weights)
+            _refuse_frozen_noise(
+                params, set(report.matched) >= {f"{ssd.backbone.name}/{v}" for v in backbone_variables(ssd)}
+            )
+            listener.on_weights(report)
         for stage in params.train.stages:
             set_trainable(ssd, stage.trainable)
         read_records(data, manifest.train_split(params.data.train_split))
@@ -121,16 +125,16 @@ def _open_run(run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, 
                 f"{split!r}; resume on the same data, or start a new run"
             )
         return checkpoint
-    _refuse_frozen_noise(params)
+    _refuse_frozen_noise(params, params.train.weights.file is not None)
     if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
         raise TrainingError(f"{run.root.absolute()} is in use; give --resume to go on with that run, or another --out")
     return None
 
 
-def _refuse_frozen_noise(params: ParamSet) -> None:
-    """A backbone of random weights must learn: nothing could be learnt on top of it."""
+def _refuse_frozen_noise(params: ParamSet, filled: bool) -> None:
+    """A backbone that was not wholly filled from a file must learn: noise is nothing to learn on."""
     first = params.train.stages[0]
-    if params.train.weights.file is None and first.trainable == "ssd":
+    if not filled and first.trainable == "ssd":
         raise TrainingError(
             f"the first stage, {first.name!r}, trains the SSD layers on a fixed backbone, which would keep its random "
             "weights; give a file to start from (train.weights=FILE), or let it learn (train.stages.0.trainable=all)"

@@ -67,7 +67,12 @@ def _layer_arrays(path: Path, layer: Any) -> Iterator[tuple[str, Array]]:
             f"{path.absolute()}: the {kind} layer {layer.name!r} cannot have blobs of shape {shapes} ({error})"
         ) from None
     for name, values in named.items():
-        yield f"{layer.name}/{name}", values
+        yield f"{_printable(layer.name)}/{name}", values
+
+
+def _printable(name: str | bytes) -> str:
+    """A layer's name as it can be shown; names that are no text keep their bytes' numbers."""
+    return str(name).encode("unicode_escape").decode()
 
 
 def _named(kind: str, layer: Any, blobs: list[Array]) -> dict[str, Array]:

@@ -32,8 +32,9 @@ class ClassTransfer:
 
 def transfer_classes(there: Sequence[str], here: Sequence[str]) -> ClassTransfer:
     """Finds the detector's classes `here` among the file's classes `there`, by name."""
-    known = {same_name(name): index for index, name in enumerate(there, start=1)}
-    found = [known.get(same_name(name)) for name in here]
+    exact = {name: index for index, name in enumerate(there, start=1)}
+    alike = {same_name(name): index for name, index in reversed(exact.items())}
+    found = [exact.get(name) or alike.get(same_name(name)) for name in here]
     return ClassTransfer(
         source=(0, *found),
         count=len(there) + 1,
@@ -50,9 +51,14 @@ def move_channels(values: Array, initial: Array, transfer: ClassTransfer) -> Arr
         values: (..., boxes * classes) kernel or bias of the file, background first.
         initial: (..., boxes * classes') of the detector; its values stay where a class is new.
         transfer: what goes where.
+
+    Raises:
+        ValueError: the two differ in more than their classes.
     """
     given = values.reshape(*values.shape[:-1], -1, transfer.count)
     wanted = np.array(initial).reshape(*initial.shape[:-1], -1, len(transfer.source))
+    if given.shape[:-1] != wanted.shape[:-1]:
+        raise ValueError(f"a head of shape {values.shape} is none of shape {initial.shape} for other classes")
     for index, source in enumerate(transfer.source):
         if source is not None:
             wanted[..., index] = given[..., source]
@@ -85,6 +91,6 @@ def name_classes(
     if names is None or (others and not (stated or carried)):  # as many as VOC's, but other ones: who knows
         raise CheckpointError(
             f"the file's heads predict {count} classes that it does not name; name them in their order without "
-            "background (train.weights.classes, or --source-classes), or leave out the heads (exclude)"
+            "background (train.weights.classes=[a,b])"
         )
     return names

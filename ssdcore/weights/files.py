@@ -76,6 +76,6 @@ def _open_own(path: Path) -> WeightsFile:
     arrays = {
         name.removeprefix(MODEL_PREFIX): StoredArray(values.shape, values.dtype, partial(np.asarray, values))
         for name, values in checkpoint.arrays.items()
-        if name.startswith(MODEL_PREFIX)
+        if name.startswith(MODEL_PREFIX) and values.dtype.kind == "f"
     }
-    return WeightsFile(checkpoint.path, "ssdcore", arrays, checkpoint.classes)
+    return WeightsFile(checkpoint.path, "ssdcore", arrays, checkpoint.classes, checkpoint.params)

@@ -1,11 +1,14 @@
 """Copies a weights file into a detector, by the names of its variables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 from numpy.typing import NDArray
 
+from ssdcore.backbones import Backbone
+from ssdcore.checkpoint_maps import Source
 from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import check_scopes, named_variables
@@ -14,6 +17,7 @@ from ssdcore.plugins import Plugins
 from ssdcore.weights.classes import ClassTransfer, move_channels, name_classes, transfer_classes
 from ssdcore.weights.files import open_weights
 from ssdcore.weights.layouts import find_sources
+from ssdcore.weights.notes import find_notes
 from ssdcore.weights.report import ImportReport
 from ssdcore.weights.stored import WeightsFile
 
@@ -37,6 +41,7 @@ def import_weights(
     file = open_weights(_path(weights), weights.format)
     if classes is None:
         classes = _classes_of(file, build_ssd(params, ("object",), plugins), plugins, weights)
+    keras.utils.set_random_seed(params.train.seed + 1)
     ssd = build_ssd(params, classes, plugins)
     return ssd, _load(ssd, plugins, weights, file)
 
@@ -81,11 +86,31 @@ def _load(ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> Im
         excluded=tuple(sorted(variables.keys() - set(chosen))),
         unused=tuple(sorted(file.arrays.keys() - matching.used)),
         classes=matching.classes,
+        notes=_notes(file, ssd, matching),
     )
+    _refuse_others(file, matching.backbone)
     _check(report, ssd, weights)
     for name, values in matching.values.items():
         variables[name].assign(values)
     return report
+
+
+def _notes(file: WeightsFile, ssd: SSD, matching: "_Matching") -> tuple[str, ...]:
+    if matching.classes is None:
+        return ()
+    model = ssd.params.model
+    return find_notes(file, model, model.preprocessing or matching.backbone.preprocessing)
+
+
+def _refuse_others(file: WeightsFile, backbone: Backbone) -> None:
+    """Refuses the file of a larger network that holds all variables of this one."""
+    names = backbone.checkpoints.get(file.format)
+    for array, network in names.others.items() if names else ():
+        if array in file.arrays:
+            raise CheckpointError(
+                f"{file.path.absolute()} is of {network}: it holds {array}, which {backbone.name!r} does not have; "
+                "give the weights of this network"
+            )
 
 
 def _choose(ssd: SSD, variables: Mapping[str, Any], weights: Weights) -> list[str]:
@@ -109,7 +134,7 @@ class _Matching:
 
     def take(self, name: str, variable: Any) -> None:
         """Finds the values of one variable."""
-        sources = find_sources(name, self.ssd, self.backbone, self.file.format)
+        sources = self._sources(name)
         source = next((one for one in sources if self.file.arrays.keys() >= set(one.names)), None)
         if source is None:
             self.missing.append(name)
@@ -121,7 +146,7 @@ class _Matching:
             values = source.convert(*given) if source.convert else given[0]
             if name in self._heads():
                 values = self._for_our_classes(name, values, variable.numpy())
-        except ValueError:  # NumPy's, of a convert that met shapes it was not made for
+        except (ValueError, IndexError, TypeError):  # of a convert that met shapes it was not made for
             values = given[0]
         if values.shape == shape:
             self.values[name] = values
@@ -129,13 +154,16 @@ class _Matching:
             there = ", ".join(f"{one} {array.shape}" for one, array in zip(source.names, given, strict=True))
             self.skipped[name] = f"wanted {shape}, the file has {there}"
 
+    def _sources(self, name: str) -> Sequence[Source]:
+        return find_sources(name, self.ssd, self.backbone, self.file.format)
+
     def _heads(self) -> dict[str, int]:
         """Default boxes per cell behind each variable that has class channels."""
         return head_boxes(self.ssd)
 
     def _for_our_classes(self, name: str, values: Array, initial: Array) -> Array:
-        count, rest = divmod(values.shape[-1], self._heads()[name])
-        if rest or count < 2:
+        count = _class_channels(self.file, self._sources, name, self._heads()[name])
+        if count is None:
             return values
         if self.classes is None or self.classes.count != count:
             names = name_classes(count - 1, self.weights.classes, self.file.classes, self.ssd.classes)
@@ -158,21 +186,37 @@ def _classes_of(file: WeightsFile, ssd: SSD, plugins: Plugins, weights: Weights)
     """The names of a file's own classes."""
     backbone = plugins.backbone(ssd.params.backbone)
     for name, boxes in head_boxes(ssd).items():
-        for source in find_sources(name, ssd, backbone, file.format):
-            if source.names[0] in file.arrays:
-                count = file.arrays[source.names[0]].shape[-1] // boxes - 1
-                return name_classes(count, weights.classes, file.classes, ())
+        count = _class_channels(file, lambda one: find_sources(one, ssd, backbone, file.format), name, boxes)
+        if count is not None:
+            return name_classes(count - 1, weights.classes, file.classes, ())
     raise CheckpointError(
-        f"{file.path.absolute()} holds no class heads ({file.format}); say which classes the detector is to have "
-        "(--classes a,b,c), or train from it directly (ssd train … train.weights=FILE)"
+        f"{file.path.absolute()} holds no class heads of this model's boxes ({file.format}); say which "
+        "classes the detector is to have (--classes a,b,c), or train from it directly (ssd train … train.weights=FILE)"
     )
+
+
+def _class_channels(file: WeightsFile, sources: Callable[[str], Sequence[Source]], name: str, boxes: int) -> int | None:
+    """How many classes, with background, a head of the file has; None if its boxes are not ours.
+
+    The head of offsets beside it tells how many boxes it has in each cell.
+    """
+    channels = []
+    for head in (name, name.replace("_logits/", "_offsets/")):
+        shapes = [file.arrays[source.names[0]].shape for source in sources(head) if source.names[0] in file.arrays]
+        if not shapes or not shapes[0]:
+            return None
+        channels.append(shapes[0][-1])
+    count, rest = divmod(channels[0], boxes)
+    return None if rest or count < 2 or channels[1] != 4 * boxes else count
 
 
 def _check(report: ImportReport, ssd: SSD, weights: Weights) -> None:
     """Refuses a file that fits nothing, or leaves a hole in the backbone."""
     where = f"{report.path.absolute()} ({report.format})"
+    misfits = report.misfits()
+    if not report.matched and not misfits:
+        raise CheckpointError(f"{where}: include and exclude leave no variable to load")
     if not report.matched:
-        misfits = report.misfits()
         raise CheckpointError(
             f"{where} fits none of the {len(misfits)} variables of {ssd.backbone.name} + {ssd.params.model.name}: "
             f"{misfits[0]}; its own names are {_some(report.unused)}; use the param set of that network "

@@ -20,11 +20,21 @@ def read_keras_h5(path: Path) -> dict[str, StoredArray]:
     """
     arrays: dict[str, StoredArray] = {}
 
-    def take(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and not item.external and not item.is_virtual and item.dtype.kind == "f":
-            layer, variable = f"/{name}".split("/")[-2:]
-            own = f"{layer}/{variable.removesuffix(':0')}"
-            arrays[own] = StoredArray(item.shape, item.dtype, partial(_read, path, name))
+    def take(name: str, item: Any) -> None:
+        if not _is_plain(item):
+            return
+        layer, variable = f"/{name}".split("/")[-2:]
+        own = f"{layer}/{variable.removesuffix(':0')}"
+        if own in arrays or layer == "vars":
+            raise CheckpointError(
+                f"{path.absolute()} does not name its layers, as files of Keras 3's save_weights do not; give a file "
+                "as Keras Applications publishes them, or one of model.save('name.h5')"
+            )
+        if item.compression:
+            raise CheckpointError(
+                f"{path.absolute()}: {name} is compressed, which Keras' files are not; store it plainly"
+            )
+        arrays[own] = StoredArray(item.shape, item.dtype, partial(_read, path, name))
 
     try:
         with h5py.File(path, "r") as file:
@@ -33,6 +43,13 @@ def read_keras_h5(path: Path) -> dict[str, StoredArray]:
         raise CheckpointError(f"{path.absolute()} is no readable HDF5 file: {error}; get the file again") from None
     check_declared_size(path, arrays, path.stat().st_size)
     return arrays
+
+
+def _is_plain(item: Any) -> bool:
+    """Whether an item is an array of floats inside this file."""
+    if not isinstance(item, h5py.Dataset) or item.shape is None or item.dtype.kind != "f":
+        return False
+    return not item.external and not item.is_virtual
 
 
 def _read(path: Path, name: str) -> NDArray[Any]:

@@ -20,6 +20,7 @@ class ImportReport:
         excluded: variables left out on request; unchanged.
         unused: arrays of the file that went nowhere.
         classes: what happened to the class channels; None if no class head was in the file.
+        notes: what a person should make sure of.
     """
 
     path: Path
@@ -30,6 +31,7 @@ class ImportReport:
     excluded: tuple[str, ...]
     unused: tuple[str, ...]
     classes: ClassTransfer | None
+    notes: tuple[str, ...] = ()
 
     def misfits(self) -> list[str]:
         """The variables that the file has no values for, each with the reason."""
@@ -42,12 +44,14 @@ class ImportReport:
             f"{len(self.matched)} matched, {len(self.skipped)} skipped (shape), {len(self.missing)} missing, "
             f"{len(self.unused)} unused"
         )
+        if self.excluded:
+            counts += f", {len(self.excluded)} excluded"
         if self.classes and (self.classes.new or self.classes.dropped):
             counts += (
                 f"; classes: {len(self.classes.kept)} kept, {len(self.classes.new)} new, "
                 f"{len(self.classes.dropped)} dropped"
             )
-        return f"weights of {self.path} ({self.format}): {counts}"
+        return "; note: ".join([f"weights of {self.path} ({self.format}): {counts}", *self.notes])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

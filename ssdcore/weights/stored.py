@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssdcore.errors import CheckpointError
+from ssdcore.params import ParamSet
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,14 @@ class WeightsFile:
             `modular-ssd-tensorflow` or `ssdcore`.
         arrays: its arrays by name.
         classes: names of its detector's classes, where it carries them.
+        params: of its detector, where it carries them.
     """
 
     path: Path
     format: str
     arrays: Mapping[str, StoredArray]
     classes: tuple[str, ...] | None = None
+    params: ParamSet | None = None
 
     def values(self, name: str) -> NDArray[Any]:
         """The values of one array.

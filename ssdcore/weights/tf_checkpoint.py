@@ -1,6 +1,8 @@
 """Reads TensorFlow checkpoints, of TensorFlow 1 (both versions) and 2, by their variables' names."""
 
+import re
 from functools import partial
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +11,43 @@ import tensorflow as tf
 from ssdcore.errors import CheckpointError
 from ssdcore.weights.stored import StoredArray, check_declared_size
 
+_PART = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
+"""What the names of a checkpoint's files have behind its prefix."""
+
 _TABLE_MAGIC = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 """Last bytes of a version 1 checkpoint, which is a single table file."""
 
 
 def find_tf_checkpoint(path: Path) -> Path | None:
-    """The prefix of the TensorFlow checkpoint that a user means by a folder or one of its files."""
+    """The prefix of the TensorFlow checkpoint that a user means by a folder or one of its files.
+
+    Raises:
+        CheckpointError: the folder holds several, or the file's `.index` is missing.
+    """
     if path.is_dir():
-        latest = tf.train.latest_checkpoint(str(path))
-        prefixes = [latest] if latest else [file.with_suffix("") for file in path.glob("*.index")]
-        return Path(prefixes[0]) if len(prefixes) == 1 else None
-    for prefix in (path, path.with_suffix("")):
-        if prefix.with_name(prefix.name + ".index").is_file():
-            return prefix
+        return _only_checkpoint(path)
+    prefix = path.with_name(_PART.sub("", path.name))
+    if prefix.with_name(prefix.name + ".index").is_file():
+        return prefix
+    if prefix != path:
+        raise CheckpointError(f"{prefix.absolute()}.index is missing; a checkpoint needs it and its .data files")
     return path if path.is_file() and _ends_as_table(path) else None
+
+
+def _only_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of a folder as its state file says, else the only one there."""
+    try:
+        latest = tf.train.latest_checkpoint(str(folder))
+    except (UnicodeDecodeError, tf.errors.OpError):  # some other file that is called `checkpoint`
+        latest = None
+    if latest:
+        return Path(latest)
+    found = [file.with_suffix("") for file in sorted(folder.glob("*.index"))]
+    found += [file for file in sorted(folder.iterdir()) if file.is_file() and _ends_as_table(file)]
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found[:5])
+        raise CheckpointError(f"{folder.absolute()} holds several checkpoints ({names}); give one of them")
+    return found[0] if found else None
 
 
 def _ends_as_table(path: Path) -> bool:
@@ -59,5 +84,5 @@ def read_tf_checkpoint(prefix: Path) -> dict[str, StoredArray]:
 
 def _size(prefix: Path) -> int:
     """Bytes of all files of a checkpoint."""
-    files = [prefix] if prefix.is_file() else prefix.parent.glob(f"{prefix.name}.data-*")
+    files = [prefix] if prefix.is_file() else prefix.parent.glob(f"{escape(prefix.name)}.data-*")
     return sum(file.stat().st_size for file in files)

@@ -14,9 +14,11 @@ Array = NDArray[Any]
 
 def keras_names(name: str) -> Sequence[Source]:
     """`Conv2d_0/kernel` is `conv1/kernel`, `Conv2d_3_depthwise/kernel` is
-    `conv_dw_3/depthwise_kernel`, `Conv2d_3_pointwise_bn/gamma` is `conv_pw_3_bn/gamma`."""
-    name = name.replace("Conv2d_0", "conv1").replace("depthwise/kernel", "depthwise/depthwise_kernel")
-    return [Source((re.sub(r"Conv2d_(\d+)_(d|p)(?:epth|oint)wise", r"conv_\2w_\1", name),))]
+    `conv_dw_3/depthwise_kernel`, since Keras 3 `conv_dw_3/kernel`, `Conv2d_3_pointwise_bn/gamma` is
+    `conv_pw_3_bn/gamma`."""
+    name = re.sub(r"Conv2d_(\d+)_(d|p)(?:epth|oint)wise", r"conv_\2w_\1", name.replace("Conv2d_0", "conv1"))
+    older = re.sub(r"(conv_dw_\d+)/kernel", r"\1/depthwise_kernel", name)
+    return [Source((one,)) for one in dict.fromkeys((older, name))]
 
 
 def slim_names(name: str) -> Sequence[Source]:

@@ -45,5 +45,5 @@ def test_arg_scope_is_tf_slims() -> None:
     ],
 )
 def test_names_in_keras_applications_files(ours: str, theirs: str) -> None:
-    (source,) = keras_names(ours)
+    source = keras_names(ours)[0]
     assert (source.names, source.convert) == ((theirs,), None)

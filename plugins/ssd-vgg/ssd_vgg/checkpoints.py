@@ -109,7 +109,11 @@ def caffe_blocks(name: str) -> Sequence[Source]:
 
 
 CHECKPOINTS = {
-    "caffe": CheckpointMap(caffe_base_net, caffe_blocks),
-    "keras-applications": CheckpointMap(keras_base_net, keras_blocks),
+    "caffe": CheckpointMap(caffe_base_net, caffe_blocks, {"conv3_4/kernel": "VGG-19"}),
+    "keras-applications": CheckpointMap(
+        keras_base_net,
+        keras_blocks,
+        {"block3_conv4/kernel": "VGG-19", "block3_conv4/block3_conv4_W_1": "VGG-19"},
+    ),
     "tf-slim": CheckpointMap(slim_base_net, slim_blocks),
 }

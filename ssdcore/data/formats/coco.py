@@ -15,6 +15,7 @@ from ssdcore.data.formats.files import (
     files_like,
     flag,
     inside,
+    is_name,
     number,
     picture_size,
     read_bytes,
@@ -153,7 +154,7 @@ def _categories(table: Iterable[object], path: Path) -> dict[Id, _Category]:
     try:
         for entry in map(_entry, table):
             key, name, parent = _id(entry, "id"), entry.get("name"), entry.get("supercategory")
-            if not isinstance(name, str) or not name.strip():
+            if not is_name(name):
                 raise AnnotationError(f"id {shown(key)} has no name")
             if found.setdefault(key, _Category(name.strip(), _group(parent))).name != name.strip():
                 raise AnnotationError(f"id {shown(key)} is both {shown(found[key].name)} and {shown(name)}")

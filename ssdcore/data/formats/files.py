@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PureWindowsPath
+from typing import TypeGuard
 
 from ssdcore.data.example import Fault
 from ssdcore.errors import DataError, did_you_mean
@@ -77,6 +78,11 @@ def flag(value: object, name: str) -> bool:
     raise AnnotationError(f"{name} is {shown(value)}, not 0 or 1")
 
 
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether this can be the name of a class: text that is not blank and can be written as UTF-8."""
+    return isinstance(value, str) and bool(value.strip()) and value == value.encode(errors="ignore").decode()
+
+
 def picture_size(height: object, width: object) -> tuple[int, int] | None:
     """Height and width, px; None where one is not given or not above 0.
 
@@ -106,9 +112,13 @@ def split_name(file: Path, alone: bool) -> str:
 
 
 def inside(folder: Path, name: str) -> Path | None:
-    """`name` below `folder`; None where it is absolute or leads upward. Both slashes separate."""
+    """`name` below `folder`; None where it is absolute, leads upward, or no file can have it.
+
+    Slashes of both kinds separate.
+    """
     relative = PureWindowsPath(name)
-    safe = relative.parts and not relative.anchor and ".." not in relative.parts
+    possible = "\0" not in name and all(len(part) <= 255 for part in relative.parts)
+    safe = relative.parts and not relative.anchor and ".." not in relative.parts and possible
     return folder.joinpath(*relative.parts) if safe else None
 
 
@@ -204,7 +214,7 @@ class Pictures:
         for folder in self.folders:
             path = inside(folder, name)
             if path is None:
-                raise AnnotationError(f"the picture's name {shown(name)} leads out of its folder")
+                raise AnnotationError(f"the picture's name {shown(name)} is no path inside its folder")
             if is_file(path):
                 return path
         raise self.missing(name)

@@ -24,7 +24,11 @@ def name_uniquely(splits: Mapping[str, Sequence[Example]]) -> dict[str, tuple[Ex
 
 
 def _unique_names(keys: set[_Key]) -> dict[_Key, str]:
-    names = {key: key[0] for key in sorted(keys, key=lambda key: (key[0], key[1].path, key[1].offset))}
+    # Bytes of a file's name that are not UTF-8 can be read as text, but not be written as such.
+    names = {
+        key: key[0].encode(errors="replace").decode()
+        for key in sorted(keys, key=lambda key: (key[0], key[1].path, key[1].offset))
+    }
     places = {key: _places(key[1].path) for key in _clashing(names)}
     for depth in range(max(map(len, places.values()), default=0)):
         groups: defaultdict[str, list[_Key]] = defaultdict(list)

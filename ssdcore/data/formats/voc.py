@@ -101,7 +101,9 @@ class _Folder:
     def _example(self, name: str) -> Example | None:
         source = inside(self._annotations, f"{name}.xml")
         if source is None:
-            error = AnnotationError(f"the name {shown(name)} in a list leads out of the folder", "missing annotation")
+            error = AnnotationError(
+                f"a list has the name {shown(name)}, which no file inside can have", "missing annotation"
+            )
             self._faults.append(error.fault(self._annotations))
             return None
         try:

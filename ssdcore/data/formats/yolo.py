@@ -16,6 +16,7 @@ from ssdcore.data.formats.files import (
     inside,
     is_dir,
     is_file,
+    is_name,
     number,
     read_lines,
     read_text,
@@ -114,7 +115,7 @@ def _classes(data: Mapping[object, object], file: Path) -> dict[int, str]:
     found: dict[int, str] = {}
     for index, name in enumerate(names) if isinstance(names, list) else table.items():
         # YAML takes unquoted yes, no and 1.5 for values of other kinds, which were spelt differently.
-        usable = isinstance(name, str | int) and not isinstance(name, bool) and str(name).strip()
+        usable = is_name(name) or type(name) is int
         if not usable or not isinstance(index, int) or index < 0:
             raise DataError(f"{file.absolute()}: class {shown(index)} has the name {shown(name)}; put it in quotes")
         found[index] = str(name).strip()

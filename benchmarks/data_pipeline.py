@@ -1,0 +1,115 @@
+"""Does training wait for its data? Pictures a second, measured against peers in the same run.
+
+    python benchmarks/data_pipeline.py RECORDS [--seconds 10] [--params mobilenet-ssd300-1917 vgg16-ssd300]
+
+RECORDS is a folder made by `ssd data convert`. Measured in turn, three times each, and the best
+taken: plain decoding and resizing of the same records with tf.data; the whole augmentation chain;
+and what a training step of each param set consumes when its batch is already in memory.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+import numpy as np
+import tensorflow as tf
+
+from ssdcore.data.manifest import Manifest
+from ssdcore.data.pipeline import read_records, training_stream
+from ssdcore.data.records import decode, parse
+from ssdcore.model import build_ssd
+from ssdcore.model.variables import set_trainable
+from ssdcore.params import AugmentParams, DataParams
+from ssdcore.plugins import load_plugins
+from ssdcore.training.optimizers import make_optimizer
+from ssdcore.training.step import make_step
+
+SIZE = (300, 300)
+BATCH = 16
+ROUNDS = 3
+
+
+def plain(folder: Path, split: str) -> Iterable:
+    """Decoding and resizing only."""
+
+    def prepare(serialized):
+        return tf.image.resize(decode(parse(serialized)["image"]), SIZE)
+
+    records = read_records(folder, split).repeat()
+    return records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH).prefetch(2)
+
+
+def chain(folder: Path, split: str, count: int, augmentation: AugmentParams) -> Iterable:
+    """Everything that training does to its pictures, but for the targets."""
+    stream = training_stream(read_records(folder, split), count, (0, 0), 0, SIZE, DataParams(), augmentation)
+    return stream.map(lambda picture: picture.image).batch(BATCH).prefetch(2)
+
+
+def images_per_second(batches: Iterable, seconds: float) -> float:
+    """Throughput after a warm-up of a few batches."""
+    iterator = iter(batches)
+    for _ in range(4):
+        next(iterator)
+    start, images = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        images += next(iterator).shape[0]
+    return images / (time.perf_counter() - start)
+
+
+def step_per_second(name: str, seconds: float) -> float:
+    """Pictures a second that a training step on one batch in memory consumes."""
+    plugins = load_plugins()
+    params = plugins.param_sets[name]
+    ssd = build_ssd(params, [str(number) for number in range(20)], plugins)
+    set_trainable(ssd, "all")
+    step = make_step(ssd, make_optimizer(params.train.stages[-1], 1000), tf.distribute.get_strategy())
+    boxes = len(ssd.default_boxes)
+    rng = np.random.default_rng(0)
+    images = tf.constant(rng.uniform(0, 255, (BATCH, *params.model.image_size, 3)), tf.float32)
+    labels = tf.constant((rng.random((BATCH, boxes)) < 0.003).astype(np.int32))
+    batch = (images, labels, tf.zeros((BATCH, boxes, 4)))
+
+    def batches():
+        while True:
+            step(batch)["loss"].numpy()
+            yield images
+
+    return images_per_second(batches(), seconds)
+
+
+def best(measure: Callable[[], float]) -> float:
+    return max(measure() for _ in range(ROUNDS))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("records", type=Path)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--params", nargs="*", default=["mobilenet-ssd300-1917", "vgg16-ssd300"])
+    arguments = parser.parse_args()
+    manifest = Manifest.load(arguments.records)
+    split = manifest.train_split(None)
+    count = manifest.split(split).images
+    decoding = best(lambda: images_per_second(plain(arguments.records, split), arguments.seconds))
+    print(f"plain decode and resize      {decoding:7.1f} img/s")
+    parts = {"whole chain": AugmentParams()}
+    for left_out in ("photometric", "expand", "crop"):
+        parts[f"  without {left_out}"] = AugmentParams(**{left_out: None})
+    parts["  bilinear only"] = AugmentParams(interpolations=("bilinear",))
+    rates = {}
+    for name, augmentation in parts.items():
+        batches = chain(arguments.records, split, count, augmentation)
+        rates[name] = best(lambda batches=batches: images_per_second(batches, arguments.seconds))
+        print(f"{name:28} {rates[name]:7.1f} img/s  {rates[name] / decoding:5.2f} x plain")
+    for name in arguments.params:
+        consumed = step_per_second(name, arguments.seconds)
+        print(f"step of {name:20} {consumed:7.1f} img/s  chain is {rates['whole chain'] / consumed:5.1f} x as fast")
+
+
+if __name__ == "__main__":
+    main()
