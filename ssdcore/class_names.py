@@ -7,6 +7,9 @@ from ssdcore.errors import ParamError
 IGNORED = -1
 """Class id of a region that is neither an object nor background; 0 is background, 1..C are classes."""
 
+UNLABELLED = "unlabelled"
+"""Name of regions whose objects nobody labelled; no class. Training ignores them."""
+
 PASCAL_VOC = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),

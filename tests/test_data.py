@@ -226,3 +226,19 @@ def test_bccd_has_exactly_two_boxes_without_area(bccd: Path, tmp_path: Path) -> 
     assert manifest.classes == ("Platelets", "RBC", "WBC")
     assert sum(split.objects for split in manifest.splits.values()) == 4886
     assert {fault.split(":")[0] for fault in manifest.dropped} == {"BloodImage_00338.xml", "BloodImage_00343.xml"}
+
+
+def test_regions_that_nobody_labelled_are_ignored_and_no_class(tmp_path: Path) -> None:
+    """SSD-Tensorflow's label above the last class: neither object nor background in training."""
+    source = write_voc(tmp_path / "voc", {"one": [("dog", 0, (8, 6, 40, 30)), ("unlabelled", 0, (40, 6, 70, 30))]})
+    manifest = convert(read_labelled(source), tmp_path / "out")
+    (one,) = records(tmp_path / "out")
+    assert manifest.classes == ("dog",)
+    assert (one["labels"].tolist(), one["crowd"].tolist()) == ([1, 0], [False, True])
+    plain = AugmentParams(photometric=None, expand=None, crop=None, horizontal_flip=0)
+    found = {}
+    for treatment in ("ignore", "train", "drop"):
+        data = DataParams(crowd=treatment)
+        stream = training_stream(read_records(tmp_path / "out", "trainval"), 1, (0, 0), 0, (64, 64), data, plain)
+        found[treatment] = next(iter(stream)).labels.numpy().tolist()
+    assert found == {"ignore": [1, -1], "train": [1], "drop": [1]}

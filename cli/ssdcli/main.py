@@ -32,7 +32,8 @@ def cli() -> None:
 
     \b
     A first look:        ssd demo
-    Your own pictures:   ssd data convert VOC_FOLDER --out records
+    Your own pictures:   ssd data check PICTURES
+                         ssd data convert PICTURES --out records
                          ssd train --params mobilenet025-ssd300 --data records --out run
                          ssd detect run PICTURES --out found
     """

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from ssdcore.class_names import check_class_names
+from ssdcore.class_names import UNLABELLED, check_class_names
 from ssdcore.data.example import Example, LabelledSet
 from ssdcore.data.faults import KINDS
 from ssdcore.data.manifest import Manifest, Split, digest_of
@@ -99,6 +99,7 @@ def collect_classes(labelled: LabelledSet) -> tuple[str, ...]:
         DataError: there are no objects.
     """
     names = {item.name for split in labelled.splits.values() for example in split for item in example.objects}
+    names.discard(UNLABELLED)
     if not names:
         raise DataError(
             f"the annotations in {labelled.root.absolute()} hold no objects, so there are no classes to learn; "

@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Collection
+from dataclasses import replace
 from typing import NamedTuple
 
+from ssdcore.class_names import UNLABELLED
 from ssdcore.data.example import Annotation, Box, Example, Fault
 from ssdcore.data.pictures import PictureError, UprightPicture, make_upright
 from ssdcore.errors import did_you_mean
@@ -45,7 +47,9 @@ def examine(example: Example, classes: Collection[str] | None) -> Examined:
     usable = []
     for number, annotation in enumerate(example.objects, start=1):
         box, found = examine_box(annotation.box, example.normalised, picture.size)
-        if classes is not None and annotation.name not in classes:
+        if annotation.name == UNLABELLED and box is not None:
+            usable.append(Usable(replace(annotation, crowd=True), box))
+        elif classes is not None and annotation.name not in classes:
             found.append(("unknown class", f"{annotation.name!r}; {did_you_mean(annotation.name, classes)}"))
         elif box is not None:
             usable.append(Usable(annotation, box))

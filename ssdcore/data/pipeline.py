@@ -121,6 +121,7 @@ def _objects_to_learn(record: Record, data: DataParams) -> tuple[Tensor, Tensor]
             labels = tf.where(marked, IGNORED, labels)
         elif treatment == "drop":
             kept &= ~marked
+    kept &= labels != 0  # a region without labels that is not ignored is background
     return tf.boolean_mask(record["boxes"], kept), tf.boolean_mask(labels, kept)
 
 

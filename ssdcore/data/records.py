@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 import numpy as np
 import tensorflow as tf
 
+from ssdcore.class_names import UNLABELLED
 from ssdcore.data.examine import Usable
 from ssdcore.data.pictures import UprightPicture
 
@@ -17,7 +18,7 @@ class Record(TypedDict):
     """One parsed record.
 
     `image` bytes; `name` bytes; `size` (2,) int64 height and width, px; `boxes` (N, 4) float32
-    xyxy normalised; `labels` (N,) int32, 1..C; `difficult` and `crowd` (N,) bool.
+    xyxy normalised; `labels` (N,) int32, 1..C, 0 for a region without labels; `difficult` and `crowd` (N,) bool.
     """
 
     image: Tensor
@@ -30,8 +31,9 @@ class Record(TypedDict):
 
 
 def serialize(name: str, picture: UprightPicture, objects: Sequence[Usable], classes: Sequence[str]) -> bytes:
-    """A `tf.train.Example` of a picture; class ids are places in `classes`, from 1 on."""
+    """A `tf.train.Example` of a picture; class ids are places in `classes`, from 1 on, 0 for `UNLABELLED`."""
     annotations = [item.annotation for item in objects]
+    numbers = {name: number for number, name in enumerate((UNLABELLED, *classes))}
     boxes = np.array([item.box for item in objects], np.float32).reshape(-1, 4)
     features = {
         "image/encoded": _bytes([picture.encoded]),
@@ -41,7 +43,7 @@ def serialize(name: str, picture: UprightPicture, objects: Sequence[Usable], cla
         "image/width": _ints([picture.size[1]]),
         "image/channels": _ints([3]),
         "image/shape": _ints([*picture.size, 3]),
-        "image/object/bbox/label": _ints([classes.index(item.name) + 1 for item in annotations]),
+        "image/object/bbox/label": _ints([numbers[item.name] for item in annotations]),
         "image/object/bbox/label_text": _bytes([item.name.encode() for item in annotations]),
         "image/object/bbox/difficult": _ints([item.difficult for item in annotations]),
         "image/object/bbox/truncated": _ints([item.truncated for item in annotations]),

@@ -99,9 +99,7 @@ def size_bands(objects: Boxes, image_size: tuple[int, int]) -> NDArray[np.int64]
     return np.searchsorted(BAND_EDGES, sides, side="right")
 
 
-def sampled_recall(
-    objects: Boxes, default_boxes: Boxes, match_iou: float, most: int = 2000, seed: int = 0
-) -> Recall:
+def sampled_recall(objects: Boxes, default_boxes: Boxes, match_iou: float, most: int = 2000, seed: int = 0) -> Recall:
     """Recall of at most `most` objects drawn at random: a fraction of a second, for a look before training.
 
     Args:

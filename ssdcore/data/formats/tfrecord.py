@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssdcore.class_names import PASCAL_VOC
+from ssdcore.class_names import PASCAL_VOC, UNLABELLED
 from ssdcore.data.example import Annotation, Example, Fault, LabelledSet, PictureSource
 from ssdcore.data.formats.files import (
     AnnotationError,
@@ -165,7 +165,7 @@ def _class(label: object, text: object, classes: _Classes, has_regions: bool) ->
     key = label if isinstance(label, int) else None
     name = "" if text is None else _text(text).strip()
     if has_regions and key is not None and classes.stated and key > max(classes.stated):
-        return name or "unlabelled", True
+        return name or UNLABELLED, True
     if name and key is not None:
         classes.see(key, name)
     # Some records spell their texts as the map does in no place; then the number says what is meant.

@@ -1,0 +1,233 @@
+"""`ssd anchors`: how well default boxes cover the objects of a data set, and which would cover them better."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssdcli.options import PathOption, Program, find_params, load_tensorflow, overrides, pass_program
+from ssdcli.output import Bar, print_json, print_table, progress_bar
+from ssdcore.errors import DataError, ParamError
+from ssdcore.params import ParamSet
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from ssdcore.geometry.propose import Proposal
+    from ssdcore.geometry.recall import Recall
+    from ssdcore.model import SSD
+    from ssdcore.params import DefaultBoxes
+
+    Objects = tuple[NDArray[np.float32], NDArray[np.int32]]
+
+SEARCHED = ("min_sizes", "max_sizes", "aspect_ratios")
+
+
+@click.command()
+@click.argument("data", type=PathOption)
+@click.option("--params", "name", required=True, help="Param set, or a YAML file (ssd params list).")
+@click.option("--split", help="Split to look at. Default: that to learn from.")
+@click.option("--plot", type=PathOption, help="Picture file of all widths and heights to make (.png).")
+@click.option("--write", "target", type=PathOption, help="YAML file to make: the param set with the proposed boxes.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@overrides
+@pass_program
+def anchors(
+    program: Program,
+    *,
+    data: Path,
+    name: str,
+    split: str | None,
+    plot: Path | None,
+    target: Path | None,
+    as_json: bool,
+    assignments: tuple[str, ...],
+) -> None:
+    """Compare default boxes with the objects in a data set, and propose better ones.
+
+    DATA is a folder made by `ssd data convert`. An object counts for recall if some default box
+    overlaps it by train.loss.match_iou; the others are learnt from one forced match each. Objects are
+    those that training learns from, as they are before augmentation; sizes are px of the network input.
+    """
+    params = find_params(name, program.plugins).override(assignments)
+    program.plugins.backbone(params.backbone)
+    _check_outputs(plot, target)
+    load_tensorflow()
+    from ssdcore.data.manifest import Manifest
+    from ssdcore.geometry.propose import propose
+    from ssdcore.model import build_ssd
+
+    manifest = Manifest.load(data)
+    chosen = manifest.train_split(split or params.data.train_split)
+    with progress_bar("reading") as bar:
+        objects = _read_objects(data, chosen, params, bar)
+    if not len(objects[0]):
+        raise DataError(f"the split {chosen!r} of {data.absolute()} holds no objects to learn from; check the data")
+    ssd = build_ssd(params, manifest.classes, program.plugins)
+    maps, match_iou = [size for _, size in ssd.feature_maps], params.train.loss.match_iou
+    proposal = propose(objects[0], params.model.default_boxes, params.model.image_size, maps, match_iou)
+    report = {"data": str(data), "split": chosen, "params": name, **_report(objects, ssd, proposal)}
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(report)
+    if plot:
+        _draw(plot, objects, params, proposal)
+        click.echo(f"widths and heights: {plot}", err=True)
+    if target:
+        _write(target, params, proposal)
+
+
+def _check_outputs(plot: Path | None, target: Path | None) -> None:
+    if plot and plot.suffix != ".png":
+        raise ParamError(f"--plot names a picture, a file ending in .png, not {plot}")
+    if target and target.exists():
+        raise ParamError(f"{target.absolute()} exists already; choose another --write")
+    for path in (plot, target):
+        if path and not path.parent.is_dir():
+            raise ParamError(f"there is no folder {path.parent.absolute()} to write {path.name} into; make it first")
+
+
+def _read_objects(folder: Path, split: str, params: ParamSet, bar: Bar) -> "Objects":
+    """Boxes (N, 4), normalised xyxy in the network input, and labels (N,) of the objects to learn from."""
+    import numpy as np
+    import tensorflow as tf
+
+    from ssdcore.data.augment import boxes_in_window
+    from ssdcore.data.fit import frame_window
+    from ssdcore.data.manifest import Manifest
+    from ssdcore.data.pipeline import read_records
+    from ssdcore.data.records import parse
+
+    def objects_of(serialized: Any) -> Any:
+        record = parse(serialized)
+        kept = tf.ones_like(record["difficult"])
+        for marked, treatment in (
+            (record["difficult"], params.data.difficult),
+            (record["crowd"], params.data.crowd),
+        ):
+            kept &= (treatment == "train") | ~marked
+        boxes, labels = (tf.boolean_mask(values, kept) for values in (record["boxes"], record["labels"]))
+        window = frame_window(record["size"], params.model.image_size, params.data.resize)
+        return boxes_in_window(boxes, labels, window, None)
+
+    total = Manifest.load(folder).split(split).images
+    boxes, labels = [np.empty((0, 4), np.float32)], [np.empty(0, np.int32)]
+    stream = read_records(folder, split).map(objects_of, num_parallel_calls=tf.data.AUTOTUNE)
+    for done, found in enumerate(stream.as_numpy_iterator(), start=1):
+        boxes.append(found[0])
+        labels.append(found[1])
+        bar.update(done, total)
+    return np.concatenate(boxes), np.concatenate(labels)
+
+
+def _report(objects: "Objects", ssd: "SSD", proposal: "Proposal") -> dict[str, Any]:
+    """Plain values: recall of the current set by class and by size, what its layers serve, and the proposal."""
+    from ssdcore.geometry.recall import BAND_NAMES, size_bands
+
+    (boxes, labels), model = objects, ssd.params.model
+    match_iou, before = ssd.params.train.loss.match_iou, proposal.before
+    bands = size_bands(boxes, model.image_size)
+    cells = [height * width for _, (height, width) in ssd.feature_maps]
+    counts = [area * each for area, each in zip(cells, model.default_boxes.boxes_per_cell(), strict=True)]
+    served = zip(ssd.feature_maps, before.per_layer(counts), strict=True)
+    masks = {name: labels == index for index, name in enumerate(ssd.classes, start=1)}
+    sizes = {name: bands == index for index, name in enumerate(BAND_NAMES)}
+    return {
+        "match_iou": match_iou,
+        "all": before.recall(match_iou)._asdict(),
+        "classes": {name: before.recall(match_iou, mask)._asdict() for name, mask in masks.items() if mask.any()},
+        "sizes": {name: before.recall(match_iou, mask)._asdict() for name, mask in sizes.items() if mask.any()},
+        "layers": [{"name": name, "map": list(size), "objects": count} for (name, size), count in served],
+        "proposal": _plain(proposal.default_boxes, proposal.after.recall(match_iou)) if proposal.improves else None,
+    }
+
+
+def _plain(spec: "DefaultBoxes", after: "Recall") -> dict[str, Any]:
+    import json
+
+    values = spec.model_dump(mode="json", include=set(SEARCHED))
+    lines = [f"model.default_boxes.{key}={json.dumps(values[key], separators=(',', ':'))}" for key in SEARCHED]
+    return {**after._asdict(), "default_boxes": spec.model_dump(mode="json"), "overrides": lines}
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    columns = ("objects", f"recall (IoU {report['match_iou']:g})", "mean best IoU")
+    for title, groups in (("class", report["classes"]), ("size, px", report["sizes"])):
+        rows = [(name, *_cells(one)) for name, one in groups.items()]
+        print_table((title, *columns), [*rows, ("all", *_cells(report["all"]))])
+    layers = [(one["name"], "x".join(map(str, one["map"])), str(one["objects"])) for one in report["layers"]]
+    print_table(("prediction layer", "map", "best for objects"), layers)
+    before, after = report["all"], report["proposal"]
+    if after is None:
+        click.echo("the current default boxes are fine: nothing better was found")
+        return
+    click.echo(
+        f"proposed default boxes: recall {_percent(before['recall'])} -> {_percent(after['recall'])}, "
+        f"mean best IoU {before['mean_iou']:.3f} -> {after['mean_iou']:.3f}; as overrides:"
+    )
+    for line in after["overrides"]:
+        click.echo(f'"{line}"')
+
+
+def _cells(one: dict[str, Any]) -> tuple[str, str, str]:
+    return str(one["objects"]), _percent(one["recall"]), f"{one['mean_iou']:.3f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _write(path: Path, params: ParamSet, proposal: "Proposal") -> None:
+    from ssdcore.data.output import write_whole
+
+    if not proposal.improves:
+        click.echo(f"nothing better was found: {path} was not written", err=True)
+        return
+    model = params.model.model_copy(update={"default_boxes": proposal.default_boxes})
+    write_whole(path, params.model_copy(update={"model": model}).to_yaml().encode())
+    click.echo(f"wrote {path}; next: ssd train --params {path}", err=True)
+
+
+def _draw(path: Path, objects: "Objects", params: ParamSet, proposal: "Proposal") -> None:
+    """Widths and heights of objects and of default boxes, px of the network input, on logarithmic axes."""
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from ssdcore.geometry.default_boxes import cell_sizes
+    from ssdcore.geometry.recall import sizes_px
+
+    match_iou = params.train.loss.match_iou
+    before, after = (found.recall(match_iou).recall for found in (proposal.before, proposal.after))
+    found = sizes_px(objects[0], params.model.image_size)
+    old, new = (np.concatenate(cell_sizes(spec)) for spec in (params.model.default_boxes, proposal.default_boxes))
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.scatter(found[:, 0], found[:, 1], s=6, alpha=0.3, color="0.5", linewidths=0, label=f"{len(found)} objects")
+    label = f"current default boxes, recall {_percent(before)}"
+    axes.scatter(old[:, 0], old[:, 1], s=70, marker="s", color="none", edgecolors="#d55e00", zorder=3, label=label)
+    if proposal.improves:
+        label = f"proposed ones, recall {_percent(after)}"
+        axes.scatter(new[:, 0], new[:, 1], s=70, marker="D", color="#0072b2", edgecolors="w", zorder=3, label=label)
+    _set_scales(axes, np.concatenate([found, old, new]))
+    axes.legend(loc="upper left", framealpha=1, markerscale=0.9)
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise DataError(f"cannot write {path.absolute()}: {error.strerror}") from None
+
+
+def _set_scales(axes: "Axes", sizes: "NDArray[np.float64]") -> None:
+    """The same logarithmic scale along x and y around sizes (N, 2), with a tick at each power of two."""
+    low, high = 0.8 * sizes.min(), 1.25 * sizes.max()
+    ticks = [2**power for power in range(13) if low <= 2**power <= high]
+    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set(xlabel="width, px of the network input", ylabel="height, px of the network input")
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_yticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.plot([low, high], [low, high], color="0.8", linewidth=1, zorder=0)
+    axes.set_axisbelow(True)
+    axes.grid(color="0.93")
