@@ -426,3 +426,22 @@ def test_a_fixed_backbone_that_the_file_does_not_fill_is_refused(
     params = tiny.override(["train.weights.include=null", "train.weights.exclude=[mobilenet_v1_025/Conv2d_3_]"])
     with pytest.raises(TrainingError, match=r"'ssd-layers'.*random weights"):
         train(params, shapes, tmp_path / "run", plugins)
+
+
+def test_default_boxes_that_miss_the_objects_are_warned_of(
+    tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
+) -> None:
+    """Boxes of 2 to 8 px for shapes of 30 px and more; with the set's own boxes nothing is said."""
+    warnings = []
+
+    class Listener(TrainingListener):
+        def on_warning(self, message):
+            warnings.append(message)
+
+    step = ["train.stages=[{name: only, steps: 1, batch_size: 2}]", "train.weights=null"]
+    boxes = ["model.default_boxes.min_sizes=[2,3,4,5,6,7]", "model.default_boxes.max_sizes=[3,4,5,6,7,8]"]
+    train(tiny.override(step), shapes, tmp_path / "good", plugins, listener=Listener())
+    assert warnings == []
+    train(tiny.override(step + boxes), shapes, tmp_path / "bad", plugins, listener=Listener())
+    assert len(warnings) == 1
+    assert "overlap only 0.0% of the objects by 0.5" in warnings[0]

@@ -93,29 +93,13 @@ def _check_outputs(plot: Path | None, target: Path | None) -> None:
 def _read_objects(folder: Path, split: str, params: ParamSet, bar: Bar) -> "Objects":
     """Boxes (N, 4), normalised xyxy in the network input, and labels (N,) of the objects to learn from."""
     import numpy as np
-    import tensorflow as tf
 
-    from ssdcore.data.augment import boxes_in_window
-    from ssdcore.data.fit import frame_window
     from ssdcore.data.manifest import Manifest
-    from ssdcore.data.pipeline import read_records
-    from ssdcore.data.records import parse
-
-    def objects_of(serialized: Any) -> Any:
-        record = parse(serialized)
-        kept = tf.ones_like(record["difficult"])
-        for marked, treatment in (
-            (record["difficult"], params.data.difficult),
-            (record["crowd"], params.data.crowd),
-        ):
-            kept &= (treatment == "train") | ~marked
-        boxes, labels = (tf.boolean_mask(values, kept) for values in (record["boxes"], record["labels"]))
-        window = frame_window(record["size"], params.model.image_size, params.data.resize)
-        return boxes_in_window(boxes, labels, window, None)
+    from ssdcore.data.pipeline import learnt_objects, read_records
 
     total = Manifest.load(folder).split(split).images
     boxes, labels = [np.empty((0, 4), np.float32)], [np.empty(0, np.int32)]
-    stream = read_records(folder, split).map(objects_of, num_parallel_calls=tf.data.AUTOTUNE)
+    stream = learnt_objects(read_records(folder, split), params.model.image_size, params.data)
     for done, found in enumerate(stream.as_numpy_iterator(), start=1):
         boxes.append(found[0])
         labels.append(found[1])

@@ -33,6 +33,9 @@ class TrainingProgress(TrainingListener):
     def on_start(self, summary: str) -> None:
         click.echo(summary, err=True)
 
+    def on_warning(self, message: str) -> None:
+        click.echo(f"warning: {message}", err=True)
+
     def on_stage(self, name: str, done: int, total: int) -> None:
         self._stack.close()
         click.echo(f"stage {name!r}: step {done} of {total}", err=True)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from ssdcore.class_names import IGNORED
-from ssdcore.data.augment import augment
-from ssdcore.data.fit import fit
+from ssdcore.data.augment import augment, boxes_in_window
+from ssdcore.data.fit import fit, frame_window
 from ssdcore.data.manifest import Manifest
 from ssdcore.data.records import Record, decode, parse
 from ssdcore.errors import DataError
@@ -123,6 +123,21 @@ def _objects_to_learn(record: Record, data: DataParams) -> tuple[Tensor, Tensor]
             kept &= ~marked
     kept &= labels != 0  # a region without labels that is not ignored is background
     return tf.boolean_mask(record["boxes"], kept), tf.boolean_mask(labels, kept)
+
+
+def learnt_objects(records: Dataset, size: tuple[int, int], data: DataParams) -> Dataset:
+    """Boxes (N, 4) as the network sees them, normalised, and labels (N,) of the objects that are learnt.
+
+    Pictures are not decoded; see `training_stream` for the arguments.
+    """
+
+    def objects(serialized: Tensor) -> tuple[Tensor, Tensor]:
+        record = parse(serialized)
+        boxes, labels = _objects_to_learn(record, data)
+        window = frame_window(record["size"], size, data.resize)
+        return boxes_in_window(boxes[labels > 0], labels[labels > 0], window, None)
+
+    return records.map(objects, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def evaluation_batches(records: Dataset, size: tuple[int, int], resize: Resize, batch_size: int) -> Dataset:

@@ -15,6 +15,9 @@ class TrainingListener:
     def on_start(self, summary: str) -> None:
         """The run is about to begin; `summary` says with what, in one line."""
 
+    def on_warning(self, message: str) -> None:
+        """Something a person should know; training goes on."""
+
     def on_stage(self, name: str, done: int, total: int) -> None:
         """A stage begins, or goes on, with `done` of its `total` steps taken."""
 

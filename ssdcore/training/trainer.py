@@ -13,10 +13,11 @@ import tensorflow as tf
 
 from ssdcore.checkpoint import OPTIMIZER_PREFIX, Checkpoint, assign_weights, load_checkpoint, save_checkpoint
 from ssdcore.data.manifest import Manifest
-from ssdcore.data.pipeline import Labelled, read_records, training_stream
+from ssdcore.data.pipeline import Labelled, learnt_objects, read_records, training_stream
 from ssdcore.errors import CheckpointError, TrainingError
 from ssdcore.evaluation import Evaluator
 from ssdcore.evaluation.evaluate import check_classes
+from ssdcore.geometry.recall import sampled_recall
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.targets import encode_targets
 from ssdcore.model.variables import backbone_variables, set_trainable
@@ -29,6 +30,12 @@ from ssdcore.training.log import MetricsLog, Window
 from ssdcore.training.optimizers import make_optimizer
 from ssdcore.training.step import make_step
 from ssdcore.weights import load_weights
+
+ENOUGH_RECALL = 0.95
+"""Share of the objects that default boxes should overlap by the matching threshold."""
+
+RECALL_PICTURES = 1000
+"""Pictures whose objects are looked at for that."""
 
 
 @dataclass
@@ -197,6 +204,7 @@ class _Trainer:
     def run_stages(self) -> None:
         """Runs what is left of all stages."""
         self.listener.on_start(self._summary())
+        self._warn_of_recall()
         self.log = MetricsLog(self.run, self.progress.step)
         try:
             with self.interrupt:
@@ -312,6 +320,20 @@ class _Trainer:
                     f"{checkpoint.path.absolute()} holds no state of this optimizer; start a new run from its weights"
                 )
             variable.assign(value)
+
+    def _warn_of_recall(self) -> None:
+        """Tells if default boxes miss many of the first objects."""
+        params = self.ssd.params
+        objects = learnt_objects(read_records(self.data, self.split), params.model.image_size, params.data)
+        boxes = [found.numpy() for found, _ in objects.take(RECALL_PICTURES)]
+        if not sum(map(len, boxes)):
+            return
+        found = sampled_recall(np.concatenate(boxes), self.ssd.default_boxes, self.params.loss.match_iou)
+        if found.recall < ENOUGH_RECALL:
+            self.listener.on_warning(
+                f"the default boxes overlap only {found.recall:.1%} of the objects by {self.params.loss.match_iou:g} "
+                f"or more; 'ssd anchors {self.data} --params {self.run.params}' proposes better ones"
+            )
 
     def _summary(self) -> str:
         params = self.ssd.params
