@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ssdcore.class_names import IGNORED
 from ssdcore.data.colour import between, distort_colours
 from ssdcore.data.fit import WHOLE, Size, frame_window, pad_to_window, resize_window, snap_to_pixels, within
 from ssdcore.geometry.boxes import area_xyxy, clip_xyxy, iou_xyxy, to_window_xyxy
@@ -40,7 +41,8 @@ def augment(
     seeds = tf.random.experimental.stateless_split(seed, 6)
     image, boxes = quarter_turn(image, boxes, params.quarter_turn, seeds[5])
     frame = frame_window(tf.shape(image)[:2], size, resize)
-    window = snap_to_pixels(choose_window(boxes, tf.shape(image)[:2], frame, seeds, params), tf.shape(image)[:2])
+    window = choose_window(boxes[labels > 0], tf.shape(image)[:2], frame, seeds, params)
+    window = snap_to_pixels(window, tf.shape(image)[:2])
     boxes, labels = boxes_in_window(boxes, labels, window, params.crop)
     region = resize_window_randomly(image, window, size, params.interpolations, seeds[2])
     if params.photometric is not None:
@@ -135,7 +137,8 @@ def boxes_in_window(
     else:
         centres = (boxes[:, :2] + boxes[:, 2:]) / 2
         kept = tf.reduce_all((centres >= 0) & (centres <= 1), axis=1)
-    kept &= area_xyxy(visible) > 0
+    # What is left of a region to ignore, however little, must not be taken for background.
+    kept = (kept | (labels == IGNORED)) & (area_xyxy(visible) > 0)
     return tf.boolean_mask(visible, kept), tf.boolean_mask(labels, kept)
 
 

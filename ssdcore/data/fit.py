@@ -60,9 +60,10 @@ def within(outer: Tensor, inner: Tensor) -> Tensor:
 def snap_to_pixels(window: Tensor, image_size: Tensor) -> Tensor:
     """The window whose edges are whole pixels, at least one apart, so that boxes follow exactly."""
     scale = sides(image_size)
-    pixels = tf.round(window * scale)
-    pixels = tf.concat([pixels[:2], tf.maximum(pixels[2:], pixels[:2] + 1)], axis=0)
-    return pixels / scale
+    # Corner and sides, not two corners: rounding noise must not make a window a pixel wider.
+    low = tf.round(window[:2] * scale[:2])
+    side = tf.maximum(tf.round((window[2:] - window[:2]) * scale[:2]), 1.0)
+    return tf.concat([low, low + side], axis=0) / scale
 
 
 def resize_window(image: Tensor, window: Tensor, size: Size, method: str) -> Tensor:

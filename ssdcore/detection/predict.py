@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ssdcore.geometry.boxes import clip_xyxy, from_window_xyxy
+from ssdcore.geometry.boxes import area_xyxy, clip_xyxy, from_window_xyxy
 from ssdcore.model import SSD
 from ssdcore.model.postprocess import DetectionBatch, postprocess
 from ssdcore.params import EvalParams
@@ -26,6 +26,23 @@ def make_predict(ssd: SSD, params: EvalParams) -> Predict:
     def predict(images: Any, windows: Any) -> DetectionBatch:
         outputs = ssd.network(images, training=False)
         found = postprocess(outputs["logits"], outputs["offsets"], default_boxes, ssd.params.model.variances, params)
-        return found._replace(boxes=clip_xyxy(from_window_xyxy(found.boxes, windows[:, None])))
+        return _inside(found._replace(boxes=clip_xyxy(from_window_xyxy(found.boxes, windows[:, None]))))
 
     return predict
+
+
+def _inside(found: DetectionBatch) -> DetectionBatch:
+    """The detections that have an area in their picture; one in the padding around it has none."""
+    rows = tf.range(tf.shape(found.scores)[1])[None, :]
+    real = (rows < found.counts[:, None]) & (area_xyxy(found.boxes) > 0)
+    order = tf.argsort(tf.cast(~real, tf.int32), axis=1, stable=True)
+
+    def kept(part: Any, mask: Any) -> Any:
+        return tf.gather(tf.where(mask, part, tf.zeros_like(part)), order, batch_dims=1)
+
+    return DetectionBatch(
+        boxes=kept(found.boxes, real[..., None]),
+        scores=kept(found.scores, real),
+        labels=kept(found.labels, real),
+        counts=tf.reduce_sum(tf.cast(real, tf.int32), axis=1),
+    )
