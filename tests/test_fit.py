@@ -18,10 +18,10 @@ from PIL import Image
 
 from ssdcore.data.examine import Usable
 from ssdcore.data.example import Annotation
-from ssdcore.data.fit import fit, resize_window
+from ssdcore.data.fit import fit, resize_part
 from ssdcore.data.pictures import UprightPicture
 from ssdcore.data.pipeline import evaluation_batches, training_stream
-from ssdcore.data.records import serialize
+from ssdcore.data.records import EncodedPicture, decode, read_part, serialize, size_of
 from ssdcore.detection.detector import Detector, read_picture
 from ssdcore.detection.predict import _inside, make_predict
 from ssdcore.geometry.boxes import from_window_xyxy, to_window_xyxy
@@ -142,7 +142,7 @@ def test_warping_equals_opencv(picture) -> None:
 def test_interpolations_equal_opencv_on_a_smooth_picture(method, flag, tolerance, size) -> None:
     y, x = np.mgrid[:90, :120] / 90
     smooth = np.stack([np.sin(5 * x + 2 * y), np.cos(4 * y), np.cos(3 * x * y)], axis=-1) * 100 + 128
-    found = resize_window(tf.constant(smooth.astype(np.uint8)), tf.constant([0.0, 0.0, 1.0, 1.0]), size, method)
+    found = resize_part(tf.constant(smooth.astype(np.uint8)), tf.constant([0.0, 0.0, 1.0, 1.0]), size, method)
     expected = cv2.resize(smooth.astype(np.uint8).astype(np.float32), size[::-1], interpolation=flag)
     assert np.abs(found - expected).max() <= tolerance
     assert np.abs(found - expected).mean() <= tolerance / 4
@@ -360,3 +360,18 @@ def test_detections_in_the_padding_are_dropped_and_the_others_move_up() -> None:
     np.testing.assert_allclose(found.scores, [[0.9, 0.7, 0, 0]])
     assert found.labels.numpy().tolist() == [[1, 3, 0, 0]]
     np.testing.assert_allclose(found.boxes[0, 1], boxes[0, 2])
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_part_of_an_encoded_picture_is_that_part_of_the_whole(form: str) -> None:
+    """Decoding only a part may differ from cutting it out at the seams of JPEG's blocks, by rounding."""
+    pixels = cv2.GaussianBlur(noise(150, 200), (0, 0), 4)
+    encoded = cv2.imencode(".jpg" if form == "JPEG" else ".png", pixels)[1].tobytes()
+    whole = decode(tf.constant(encoded))
+    picture = EncodedPicture(tf.constant(encoded), tf.constant([150, 200], tf.int64))
+    assert size_of(picture).numpy().tolist() == [150, 200]
+    for left, top, right, bottom in ((0, 0, 200, 150), (13, 7, 14, 8), (31, 17, 190, 149)):
+        found = read_part(picture, tf.constant([left, top, right, bottom]))
+        expected = whole[top:bottom, left:right].numpy().astype(int)
+        assert found.shape == (bottom - top, right - left, 3)
+        assert np.abs(found.numpy() - expected).max() <= 2

@@ -80,8 +80,7 @@ def _print_report(report: "CheckReport") -> None:
         click.echo(f"{kind}: {count}  ({KINDS[kind].advice})")
         found = [fault for fault in report.faults if fault.kind == kind]
         for fault in found[:LISTED]:
-            number = f" object {fault.object}:" if fault.object is not None else ""
-            click.echo(f"  {fault.file}:{number} {fault.detail}")
+            click.echo(f"  {fault.file}: {fault.place}{fault.detail}")
         if count > LISTED:
             click.echo(f"  and {count - LISTED} more; --json lists all")
     click.echo("nothing is wrong" if not report.faults else f"{len(report.faults)} faults in {report.format} data")

@@ -67,11 +67,12 @@ def draw_tile(
 
 def faulty_tiles(labelled: LabelledSet, report: CheckReport) -> list[Tile]:
     """Tiles of the pictures with the most faulty boxes; those boxes are red."""
-    faulty: dict[Path, dict[int, str]] = defaultdict(dict)
+    faulty: dict[tuple[Path, str | None], dict[int, str]] = defaultdict(dict)
     for fault in report.faults:
         if fault.kind in _ABOUT_BOXES and fault.object is not None:
-            faulty[fault.file].setdefault(fault.object, fault.kind)
-    examples = {example.source: example for split in labelled.splits.values() for example in split}
+            faulty[fault.file, fault.picture].setdefault(fault.object, fault.kind)
+    everything = [example for split in labelled.splits.values() for example in split]
+    examples = {(example.source, name): example for example in everything for name in (example.name, None)}
     worst = sorted((file for file in faulty if file in examples), key=lambda file: -len(faulty[file]))
     tiles = (_faulty_tile(examples[file], faulty[file]) for file in worst[:MOST_TILES])
     return [tile for tile in tiles if tile is not None]

@@ -13,7 +13,17 @@ import tensorflow as tf
 
 from ssdcore.class_names import IGNORED
 from ssdcore.data.colour import between, distort_colours
-from ssdcore.data.fit import WHOLE, Size, frame_window, pad_to_window, resize_window, snap_to_pixels, within
+from ssdcore.data.fit import (
+    WHOLE,
+    Size,
+    frame_window,
+    pad_to_window,
+    part_in_window,
+    resize_part,
+    snap_to_pixels,
+    within,
+)
+from ssdcore.data.records import EncodedPicture, decode, read_part, size_of
 from ssdcore.geometry.boxes import area_xyxy, clip_xyxy, iou_xyxy, to_window_xyxy
 from ssdcore.params import AugmentParams, CoverageCrop, Expand, PatchCrop, Resize
 
@@ -21,12 +31,18 @@ Tensor = Any
 
 
 def augment(
-    image: Tensor, boxes: Tensor, labels: Tensor, seed: Tensor, params: AugmentParams, size: Size, resize: Resize
+    image: Tensor | EncodedPicture,
+    boxes: Tensor,
+    labels: Tensor,
+    seed: Tensor,
+    params: AugmentParams,
+    size: Size,
+    resize: Resize,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A random variant of a labelled picture, at the network's input size.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB, or encoded: then only the part that is used is decoded.
         boxes: (N, 4) float32 xyxy, normalised.
         labels: (N,) int32.
         seed: (2,) int32; the same seed gives the same variant.
@@ -40,11 +56,12 @@ def augment(
     """
     seeds = tf.random.experimental.stateless_split(seed, 6)
     image, boxes = quarter_turn(image, boxes, params.quarter_turn, seeds[5])
-    frame = frame_window(tf.shape(image)[:2], size, resize)
-    window = choose_window(boxes[labels > 0], tf.shape(image)[:2], frame, seeds, params)
-    window = snap_to_pixels(window, tf.shape(image)[:2])
+    image_size = size_of(image)
+    frame = frame_window(image_size, size, resize)
+    window = snap_to_pixels(choose_window(boxes[labels > 0], image_size, frame, seeds, params), image_size)
     boxes, labels = boxes_in_window(boxes, labels, window, params.crop)
-    region = resize_window_randomly(image, window, size, params.interpolations, seeds[2])
+    part = read_part(image, part_in_window(window, image_size))
+    region = resize_randomly(part, window, size, params.interpolations, seeds[2])
     if params.photometric is not None:
         region = distort_colours(region, params.photometric, seeds[3])
     image = tf.ensure_shape(pad_to_window(region, window, size), (*size, 3))
@@ -142,16 +159,20 @@ def boxes_in_window(
     return tf.boolean_mask(visible, kept), tf.boolean_mask(labels, kept)
 
 
-def resize_window_randomly(image: Tensor, window: Tensor, size: Size, methods: tuple[str, ...], seed: Tensor) -> Tensor:
-    """`resize_window` by one of several methods."""
+def resize_randomly(part: Tensor, window: Tensor, size: Size, methods: tuple[str, ...], seed: Tensor) -> Tensor:
+    """`resize_part` by one of several methods."""
     choice = tf.random.stateless_uniform([], seed, maxval=len(methods), dtype=tf.int32)
-    return tf.switch_case(choice, [partial(resize_window, image, window, size, method) for method in methods])
+    return tf.switch_case(choice, [partial(resize_part, part, window, size, method) for method in methods])
 
 
-def quarter_turn(image: Tensor, boxes: Tensor, probability: float, seed: Tensor) -> tuple[Tensor, Tensor]:
+def quarter_turn(
+    image: Tensor | EncodedPicture, boxes: Tensor, probability: float, seed: Tensor
+) -> tuple[Tensor | EncodedPicture, Tensor]:
     """Turns picture and boxes by 90° against the clock with some probability."""
     if probability == 0:
         return image, boxes
+    if isinstance(image, EncodedPicture):
+        image = decode(image.encoded)
 
     def turned() -> tuple[Tensor, Tensor]:
         left, top, right, bottom = tf.unstack(boxes, axis=1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ssdcore.data.examine import Examined, examine
+from ssdcore.data.examine import Examined, examine, named
 from ssdcore.data.example import Example, Fault, LabelledSet
 from ssdcore.data.faults import KINDS
 
@@ -63,7 +63,13 @@ class CheckReport:
             "splits": {name: vars(split) for name, split in self.splits.items()},
             "counts": self.counts(),
             "faults": [
-                {"kind": one.kind, "file": str(one.file), "object": one.object, "detail": one.detail}
+                {
+                    "kind": one.kind,
+                    "file": str(one.file),
+                    "picture": one.picture,
+                    "object": one.object,
+                    "detail": one.detail,
+                }
                 for one in self.faults
             ],
         }
@@ -174,5 +180,5 @@ def _misspelt(examples: Iterable[Example]) -> list[Fault]:
             example, number = first[name]
             meant = next(other for other in frequent if other.casefold() == near[0])
             detail = f"{name!r} ({count} objects) is close to {meant!r} ({counts[meant]})"
-            faults.append(Fault("likely misspelt class", example.source, detail, number))
+            faults.append(Fault("likely misspelt class", example.source, detail, number, named(example)))
     return faults

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import shutil
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,8 +15,9 @@ from ssdcore.data.example import Example, LabelledSet
 from ssdcore.data.faults import KINDS
 from ssdcore.data.manifest import Manifest, Split, digest_of
 from ssdcore.data.output import require_unused, write_whole
-from ssdcore.data.shards import ShardJob, ShardReport, describe, write_shard
+from ssdcore.data.shards import ShardJob, ShardReport, describe, told, write_shard
 from ssdcore.data.splits import DEFAULT_SHARES, UNDIVIDED, divide
+from ssdcore.data.workers import begin_worker
 from ssdcore.errors import DataError, did_you_mean
 
 PICTURES_PER_SHARD = 250
@@ -163,7 +163,7 @@ def _write(
         return _write_here(flat, total, on_progress)
     reports, done = {}, 0
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(flat)), context, _end_with_parent) as pool:
+    with ProcessPoolExecutor(min(workers, len(flat)), context, begin_worker) as pool:
         futures = {pool.submit(write_shard, job): job for job in flat}
         try:
             for future in as_completed(futures):
@@ -177,24 +177,19 @@ def _write(
     return reports
 
 
-def _end_with_parent() -> None:
-    """Ends this process when the one that started it is gone, so that two conversions never meet."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
 def _write_here(jobs: Sequence[ShardJob], total: int, on_progress: Progress) -> dict[Path, ShardReport]:
-    counter = count(1)
-    reports = {}
+    reports, done = {}, 0
     for job in jobs:
-        reports[job.path] = write_shard(job, lambda: on_progress(next(counter), total))
+        reports[job.path] = write_shard(job, _counting(on_progress, done, total))
+        done += len(job.examples)
+        on_progress(done, total)  # a shard that is kept tells nothing
     return reports
+
+
+def _counting(on_progress: Progress, done: int, total: int) -> Callable[[], None]:
+    """What to call for each further picture."""
+    counter = count(done + 1)
+    return lambda: on_progress(next(counter), total)
 
 
 def _manifest(
@@ -205,14 +200,14 @@ def _manifest(
 ) -> Manifest:
     ordered = [reports[job.path] for split in jobs.values() for job in split]
     # A picture may be in several splits, such as train and trainval: its faults count once.
-    faults = dict.fromkeys((fault.kind, str(fault)) for fault in labelled.faults)
+    faults = dict.fromkeys(map(told, labelled.faults))
     faults |= dict.fromkeys(fault for report in ordered for fault in report.faults)
     return Manifest(
         classes=classes,
         splits={name: _split([job.path for job in split], reports) for name, split in jobs.items()},
         source=digest_of(report.source for report in ordered),
-        faults=Counter(kind for kind, _ in faults),
-        dropped=tuple(text for kind, text in faults if KINDS[kind].effect in ("stops", "drops box")),
+        faults=Counter(kind for kind, _, _ in faults),
+        dropped=tuple(text for kind, _, text in faults if KINDS[kind].effect in ("stops", "drops box")),
     )
 
 

@@ -54,8 +54,13 @@ def examine(example: Example, classes: Collection[str] | None) -> Examined:
         elif box is not None:
             usable.append(Usable(annotation, box))
         where = f"{annotation.name}, " if annotation.name else ""
-        faults += [Fault(kind, example.source, f"{where}{detail}", number) for kind, detail in found]
+        faults += [Fault(kind, example.source, f"{where}{detail}", number, named(example)) for kind, detail in found]
     return Examined(picture, tuple(usable), (*faults, *_duplicate_boxes(example)))
+
+
+def named(example: Example) -> str | None:
+    """The name to tell a picture by where its annotations are in a file with others."""
+    return None if example.source.stem == example.picture.path.stem else example.name
 
 
 def examine_box(box: Box, normalised: bool, size: tuple[int, int]) -> tuple[Box | None, list[tuple[str, str]]]:
@@ -88,7 +93,7 @@ def _size_fault(example: Example, size: tuple[int, int]) -> list[Fault]:
     if example.size is None or example.size == size:
         return []
     detail = f"annotated as {example.size[1]} x {example.size[0]}, the picture is {size[1]} x {size[0]}"
-    return [Fault("size mismatch", example.source, detail)]
+    return [Fault("size mismatch", example.source, detail, picture=named(example))]
 
 
 def _duplicate_boxes(example: Example) -> list[Fault]:
@@ -97,5 +102,9 @@ def _duplicate_boxes(example: Example) -> list[Fault]:
     for number, annotation in enumerate(example.objects, start=1):
         earlier = first.setdefault((annotation.name, annotation.box), number)
         if earlier != number:
-            faults.append(Fault("duplicate box", example.source, f"{annotation.name}, as object {earlier}", number))
+            faults.append(
+                Fault(
+                    "duplicate box", example.source, f"{annotation.name}, as object {earlier}", number, named(example)
+                )
+            )
     return faults

@@ -70,17 +70,24 @@ class Fault:
         kind: one of `faults.KINDS`.
         file: the file it is in, an annotation or a picture.
         detail: what was found there, in words.
-        object: which object of the file, from 1 on; None: not about one.
+        object: which object of the file, or of its `picture`, from 1 on; None: not about one.
+        picture: the name of the picture in a file of several; None: the file is about one.
     """
 
     kind: str
     file: Path
     detail: str
     object: int | None = None
+    picture: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Picture and object in the file, each with a colon and a space behind it."""
+        picture = f"picture {self.picture}: " if self.picture is not None else ""
+        return picture + (f"object {self.object}: " if self.object is not None else "")
 
     def __str__(self) -> str:
-        place = f"{self.file.name}: object {self.object}" if self.object is not None else self.file.name
-        return f"{place}: {self.kind}: {self.detail}"
+        return f"{self.file.name}: {self.place}{self.kind}: {self.detail}"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from ssdcore.data.records import read_part
 from ssdcore.geometry.boxes import clip_xyxy, to_window_xyxy
 from ssdcore.params import Resize
 
@@ -34,7 +35,8 @@ def fit(image: Tensor, size: Size, mode: Resize) -> tuple[Tensor, Tensor]:
     if mode == "warp":
         return tf.ensure_shape(tf.image.resize(image, size), (*size, 3)), tf.constant(WHOLE)
     window = snap_to_pixels(frame_window(tf.shape(image)[:2], size, mode), tf.shape(image)[:2])
-    region = resize_window(image, window, size, "bilinear")
+    part = read_part(image, part_in_window(window, tf.shape(image)[:2]))
+    region = resize_part(part, window, size, "bilinear")
     return tf.ensure_shape(pad_to_window(region, window, size), (*size, 3)), window
 
 
@@ -66,11 +68,15 @@ def snap_to_pixels(window: Tensor, image_size: Tensor) -> Tensor:
     return tf.concat([low, low + side], axis=0) / scale
 
 
-def resize_window(image: Tensor, window: Tensor, size: Size, method: str) -> Tensor:
-    """The picture's share of a window, resized to what it takes up of the result; float32 0..255."""
-    left, top, right, bottom = tf.unstack(_whole_pixels(window, tf.shape(image)[:2]))
+def part_in_window(window: Tensor, image_size: Tensor) -> Tensor:
+    """The part of a picture of `image_size` that a window shows: (4,) int32 xyxy in px, at least one pixel."""
+    return _whole_pixels(window, image_size)
+
+
+def resize_part(part: Tensor, window: Tensor, size: Size, method: str) -> Tensor:
+    """A window's part (h, w, 3) of the picture, resized to what it takes up of the result; float32 0..255."""
     x0, y0, x1, y1 = tf.unstack(picture_in_window(window, size))
-    region = tf.image.resize(image[top:bottom, left:right], tf.stack([y1 - y0, x1 - x0]), method)
+    region = tf.image.resize(part, tf.stack([y1 - y0, x1 - x0]), method)
     region = tf.cast(region, tf.float32)
     return tf.clip_by_value(region, 0.0, 255.0) if method in _OVERSHOOTING else region
 

@@ -102,6 +102,8 @@ class Manifest(BaseModel):
 
     def altered_shards(self, folder: Path) -> list[str]:
         """What is wrong with the files of the folder, by their digests; reads all of them."""
+        if any(len(split.digests) != len(split.shards) for split in self.splits.values()):
+            raise DataError(f"{folder.absolute()} has no digests to compare its shards with; convert the data again")
         return [
             f"{shard} {'is missing' if found is None else 'was changed after it was written'}"
             for split in self.splits.values()

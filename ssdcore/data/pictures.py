@@ -1,12 +1,13 @@
 """Encoded pictures: decoded to their end, turned upright, and written in a form that training reads."""
 
 import io
+import threading
 import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 """What is read; JPEG and PNG are kept as they are where nothing speaks against it."""
@@ -14,6 +15,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 JPEG_QUALITY = 95
 _ORIENTATION = 0x0112
 _PLAIN_MODES = ("RGB", "L")
+_FILTERING = threading.Lock()  # Filters of warnings are those of the whole process.
 
 
 class PictureError(Exception):
@@ -64,17 +66,19 @@ def decode_rgb(encoded: bytes) -> NDArray[np.uint8]:
 def _open(encoded: bytes) -> Image.Image:
     """The whole picture; its size is looked at before anything is allocated."""
     try:
-        with warnings.catch_warnings():
+        with _FILTERING, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(encoded), formats=FORMATS)
             frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":
-                raise PictureError("unreadable picture", f"an animation of {frames} frames")
-            image.load()
+        if frames > 1 and image.format != "MPO":
+            raise PictureError("unreadable picture", f"an animation of {frames} frames")
+        image.load()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise PictureError("picture too large", str(error).split(",")[0]) from None
     except PictureError:
         raise
+    except UnidentifiedImageError:  # its message has an address in it
+        raise PictureError("unreadable picture", f"it is none of {', '.join(FORMATS)}") from None
     except Exception as error:  # Pillow's decoders raise many kinds on damaged data
         raise PictureError("unreadable picture", " ".join(str(error).split())[:120] or type(error).__name__) from None
     return image

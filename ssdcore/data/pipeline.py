@@ -10,7 +10,7 @@ from ssdcore.class_names import IGNORED
 from ssdcore.data.augment import augment, boxes_in_window
 from ssdcore.data.fit import fit, frame_window
 from ssdcore.data.manifest import Manifest
-from ssdcore.data.records import Record, decode, parse
+from ssdcore.data.records import EncodedPicture, Record, decode, parse
 from ssdcore.errors import DataError
 from ssdcore.params import AugmentParams, DataParams, Resize
 
@@ -105,7 +105,7 @@ def training_stream(
         record = parse(serialized)
         draw = tf.random.experimental.stateless_fold_in(base + 1, number)
         boxes, labels = _objects_to_learn(record, data)
-        image = decode(record["image"])
+        image = EncodedPicture(record["image"], record["size"])
         return Labelled(*augment(image, boxes, labels, draw, augmentation, size, data.resize))
 
     epochs = tf.data.Dataset.range(start // count, tf.int64.max).flat_map(one_pass)

@@ -1,7 +1,7 @@
 """TFRecords of labelled pictures, under the keys that SSD-Tensorflow and its kin use."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import tensorflow as tf
@@ -38,7 +38,7 @@ def serialize(name: str, picture: UprightPicture, objects: Sequence[Usable], cla
     features = {
         "image/encoded": _bytes([picture.encoded]),
         "image/format": _bytes([b"PNG" if picture.encoded.startswith(b"\x89PNG") else b"JPEG"]),
-        "image/filename": _bytes([name.encode()]),
+        "image/filename": _bytes([name.encode(errors="backslashreplace")]),
         "image/height": _ints([picture.size[0]]),
         "image/width": _ints([picture.size[1]]),
         "image/channels": _ints([3]),
@@ -89,6 +89,31 @@ def parse(serialized: Tensor) -> Record:
 def _as_many(values: Tensor, others: Tensor) -> Tensor:
     """The values, or zeros where a record has none, as those of older versions."""
     return tf.cond(tf.size(values) == tf.size(others), lambda: values, lambda: tf.zeros_like(others))
+
+
+class EncodedPicture(NamedTuple):
+    """JPEG or PNG bytes, and their height and width (2,), px; decoded in part where that is enough."""
+
+    encoded: Tensor
+    size: Tensor
+
+
+def size_of(image: Tensor | EncodedPicture) -> Tensor:
+    """Height and width (2,) int32, px, of a picture (H, W, 3) or of an encoded one."""
+    return tf.cast(image.size, tf.int32) if isinstance(image, EncodedPicture) else tf.shape(image)[:2]
+
+
+def read_part(image: Tensor | EncodedPicture, box: Tensor) -> Tensor:
+    """The part (h, w, 3) uint8 RGB of a picture inside an xyxy box (4,) int32, px."""
+    left, top, right, bottom = tf.unstack(box)
+    if not isinstance(image, EncodedPicture):
+        return image[top:bottom, left:right]
+    crop = tf.stack([top, left, bottom - top, right - left])
+    return tf.cond(
+        tf.io.is_jpeg(image.encoded),
+        lambda: tf.image.decode_and_crop_jpeg(image.encoded, crop, channels=3),
+        lambda: decode(image.encoded)[top:bottom, left:right],
+    )
 
 
 def decode(image: Tensor) -> Tensor:

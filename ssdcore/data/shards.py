@@ -35,7 +35,7 @@ class ShardJob:
 
 
 class ShardReport(BaseModel):
-    """What a shard holds, and the faults of its pictures as (kind, description)."""
+    """What a shard holds, and the faults of its pictures as (kind, file, description)."""
 
     model_config = ConfigDict(frozen=True)
     images: int
@@ -43,7 +43,7 @@ class ShardReport(BaseModel):
     size: int
     digest: str
     source: str
-    faults: tuple[tuple[str, str], ...]
+    faults: tuple[tuple[str, str, str], ...]
 
 
 def write_shard(job: ShardJob, on_picture: OnPicture = lambda: None) -> ShardReport:
@@ -56,12 +56,15 @@ def write_shard(job: ShardJob, on_picture: OnPicture = lambda: None) -> ShardRep
         return ShardReport.model_validate_json(job.report_path.read_bytes())
     tally = _Tally()
     partial = partial_path(job.path)
-    with tf.io.TFRecordWriter(str(partial)) as writer:
-        for example in job.examples:
-            record = tally.add(example, examine(example, job.classes), job)
-            if record is not None:
-                writer.write(record)
-            on_picture()
+    try:
+        with tf.io.TFRecordWriter(str(partial)) as writer:
+            for example in job.examples:
+                record = tally.add(example, examine(example, job.classes), job)
+                if record is not None:
+                    writer.write(record)
+                on_picture()
+    except tf.errors.OpError as error:  # such as a full disk
+        raise OSError(0, error.message.rpartition("; ")[2], str(job.path)) from None
     publish(partial, job.path)
     report = tally.report(job.path)
     write_whole(job.report_path, report.model_dump_json().encode())
@@ -97,12 +100,18 @@ class _Tally:
             size=path.stat().st_size,
             digest=file_digest(path) or "",
             source=self.source.hexdigest(),
-            faults=tuple((fault.kind, str(fault)) for fault in self.faults),
+            faults=tuple(map(told, self.faults)),
         )
+
+
+def told(fault: Fault) -> tuple[str, str, str]:
+    """Kind, file and description; what is no Unicode in names of files is escaped."""
+    file, text = (part.encode(errors="backslashreplace").decode() for part in (str(fault.file), str(fault)))
+    return fault.kind, file, text
 
 
 def describe(fault: Fault) -> str:
     """A fault with its whole path and what to do about it."""
     place = fault.file.absolute()
-    number = f", object {fault.object}" if fault.object is not None else ""
+    number = f", {fault.place[:-2]}" if fault.place else ""
     return f"{place}{number}: {fault.kind}: {fault.detail}; {KINDS[fault.kind].advice}"

@@ -1,6 +1,7 @@
 """Divides pictures into splits at random, with the classes in proportion and equal pictures together."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ def parse_shares(text: str) -> tuple[float, ...]:
         shares = tuple(float(part) for part in text.split("/"))
     except ValueError:
         shares = ()
-    if len(shares) not in _NAMES or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+    if len(shares) not in _NAMES or not all(share > 0 for share in shares) or abs(sum(shares) - 1) > 1e-6:
         raise ParamError(
             f"a split is two or three shares that add up to 1, such as 0.8/0.2 or 0.8/0.1/0.1, not {text!r}"
         )
@@ -49,7 +50,8 @@ def divide(labelled: LabelledSet, shares: Sequence[float], seed: int) -> Labelle
     Raises:
         DataError: there are fewer pictures than splits.
     """
-    examples = list({example.name: example for split in labelled.splits.values() for example in split}.values())
+    unique = {example.name: example for split in labelled.splits.values() for example in split}
+    examples = [unique[name] for name in sorted(unique)]
     if len(examples) < len(shares):
         raise DataError(f"{labelled.root.absolute()} has {len(examples)} pictures, too few for {len(shares)} splits")
     groups = _equal_pictures(examples)
@@ -57,15 +59,25 @@ def divide(labelled: LabelledSet, shares: Sequence[float], seed: int) -> Labelle
     pictures = Counter(name for example in examples for name in {item.name for item in example.objects})
     splits: dict[str, list[Example]] = {name: [] for name in _NAMES[len(shares)]}
     dealt: Counter[tuple[str, str]] = Counter()
-    for rarest, group in sorted(((_rarest(groups[index][0], pictures), groups[index]) for index in order), key=_first):
+    ranked = [(_rarest(groups[index][0], pictures), groups[index]) for index in order]
+    totals = Counter(name for (_, name), group in ranked for _ in group)
+    for (_, rarest), group in sorted(ranked, key=_first):
         wanting = min(
             zip(splits, shares, strict=True),
-            key=lambda split: ((dealt[split[0], rarest[1]] + 1) / split[1], (len(splits[split[0]]) + 1) / split[1]),
+            key=lambda split: (
+                *_filled(dealt[split[0], rarest], split[1] * totals[rarest]),
+                (len(splits[split[0]]) + 1) / split[1],
+            ),
         )[0]
         splits[wanting] += group
-        dealt[wanting, rarest[1]] += len(group)
+        dealt[wanting, rarest] += len(group)
     inside = {name: tuple(sorted(members, key=lambda one: one.name)) for name, members in splits.items()}
     return replace(labelled, splits=inside)
+
+
+def _filled(dealt: int, quota: float) -> tuple[bool, bool]:
+    """Whether a split has its share of a class, rounded down and up; 1e-9 is for 0.1 * 30."""
+    return dealt >= math.floor(quota + 1e-9), dealt >= math.ceil(quota - 1e-9)
 
 
 def _first(pair: tuple[tuple[int, str], list[Example]]) -> tuple[int, str]:
