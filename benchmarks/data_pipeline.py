@@ -2,9 +2,9 @@
 
     python benchmarks/data_pipeline.py RECORDS [--seconds 10] [--params mobilenet-ssd300-1917 vgg16-ssd300]
 
-RECORDS is a folder made by `ssd data convert`. Measured in turn, three times each, and the best
-taken: plain decoding and resizing of the same records with tf.data; the whole augmentation chain;
-and what a training step of each param set consumes when its batch is already in memory.
+RECORDS is a folder made by `ssd data convert`. Measured in turn: plain decoding and resizing of the
+same records with tf.data, and the whole augmentation chain, each three times and the best taken;
+and what a training step of each param set consumes when its batch is already in memory, once.
 """
 
 import argparse
@@ -50,10 +50,10 @@ def chain(folder: Path, split: str, count: int, augmentation: AugmentParams) -> 
     return stream.map(lambda picture: picture.image).batch(BATCH).prefetch(2)
 
 
-def images_per_second(batches: Iterable, seconds: float) -> float:
-    """Throughput after a warm-up of a few batches."""
+def images_per_second(batches: Iterable, seconds: float, warm_up: int = 4) -> float:
+    """Throughput after a warm-up of some batches."""
     iterator = iter(batches)
-    for _ in range(4):
+    for _ in range(warm_up):
         next(iterator)
     start, images = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
@@ -79,7 +79,7 @@ def step_per_second(name: str, seconds: float) -> float:
             step(batch)["loss"].numpy()
             yield images
 
-    return images_per_second(batches(), seconds)
+    return images_per_second(batches(), seconds, warm_up=1)
 
 
 def best(measure: Callable[[], float]) -> float:
