@@ -3,12 +3,14 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import pytest
+from ssdcli.main import main
 
 from ssdcore.plugins import Plugins, load_plugins
 
@@ -61,3 +63,19 @@ def plugins() -> Plugins:
 def ssd_command() -> list[str]:
     """The `ssd` program of this environment, for real subprocesses."""
     return [str(Path(sys.executable).with_name("ssd"))]
+
+
+@pytest.fixture
+def ssd_here(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the program inside this process, where TensorFlow is loaded once: exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code: object = 0
+        try:
+            main([str(part) for part in arguments])
+        except SystemExit as end:
+            code = end.code
+        return (code if isinstance(code, int) else 1, *capfd.readouterr())
+
+    return run

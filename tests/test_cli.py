@@ -32,23 +32,6 @@ def ssd(ssd_command: list[str]) -> Run:
     return lambda *arguments: run_program(*ssd_command, *map(str, arguments))
 
 
-@pytest.fixture
-def ssd_here(capfd: pytest.CaptureFixture[str]) -> RunHere:
-    """Runs the program inside this process, where TensorFlow is loaded once for all tests."""
-
-    def run(*arguments: object) -> Outcome:
-        capfd.readouterr()
-        code = 0
-        try:
-            main([str(part) for part in arguments])
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
-
-
 def assert_one_clear_line(code: int, err: str, telling: list[str]) -> None:
     assert code == 1
     assert err.startswith("error: ")
