@@ -1,6 +1,6 @@
 """Copies a weights file into a detector, by the names of its variables."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -217,12 +217,12 @@ def _check(report: ImportReport, ssd: SSD, weights: Weights) -> None:
     if not report.matched and not misfits:
         raise CheckpointError(f"{where}: include and exclude leave no variable to load")
     if not report.matched:
+        others = f"; its own names are {', '.join(report.unused[:3])}, …" if report.unused else ""
         raise CheckpointError(
             f"{where} fits none of the {len(misfits)} variables of {ssd.backbone.name} + {ssd.params.model.name}: "
-            f"{misfits[0]}; its own names are {_some(report.unused)}; use the param set of that network "
-            "(ssd params list)"
+            f"{misfits[0]}{others}; use the param set of that network (ssd params list)"
         )
-    own = [misfit for misfit in report.misfits() if misfit.startswith(f"{ssd.backbone.name}/")]
+    own = [misfit for misfit in misfits if misfit.startswith(f"{ssd.backbone.name}/")]
     if own and not weights.partial:
         fitting = sum(name.startswith(f"{ssd.backbone.name}/") for name in report.matched)
         raise CheckpointError(
@@ -230,8 +230,3 @@ def _check(report: ImportReport, ssd: SSD, weights: Weights) -> None:
             f"{own[0]}; use the weights of this architecture and width, or accept a part of them "
             "(train.weights.partial, --partial)"
         )
-
-
-def _some(names: Iterable[str]) -> str:
-    first = list(names)[:3]
-    return f"{', '.join(first)}, …" if first else "none"
