@@ -160,3 +160,13 @@ def test_a_tensorflow_2_checkpoint_says_that_it_fits_nothing(plugins: Plugins, t
     ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins)
     with pytest.raises(CheckpointError, match=r"fits none of the .* its own names are thing"):
         load_weights(ssd, plugins, Weights(file=prefix))
+
+
+def test_a_folder_of_several_checkpoints_lists_them(plugins: Plugins, tmp_path: Path) -> None:
+    variables = tf1_files.mobilenet_v1_variables(0.25)
+    ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins)
+    tf1_files.save_checkpoint(tmp_path, variables, "old.ckpt", v1=True)
+    assert len(load_weights(ssd, plugins, Weights(file=str(tmp_path))).matched) == 135
+    tf1_files.save_checkpoint(tmp_path, variables, "new.ckpt-7")
+    with pytest.raises(CheckpointError, match=r"holds several checkpoints \(new.ckpt-7, old.ckpt\)"):
+        load_weights(ssd, plugins, Weights(file=str(tmp_path)))

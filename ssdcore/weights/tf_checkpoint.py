@@ -42,8 +42,11 @@ def _only_checkpoint(folder: Path) -> Path | None:
         latest = None
     if latest:
         return Path(latest)
-    found = [file.with_suffix("") for file in sorted(folder.glob("*.index"))]
-    found += [file for file in sorted(folder.iterdir()) if file.is_file() and _ends_as_table(file)]
+    indices = sorted(folder.glob("*.index"))  # tables themselves
+    found = [file.with_suffix("") for file in indices]
+    found += [
+        file for file in sorted(folder.iterdir()) if file.is_file() and file not in indices and _ends_as_table(file)
+    ]
     if len(found) > 1:
         names = ", ".join(file.name for file in found[:5])
         raise CheckpointError(f"{folder.absolute()} holds several checkpoints ({names}); give one of them")
