@@ -172,7 +172,7 @@ def test_feature_maps_null_accepts_other_sizes(plugins: Plugins) -> None:
 def test_preprocessing_by_hand() -> None:
     from ssdcore import Preprocessing
 
-    layer = Preprocess(Preprocessing("bgr", (1.0, 2.0, 3.0), 0.5))
+    layer = Preprocess(Preprocessing(channel_order="bgr", mean=(1.0, 2.0, 3.0), scale=0.5))
     np.testing.assert_allclose(layer(np.array([[[[10.0, 20.0, 30.0]]]], np.float32)), [[[[14.5, 9.0, 3.5]]]])
 
 
