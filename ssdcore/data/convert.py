@@ -21,7 +21,7 @@ from ssdcore.data.workers import begin_worker
 from ssdcore.errors import DataError, did_you_mean
 
 PICTURES_PER_SHARD = 250
-FEW_PICTURES = 1000
+FEW_PICTURES = 6000
 """Up to so many, starting further processes would take longer than it saves."""
 
 _PLAN = "plan.txt"
