@@ -1,8 +1,6 @@
 """What several commands share: finding param sets, overrides, and loading TensorFlow quietly."""
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import click
 from ssdcore.errors import ParamError, did_you_mean
 from ssdcore.params import ParamSet
 from ssdcore.plugins import Plugins
+from ssdcore.quiet import silent_stderr
 
 PathOption = click.Path(path_type=Path)
 
@@ -51,25 +50,12 @@ def find_params(name: str, plugins: Plugins) -> ParamSet:
     raise ParamError(f"no param set or YAML file is called {name!r}; {did_you_mean(name, plugins.param_sets)}")
 
 
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Sends what native code writes to stderr to nowhere."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def load_tensorflow() -> None:
     """Imports TensorFlow without its start-up messages, unless the program runs with --debug."""
     program = click.get_current_context().find_object(Program)
     if program and program.debug:
         return
-    with _silent_stderr():
+    with silent_stderr():
         import tensorflow as tf
 
         tf.config.list_logical_devices()

@@ -68,11 +68,6 @@ def snap_to_pixels(window: Tensor, image_size: Tensor) -> Tensor:
     return tf.concat([low, low + side], axis=0) / scale
 
 
-def part_in_window(window: Tensor, image_size: Tensor) -> Tensor:
-    """The part of a picture of `image_size` that a window shows: (4,) int32 xyxy in px, at least one pixel."""
-    return _whole_pixels(window, image_size)
-
-
 def resize_part(part: Tensor, window: Tensor, size: Size, method: str) -> Tensor:
     """A window's part (h, w, 3) of the picture, resized to what it takes up of the result; float32 0..255."""
     x0, y0, x1, y1 = tf.unstack(picture_in_window(window, size))
@@ -83,7 +78,7 @@ def resize_part(part: Tensor, window: Tensor, size: Size, method: str) -> Tensor
 
 def picture_in_window(window: Tensor, size: Size) -> Tensor:
     """Where the picture lies in the result: (4,) int32 xyxy in px, at least one pixel."""
-    return _whole_pixels(to_window_xyxy(clip_xyxy(window), window), size)
+    return part_in_window(to_window_xyxy(clip_xyxy(window), window), size)
 
 
 def pad_to_window(region: Tensor, window: Tensor, size: Size) -> Tensor:
@@ -103,8 +98,8 @@ def sides(size: Any) -> Tensor:
     return tf.stack([width, height, width, height])
 
 
-def _whole_pixels(box: Tensor, size: Any) -> Tensor:
-    """A normalised box (4,) xyxy, cut to (height, width), in whole px; at least one pixel is inside."""
-    corners = tf.cast(tf.round(clip_xyxy(box) * sides(size)), tf.int32)
+def part_in_window(window: Tensor, size: Any) -> Tensor:
+    """The part of a picture of `size` (height, width) in a window: (4,) int32 xyxy, px; at least one pixel."""
+    corners = tf.cast(tf.round(clip_xyxy(window) * sides(size)), tf.int32)
     low = tf.minimum(corners[:2], [size[1] - 1, size[0] - 1])
     return tf.concat([low, tf.maximum(corners[2:], low + 1)], axis=0)

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import threading
 
+from ssdcore.quiet import silent_stderr
+
 
 def begin_worker() -> None:
     """Ends this process when the one that started it is gone, so that two conversions never meet.
@@ -11,16 +13,10 @@ def begin_worker() -> None:
     Then loads TensorFlow without its start-up messages.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
+    with silent_stderr():
         import tensorflow as tf
 
         tf.config.list_logical_devices()
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _end_with_parent() -> None:

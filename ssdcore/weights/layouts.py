@@ -21,7 +21,7 @@ Sources = Sequence[Source]
 _BLOCK = re.compile(r"(?P<block>\w+)_conv(?P<conv>\d+)(?P<norm>_bn)?/(?P<variable>\w+)")
 _HEAD = re.compile(r"(?P<source>\w+)_(?P<kind>logits|offsets)/(?P<variable>kernel|bias)")
 _NORM = re.compile(r"(?P<source>\w+)_norm/gamma")
-_TF1_DETECTORS = ("ssd-tensorflow", "ssd-tensorflow-voc", "modular-ssd-tensorflow")
+TF1_DETECTORS = ("ssd-tensorflow", "ssd-tensorflow-voc", "modular-ssd-tensorflow")
 _TF1_VARIABLES = {"kernel": "weights", "bias": "biases"}
 
 
@@ -72,7 +72,7 @@ def _in_layout(name: str, layout: Layout) -> Sources:
 
 def _names_of(backbone: Backbone, format: str, model: str) -> CheckpointMap:
     """The backbone's own names; TF1 detectors keep TF-slim's, SSD-Tensorflow under its own scope."""
-    key = "tf-slim" if format in _TF1_DETECTORS else format
+    key = "tf-slim" if format in TF1_DETECTORS else format
     names = backbone.checkpoints.get(key)
     if names is None:
         known = ", ".join(sorted(backbone.checkpoints)) or "none"
@@ -80,7 +80,7 @@ def _names_of(backbone: Backbone, format: str, model: str) -> CheckpointMap:
             f"backbone {backbone.name!r} does not say where {key} files keep its variables (it knows: {known}); use "
             "another file, or a backbone that knows them (ssd backbones list)"
         )
-    if format not in _TF1_DETECTORS:
+    if format not in TF1_DETECTORS:
         return names
     rescope = partial(_rescoped, names.base_net, _ssd_tensorflow_scope(model))
     return CheckpointMap(rescope if format == "ssd-tensorflow" else names.base_net)

@@ -2,9 +2,8 @@
 
 from ssdcore.params import ModelParams, Preprocessing
 from ssdcore.params.presets import ssd300, ssd512
+from ssdcore.weights.layouts import TF1_DETECTORS
 from ssdcore.weights.stored import WeightsFile
-
-_TF1_DETECTORS = ("ssd-tensorflow", "ssd-tensorflow-voc", "modular-ssd-tensorflow")
 
 
 def find_notes(file: WeightsFile, model: ModelParams, preprocessing: Preprocessing) -> tuple[str, ...]:
@@ -23,7 +22,7 @@ def find_notes(file: WeightsFile, model: ModelParams, preprocessing: Preprocessi
         ]
         if changed:
             notes.append(f"the file's detector was made with another model.{', model.'.join(changed)}")
-    elif file.format in _TF1_DETECTORS:
+    elif file.format in TF1_DETECTORS:
         notes += _tf1_notes(model, preprocessing)
     elif file.format == "caffe":
         sizes = ", ".join(f"{size:g}" for size in model.default_boxes.min_sizes)
