@@ -6,8 +6,11 @@ Sizes are pixels of the network input. Each set of sizes is named after the data
 
 from typing import Literal
 
+from ssdcore.params.loss import Loss
 from ssdcore.params.model import Block, BlockNorm, Conv, DefaultBoxes, ModelParams
-from ssdcore.params.train import Loss, Multistep, Sgd, Stage, TrainParams
+from ssdcore.params.optimizers import Sgd
+from ssdcore.params.schedules import Multistep
+from ssdcore.params.train import Stage, TrainParams
 
 Dataset = Literal["voc", "coco"]
 

@@ -1,102 +1,51 @@
-"""Parameters of training: loss, stages, optimizers and learning rates."""
+"""Parameters of training: stages, weights to start from, and what a run keeps."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ssdcore.params.base import Params
+from ssdcore.params.loss import Loss
+from ssdcore.params.optimizers import Optimizer, Sgd
+from ssdcore.params.schedules import Fixed, LearningRate
 
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Loss(Params):
-    """The MultiBox loss (paper, section 2.2)."""
-
-    match_iou: float = Field(0.5, gt=0, le=1, description="least IoU of a default box and an object to match")
-    negative_ratio: float = Field(3.0, ge=0, description="hardest negatives kept per positive, in each image")
-    box_weight: float = Field(1.0, ge=0, description="weight of the box loss against the class loss")
-
-
-class Sgd(Params):
-    """Stochastic gradient descent with momentum."""
-
-    kind: Literal["sgd"] = Field("sgd", description="which optimizer")
-    momentum: Beta = Field(0.9, description="share of the last update that is kept")
-    nesterov: bool = Field(False, description="look ahead along the momentum")
-
-
-class Adam(Params):
-    """Adam. The TF1 seeds ran it with epsilon 1, which makes it behave like slow momentum."""
-
-    kind: Literal["adam"] = Field("adam", description="which optimizer")
-    beta_1: Beta = Field(0.9, description="decay of the mean of gradients")
-    beta_2: Beta = Field(0.999, description="decay of the mean of squared gradients")
-    epsilon: float = Field(1e-7, gt=0, description="added to the root of the mean of squared gradients")
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay."""
-
-    kind: Literal["adamw"] = Field("adamw", description="which optimizer")  # type: ignore[assignment]
-    weight_decay: float = Field(1e-4, ge=0, description="share of a kernel taken away at rate 1")
-
-
-Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="kind")]
-
-
-class Schedule(Params):
-    """What all learning-rate schedules share."""
-
-    learning_rate: float = Field(1e-3, gt=0, description="rate after the warm-up")
-    warmup_steps: int = Field(0, ge=0, description="steps in which the rate rises linearly to learning_rate")
-    warmup_start: float = Field(0.1, ge=0, le=1, description="first rate, as a share of learning_rate")
-
-
-class Fixed(Schedule):
-    """The same rate all the time."""
-
-    kind: Literal["fixed"] = Field("fixed", description="which schedule")
-
-
-class Multistep(Schedule):
-    """The rate is multiplied by `factor` at each milestone."""
-
-    kind: Literal["multistep"] = Field("multistep", description="which schedule")
-    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        (2 / 3, 5 / 6), description="when, as shares of the stage's length"
-    )
-    factor: float = Field(0.1, gt=0, lt=1, description="by which the rate is multiplied")
-
-
-class Cosine(Schedule):
-    """The rate falls along half a cosine."""
-
-    kind: Literal["cosine"] = Field("cosine", description="which schedule")
-    end: float = Field(0.0, ge=0, le=1, description="last rate, as a share of learning_rate")
-
-
-LearningRate = Annotated[Fixed | Multistep | Cosine, Field(discriminator="kind")]
+Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+Trainable = Literal["ssd", "all"] | Annotated[int, Field(ge=0)] | tuple[str, ...]
 
 
 class Stage(Params):
     """A part of training with its own trainable layers, length, optimizer and rate."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="name in logs and checkpoints")
-    trainable: Literal["ssd", "all"] | tuple[str, ...] = Field(
+    trainable: Trainable = Field(
         "all",
-        description="what learns: the SSD layers, everything, or layers whose names start so; the backbone's "
-        "layers are named backbone/layer",
+        description="what learns: the SSD layers, everything, the SSD layers and so many last convolutions of the "
+        "backbone, or layers whose names start so; the backbone's layers are named backbone/layer",
+    )
+    freeze_batch_norm: bool = Field(
+        False, description="batch normalisation keeps its statistics, factors and offsets as they are"
     )
     epochs: float | None = Field(None, gt=0, description="length in passes over the training split")
     steps: int | None = Field(None, ge=1, description="length in batches; give this or epochs")
-    batch_size: int = Field(32, ge=1, description="pictures per step, over all devices")
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        32, description="pictures per step, over all devices; auto: the most that memory holds, up to 64"
+    )
+    accumulate: int = Field(
+        1, ge=1, description="parts in which a batch is gone through, to save memory; the step is that of the whole"
+    )
     optimizer: Optimizer = Field(Sgd(), description="update rule")
     learning_rate: LearningRate = Field(Fixed(), description="schedule, over this stage's steps")
+    rate_factors: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="factors on the rate of layers whose names start so (the longest start counts)"
+    )
+    bias_rate_factor: float = Field(1.0, ge=0, description="factor on the rate of biases; the Caffe recipes have 2")
 
     @model_validator(mode="after")
-    def _one_length(self) -> Self:
+    def _consistent(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
+        if self.batch_size != "auto" and self.batch_size % self.accumulate:
+            raise ValueError(f"a batch of {self.batch_size} cannot be gone through in {self.accumulate} equal parts")
         return self
 
 
@@ -141,12 +90,34 @@ class TrainParams(Params):
     weights: Weights = Field(Weights(), description="weights to start from")
     loss: Loss = Field(Loss(), description="matching, mining and weights of the loss")
     clip_norm: float | None = Field(10.0, gt=0, description="largest norm of the whole gradient; null: no limit")
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="share of the averaged weights kept at each step; they are what is scored; null: no average",
+    )
+    precision: Precision = Field(
+        "auto", description="of the arithmetic; auto: bfloat16 or float16 where the device gains by it"
+    )
+    sync_batch_norm: bool = Field(True, description="batch statistics are those of all devices together")
+    deterministic: bool = Field(False, description="the same bits in every run, for some speed on GPUs")
     seed: int = Field(0, ge=0, lt=2**31 - 1, description="of weights, shuffling and augmentation")
     log_every: int = Field(20, ge=1, description="steps averaged in each row of metrics.csv")
     eval_every: int = Field(10, ge=0, description="epochs between evaluations; 0: none while training")
+    monitor: Literal["map", "loss"] = Field(
+        "map", description="what the best checkpoint is best at: mAP, or the loss on the evaluated split"
+    )
+    early_stop: int | None = Field(
+        None, ge=1, description="evaluations without a better one after which the run ends; null: never"
+    )
     save_minutes: float = Field(
         5.0, ge=0, description="minutes between checkpoints; evaluations and stage ends write one anyway"
     )
+    keep: int = Field(3, ge=2, description="latest checkpoints that are kept")
+    pictures: int = Field(
+        0, ge=0, description="pictures of each augmentation stage shown in TensorBoard when a stage begins"
+    )
+    histograms: bool = Field(False, description="show the weights' distribution in TensorBoard at each evaluation")
 
     @model_validator(mode="after")
     def _unique_stages(self) -> Self:
