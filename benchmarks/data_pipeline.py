@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from ssdcore.data.manifest import Manifest
 from ssdcore.data.pipeline import read_records, training_stream
+from ssdcore.data.record_index import RecordIndex
 from ssdcore.data.records import decode, parse
 from ssdcore.model import build_ssd
 from ssdcore.model.variables import set_trainable
@@ -44,9 +45,9 @@ def plain(folder: Path, split: str) -> Iterable:
     return records.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(BATCH).prefetch(2)
 
 
-def chain(folder: Path, split: str, count: int, augmentation: AugmentParams) -> Iterable:
+def chain(folder: Path, split: str, augmentation: AugmentParams) -> Iterable:
     """Everything that training does to its pictures, but for the targets."""
-    stream = training_stream(read_records(folder, split), count, (0, 0), 0, SIZE, DataParams(), augmentation)
+    stream = training_stream(RecordIndex.of_split(folder, split), (0, 0), 0, SIZE, DataParams(), augmentation)
     return stream.map(lambda picture: picture.image).batch(BATCH).prefetch(2)
 
 
@@ -92,9 +93,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--params", nargs="*", default=["mobilenet-ssd300-1917", "vgg16-ssd300"])
     arguments = parser.parse_args()
-    manifest = Manifest.load(arguments.records)
-    split = manifest.train_split(None)
-    count = manifest.split(split).images
+    split = Manifest.load(arguments.records).train_split(None)
     decoding = best(lambda: images_per_second(plain(arguments.records, split), arguments.seconds))
     print(f"plain decode and resize      {decoding:7.1f} img/s")
     parts = {"whole chain": AugmentParams()}
@@ -103,7 +102,7 @@ def main() -> None:
     parts["  bilinear only"] = AugmentParams(interpolations=("bilinear",))
     rates = {}
     for name, augmentation in parts.items():
-        batches = chain(arguments.records, split, count, augmentation)
+        batches = chain(arguments.records, split, augmentation)
         rates[name] = best(lambda batches=batches: images_per_second(batches, arguments.seconds))
         print(f"{name:28} {rates[name]:7.1f} img/s  {rates[name] / decoding:5.2f} x plain")
     for name in arguments.params:

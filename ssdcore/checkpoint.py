@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from ssdcore.plugins import Plugins
 
 FORMAT = 1
 MODEL_PREFIX = "model/"
-OPTIMIZER_PREFIX = "optimizer/"
+AVERAGES_PREFIX = "averages/"
 _META = "meta.json"
 _DAMAGE = (
     *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, RuntimeError, NotImplementedError),
@@ -40,18 +41,41 @@ class Checkpoint:
         params: the param set the model was built from.
         classes: names of classes 1..C.
         progress: where training stood; empty in a file that holds a model only.
-        arrays: `model/<variable>` and `optimizer/<number>` -> values.
+        made: on what data, with which versions; see `ssdcore.provenance`.
+        arrays: `model/<variable>`, `averages/<variable>` and whatever training keeps beside them -> values.
     """
 
     path: Path
     params: ParamSet
     classes: tuple[str, ...]
     progress: Mapping[str, Any]
+    made: Mapping[str, Any]
     arrays: Mapping[str, NDArray[Any]]
 
+    def below(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """The arrays whose names begin with `prefix`, without it."""
+        return {name.removeprefix(prefix): value for name, value in self.arrays.items() if name.startswith(prefix)}
 
-def save_checkpoint(path: Path, ssd: SSD, progress: Mapping[str, Any], optimizer_variables: Mapping[str, Any]) -> None:
+    def weights(self, averaged: bool = True) -> dict[str, NDArray[Any]]:
+        """Variable -> value: the averages of the weights if there are any and they are wanted, else the weights."""
+        return (averaged and self.below(AVERAGES_PREFIX)) or self.below(MODEL_PREFIX)
+
+
+def save_checkpoint(
+    path: Path,
+    ssd: SSD,
+    progress: Mapping[str, Any] = MappingProxyType({}),
+    more: Mapping[str, NDArray[Any]] = MappingProxyType({}),
+    made: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
     """Writes a checkpoint under a temporary name, flushes it to disk, then renames it.
+
+    Args:
+        path: file to make or replace.
+        ssd: the model, with the weights to save.
+        progress: where training stands, plain values.
+        more: arrays to keep beside the weights, by whole names.
+        made: see `ssdcore.provenance`.
 
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; an older file stays whole.
@@ -61,9 +85,9 @@ def save_checkpoint(path: Path, ssd: SSD, progress: Mapping[str, Any], optimizer
         "params": ssd.params.model_dump(mode="json"),
         "classes": list(ssd.classes),
         "progress": dict(progress),
+        "made": dict(made),
     }
-    arrays = {MODEL_PREFIX + name: variable.numpy() for name, variable in named_variables(ssd).items()}
-    arrays |= {OPTIMIZER_PREFIX + name: value.numpy() for name, value in optimizer_variables.items()}
+    arrays = {MODEL_PREFIX + name: variable.numpy() for name, variable in named_variables(ssd).items()} | dict(more)
     arrays[_META] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
@@ -73,8 +97,9 @@ def save_checkpoint(path: Path, ssd: SSD, progress: Mapping[str, Any], optimizer
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write the checkpoint {path.absolute()}: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -90,6 +115,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays.pop(_META).tobytes())
         version, classes, progress = meta["format"], check_class_names(meta["classes"]), dict(meta["progress"])
+        made = dict(meta.get("made", {}))
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path.absolute()}") from None
     except (*_DAMAGE, ParamError):
@@ -100,7 +126,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if version != FORMAT:
         raise CheckpointError(f"{path.absolute()} has format {version}, this version reads {FORMAT}; update ssdcore")
     params = ParamSet.parse(meta["params"], str(path))
-    return Checkpoint(path, params, classes, progress, arrays)
+    return Checkpoint(path, params, classes, progress, made, arrays)
 
 
 def _check_members(content: io.BytesIO) -> None:
@@ -126,7 +152,7 @@ def _read_header(member: Any) -> Any:
 
 
 def restore_model(checkpoint: Checkpoint, plugins: Plugins) -> SSD:
-    """Builds the checkpoint's model and gives it its weights.
+    """Builds the checkpoint's model and gives it its weights: their averages, where training kept such.
 
     Raises:
         PluginError: its backbone is not installed.
@@ -137,18 +163,18 @@ def restore_model(checkpoint: Checkpoint, plugins: Plugins) -> SSD:
     return ssd
 
 
-def assign_weights(ssd: SSD, checkpoint: Checkpoint) -> None:
+def assign_weights(ssd: SSD, checkpoint: Checkpoint, averaged: bool = True) -> None:
     """Copies a checkpoint's weights into a model, all or none.
+
+    Args:
+        ssd: the model.
+        checkpoint: where they come from.
+        averaged: take the averages of the weights, where training kept such.
 
     Raises:
         CheckpointError: names or shapes differ.
     """
-    variables = named_variables(ssd)
-    saved = {
-        name.removeprefix(MODEL_PREFIX): value
-        for name, value in checkpoint.arrays.items()
-        if name.startswith(MODEL_PREFIX)
-    }
+    variables, saved = named_variables(ssd), checkpoint.weights(averaged)
     faults = [f"{name} is missing" for name in variables.keys() - saved.keys()]
     faults += [f"{name} is unknown" for name in saved.keys() - variables.keys()]
     faults += [

@@ -36,6 +36,10 @@ class TrainingError(SsdError):
     """A training run cannot start or go on."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM asked the program to end, and what it was doing has been saved."""
+
+
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """A sentence that offers the nearest of `candidates`, or lists them all when none is near."""
     known = sorted(candidates)

@@ -36,6 +36,13 @@ class RunFolder:
     def last(self) -> Path:
         return self.checkpoints / "last.npz"
 
+    def numbered(self) -> list[Path]:
+        """The checkpoints that are kept beside it, latest first; the first is the same as `last`."""
+        return sorted(self.checkpoints.glob("step-*.npz"), reverse=True)
+
+    def at_step(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:08d}.npz"
+
     @property
     def best(self) -> Path:
         return self.checkpoints / "best.npz"

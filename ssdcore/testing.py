@@ -70,8 +70,8 @@ def _check_gradients(ssd: SSD) -> None:
     labels = np.random.default_rng(1).integers(0, 3, (2, boxes)).astype(np.int32)
     with tf.GradientTape() as tape:
         outputs = ssd.network(images, training=True)
-        loss = multibox_loss(outputs["logits"], outputs["offsets"], labels, tf.ones((2, boxes, 4)), 3.0)
-        total = (loss.classes + loss.boxes) / loss.positives
+        loss = multibox_loss(outputs["logits"], outputs["offsets"], labels, tf.ones((2, boxes, 4)), Loss())
+        total = (loss.positive_classes + loss.negative_classes + loss.boxes) / loss.positives
     _require(bool(np.isfinite(total)), ssd, f"the loss of random pictures is {float(total)}")
     variables = ssd.network.trainable_variables
     for variable, gradient in zip(variables, tape.gradient(total, variables), strict=True):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from ssdcore.geometry.default_boxes import default_boxes_xyxy
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.targets import encode_targets
+from ssdcore.params import Loss
 from ssdcore.params.presets import ssd300, ssd512
 
 F32, F64 = np.float32, np.float64
@@ -184,10 +185,11 @@ def encode_ours(boxes, labels, priors):
 def loss_ours(logits, offsets, labels, targets):
     with tf.GradientTape() as tape:
         tape.watch([logits, offsets])
-        sums = multibox_loss(logits, offsets, labels, targets, 3.0)
+        sums = multibox_loss(logits, offsets, labels, targets, Loss())
         n = tf.maximum(sums.positives, 1.0)
-        total = (sums.classes + sums.boxes) / n
-    return sums, (sums.classes / n, sums.boxes / n, total), tape.gradient(total, [logits, offsets])
+        classes = (sums.positive_classes + sums.negative_classes) / n
+        total = classes + sums.boxes / n
+    return sums, (classes, sums.boxes / n, total), tape.gradient(total, [logits, offsets])
 
 
 def ours(case):

@@ -14,7 +14,8 @@ from ssdcore.data import augment as chain
 from ssdcore.data.colour import distort_colours
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
-from ssdcore.data.pipeline import read_records, training_stream
+from ssdcore.data.pipeline import training_stream
+from ssdcore.data.record_index import RecordIndex
 from ssdcore.data.synth import synthesize
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.targets import encode_targets
@@ -296,8 +297,8 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def batches(shapes: Path, name: str, start: int, calls: int) -> list[np.ndarray]:
     """Images and padded boxes and labels of batches of two, from picture `start` on, up to picture 48."""
-    data = DataParams(parallel_calls=calls, shuffle_buffer=5)
-    stream = training_stream(read_records(shapes, "trainval"), 16, (4, 1), start, (48, 64), data, CHAINS[name])
+    index = RecordIndex.of_split(shapes, "trainval")
+    stream = training_stream(index, (4, 1), start, (48, 64), DataParams(parallel_calls=calls), CHAINS[name])
     return [part for item in stream.padded_batch(2).take(24 - start // 2).as_numpy_iterator() for part in item]
 
 

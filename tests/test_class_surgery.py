@@ -69,7 +69,7 @@ def coco(plugins: Plugins, tmp_path_factory: pytest.TempPathFactory) -> tuple[SS
     for variable in ssd.network.variables:
         variable.assign(np.random.default_rng(7).normal(1, 0.1, variable.shape))
     path = tmp_path_factory.mktemp("coco") / "coco.npz"
-    save_checkpoint(path, ssd, {}, {})
+    save_checkpoint(path, ssd)
     return ssd, path
 
 

@@ -13,6 +13,7 @@ from ssdcore.data.convert import choose_splits, convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.manifest import Manifest
 from ssdcore.data.pipeline import evaluation_batches, read_records, training_stream
+from ssdcore.data.record_index import RecordIndex
 from ssdcore.data.records import decode, parse
 from ssdcore.data.synth import synthesize
 from ssdcore.errors import DataError, ParamError
@@ -187,8 +188,8 @@ def test_drawing_depends_on_the_seed_only(tmp_path: Path) -> None:
 
 
 def stream(shapes: Path, start: int, seed: int = 1) -> tf.data.Dataset:
-    found = read_records(shapes, "trainval")
-    return training_stream(found, 12, (seed, 0), start, (64, 64), DataParams(), AugmentParams())
+    index = RecordIndex.of_split(shapes, "trainval")
+    return training_stream(index, (seed, 0), start, (64, 64), DataParams(), AugmentParams())
 
 
 def test_a_stream_begun_later_goes_on_as_the_whole_one(shapes: Path) -> None:
@@ -201,7 +202,8 @@ def test_a_stream_begun_later_goes_on_as_the_whole_one(shapes: Path) -> None:
 
 def test_each_pass_shows_every_picture_once_in_a_new_order(shapes: Path) -> None:
     plain = AugmentParams(photometric=None, expand=None, crop=None, horizontal_flip=0, interpolations=("bilinear",))
-    data = training_stream(read_records(shapes, "trainval"), 12, (1, 0), 0, (32, 32), DataParams(), plain)
+    index = RecordIndex.of_split(shapes, "trainval")
+    data = training_stream(index, (1, 0), 0, (32, 32), DataParams(), plain)
     sums = [float(item.image.numpy().sum()) for item in data.take(24)]
     assert sorted(sums[:12]) == sorted(sums[12:])
     assert sums[:12] != sums[12:]
@@ -237,8 +239,8 @@ def test_regions_that_nobody_labelled_are_ignored_and_no_class(tmp_path: Path) -
     assert (one["labels"].tolist(), one["crowd"].tolist()) == ([1, 0], [False, True])
     plain = AugmentParams(photometric=None, expand=None, crop=None, horizontal_flip=0)
     found = {}
+    index = RecordIndex.of_split(tmp_path / "out", "trainval")
     for treatment in ("ignore", "train", "drop"):
-        data = DataParams(crowd=treatment)
-        stream = training_stream(read_records(tmp_path / "out", "trainval"), 1, (0, 0), 0, (64, 64), data, plain)
+        stream = training_stream(index, (0, 0), 0, (64, 64), DataParams(crowd=treatment), plain)
         found[treatment] = next(iter(stream)).labels.numpy().tolist()
     assert found == {"ignore": [1, -1], "train": [1], "drop": [1]}

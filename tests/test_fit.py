@@ -21,6 +21,7 @@ from ssdcore.data.example import Annotation
 from ssdcore.data.fit import fit, resize_part
 from ssdcore.data.pictures import UprightPicture
 from ssdcore.data.pipeline import evaluation_batches, training_stream
+from ssdcore.data.record_index import RecordIndex
 from ssdcore.data.records import EncodedPicture, decode, read_part, serialize, size_of
 from ssdcore.detection.detector import Detector, read_picture
 from ssdcore.detection.predict import _inside, make_predict
@@ -333,7 +334,7 @@ LEARNT = {  # by the treatment of difficult objects, then that of groups: train,
 
 @pytest.mark.parametrize("crowd", LEARNT)
 @pytest.mark.parametrize("difficult", LEARNT)
-def test_marked_objects_are_learnt_ignored_or_dropped(difficult: str, crowd: str) -> None:
+def test_marked_objects_are_learnt_ignored_or_dropped(difficult: str, crowd: str, tmp_path: Path) -> None:
     """A plain object of class a, a difficult b, a group of c, and a difficult group of a."""
     boxes = np.float32([[0.25 * n, 0.25, 0.25 * n + 0.25, 0.5] for n in range(4)])
     marks = ((False, False), (True, False), (False, True), (True, True))
@@ -341,10 +342,12 @@ def test_marked_objects_are_learnt_ignored_or_dropped(difficult: str, crowd: str
         Usable(Annotation(name, box, difficult=hard, crowd=group), box)
         for name, box, (hard, group) in zip("abca", boxes, marks, strict=True)
     ]
-    records = tf.data.Dataset.from_tensors(serialize("any", as_png(noise(20, 20)), objects, ("a", "b", "c")))
+    with tf.io.TFRecordWriter(str(tmp_path / "one")) as writer:
+        writer.write(serialize("any", as_png(noise(20, 20)), objects, ("a", "b", "c")))
     plain = AugmentParams(photometric=None, expand=None, crop=None, horizontal_flip=0, interpolations=("bilinear",))
     data = DataParams(difficult=difficult, crowd=crowd)
-    found = next(training_stream(records, 1, (1, 0), 0, (20, 20), data, plain).as_numpy_iterator())
+    index = RecordIndex([tmp_path / "one"])
+    found = next(training_stream(index, (1, 0), 0, (20, 20), data, plain).as_numpy_iterator())
     labels = np.array(LEARNT[difficult][crowd])
     np.testing.assert_array_equal(found.labels, labels[labels != 0])
     np.testing.assert_array_equal(found.boxes, boxes[labels != 0])

@@ -1,5 +1,6 @@
 """The MultiBox loss and its targets against loops over every picture and default box."""
 
+import functools
 import math
 
 import numpy as np
@@ -8,23 +9,31 @@ import tensorflow as tf
 
 from ssdcore.model.loss import multibox_loss, smooth_l1
 from ssdcore.model.targets import encode_targets
+from ssdcore.params import Loss
 
 F32 = np.float32
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 
 
-@tf.function(reduce_retracing=True)
-def loss_and_gradients(logits, offsets, labels, targets, ratio):
-    with tf.GradientTape() as tape:
-        tape.watch([logits, offsets])
-        loss = multibox_loss(logits, offsets, labels, targets, ratio)
-        total = loss.classes + loss.boxes
-    return loss, tape.gradient(total, [logits, offsets])
+@functools.cache
+def loss_and_gradients(params):
+    """The compiled loss with these parameters, and the gradients of the whole."""
+
+    @tf.function(reduce_retracing=True)
+    def compute(logits, offsets, labels, targets):
+        with tf.GradientTape() as tape:
+            tape.watch([logits, offsets])
+            loss = multibox_loss(logits, offsets, labels, targets, params)
+            total = loss.positive_classes + loss.negative_classes + loss.boxes
+        return loss, tape.gradient(total, [logits, offsets])
+
+    return compute
 
 
 def run(logits, offsets, labels, targets, ratio=3.0):
-    arrays = [tf.constant(array, tf.float32) for array in (logits, offsets, targets)]
-    loss, gradients = loss_and_gradients(*arrays[:2], tf.constant(labels, tf.int32), arrays[2], tf.constant(ratio))
+    logits, offsets, targets = (tf.constant(array, tf.float32) for array in (logits, offsets, targets))
+    compute = loss_and_gradients(Loss(negative_ratio=ratio))
+    loss, gradients = compute(logits, offsets, tf.constant(labels, tf.int32), targets)
     return [float(part) for part in loss], [gradient.numpy() for gradient in gradients]
 
 
@@ -47,23 +56,23 @@ def brute_mined(logits, labels, ratio):
 
 
 def brute_loss(logits, offsets, labels, targets, ratio):
-    """(classes, boxes, positives, negatives), and the gradients for logits and offsets."""
-    sums = [0.0, 0.0, 0, 0]
+    """The five sums of a MultiBoxLoss, and the gradients for logits and offsets."""
+    sums = [0.0, 0.0, 0.0, 0, 0]
     slopes = np.zeros(np.shape(logits)), np.zeros(np.shape(offsets))
     for image, image_labels in enumerate(labels):
         positives = [box for box, label in enumerate(image_labels) if label > 0]
         mined = brute_mined(logits[image], image_labels, ratio)
-        sums[2] += len(positives)
-        sums[3] += len(mined)
+        sums[3] += len(positives)
+        sums[4] += len(mined)
         for box in positives + mined:
             row, label = logits[image][box], image_labels[box]
-            sums[0] += brute_cross_entropy(row, label)
+            sums[0 if label else 1] += brute_cross_entropy(row, label)
             slopes[0][image, box] = brute_softmax(row)
             slopes[0][image, box, label] -= 1
         for box in positives:
             for axis in range(4):
                 miss = offsets[image][box][axis] - targets[image][box][axis]
-                sums[1] += miss * miss / 2 if abs(miss) < 1 else abs(miss) - 0.5
+                sums[2] += miss * miss / 2 if abs(miss) < 1 else abs(miss) - 0.5
                 slopes[1][image, box, axis] = min(1, max(-1, miss))
     return sums, slopes
 
@@ -125,9 +134,9 @@ def test_a_worked_example():
     offsets, targets = np.zeros((1, 5, 4)), np.zeros((1, 5, 4))
     offsets[0, 0] = [0.5, -2, 0, 1]
     offsets[0, 1:] = 7
-    (classes, boxes, positives, negatives), _ = run(logits, offsets, [[2, 0, 0, 0, 0]], targets)
-    expected = math.log(3) + math.log(1 + math.e) + math.log(2) + math.log(1 + 1 / math.e)
-    assert classes == pytest.approx(expected, rel=1e-5)
+    (matched, mined, boxes, positives, negatives), _ = run(logits, offsets, [[2, 0, 0, 0, 0]], targets)
+    assert matched == pytest.approx(math.log(3), rel=1e-5)
+    assert mined == pytest.approx(math.log(1 + math.e) + math.log(2) + math.log(1 + 1 / math.e), rel=1e-5)
     assert boxes == pytest.approx(0.125 + 1.5 + 0 + 0.5, rel=1e-5)
     assert (positives, negatives) == (1, 3)
 
@@ -143,7 +152,7 @@ def test_pictures_without_objects_add_nothing():
 
 def test_a_batch_without_objects_has_zero_loss_and_zero_gradients():
     loss, gradients = run(*random_case(5, [0, 0, 0]))
-    assert loss == [0, 0, 0, 0]
+    assert loss == [0, 0, 0, 0, 0]
     for gradient in gradients:
         np.testing.assert_array_equal(gradient, 0)
 

@@ -50,7 +50,7 @@ def test_the_main_job_of_every_seed_model(backbone: str, model: str, plugins: Pl
     assert [size for _, size in ssd.feature_maps] == [(side, side) for side in sides]
     assert ssd.network(pictures(ssd))["logits"].shape == (1, boxes, 3)
     take_one_step_that_changes_everything(ssd)
-    save_checkpoint(tmp_path / "model.npz", ssd, {}, {})
+    save_checkpoint(tmp_path / "model.npz", ssd)
     images = pictures(ssd)
     np.save(tmp_path / "images.npy", images)
     outputs = ssd.network(images, training=False)

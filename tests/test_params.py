@@ -370,7 +370,7 @@ def test_unknown_key_in_a_file_is_named_with_the_nearest(
     ("optimizer", "key", "known"),
     [
         ({"kind": "adam", "momentum": 0.9}, "momentum", "beta_1"),
-        ({"kind": "sgd", "weight_decay": 0.1}, "weight_decay", "nesterov"),
+        ({"kind": "sgd", "beta_1": 0.9}, "beta_1", "nesterov"),
     ],
 )
 def test_key_of_another_union_member_is_not_offered(

@@ -14,14 +14,15 @@ from ssdcli.data import data
 from ssdcli.demo import demo
 from ssdcli.detect import detect
 from ssdcli.evaluate import evaluate
+from ssdcli.info import info
 from ssdcli.options import Program
 from ssdcli.params import params
 from ssdcli.train import train
 from ssdcli.weights import weights
-from ssdcore.errors import SsdError
+from ssdcore.errors import SsdError, Terminated
 from ssdcore.plugins import load_plugins
 
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
+FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,12 +40,12 @@ def cli() -> None:
     """
 
 
-for command in (anchors, backbones, data, demo, detect, evaluate, params, train, weights):
+for command in (anchors, backbones, data, demo, detect, evaluate, info, params, train, weights):
     cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the program and exits: 0 done, 1 error, 2 wrong usage, 130 interrupted."""
+    """Runs the program and exits: 0 done, 1 error, 2 wrong usage, 130 interrupted, 143 terminated."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     _set_tensorflow_defaults(debug)
@@ -54,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except Terminated:
+        click.echo("terminated", err=True)
+        sys.exit(TERMINATED)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)

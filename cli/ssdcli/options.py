@@ -1,6 +1,7 @@
 """What several commands share: finding param sets, overrides, and loading TensorFlow quietly."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,15 @@ def find_params(name: str, plugins: Plugins) -> ParamSet:
     raise ParamError(f"no param set or YAML file is called {name!r}; {did_you_mean(name, plugins.param_sets)}")
 
 
+def quiet_tensorflow() -> AbstractContextManager[Any]:
+    """While entered, TensorFlow's messages about its start are kept back, unless the program runs with --debug."""
+    program = click.get_current_context().find_object(Program)
+    return nullcontext() if program and program.debug else silent_stderr()
+
+
 def load_tensorflow() -> None:
     """Imports TensorFlow without its start-up messages, unless the program runs with --debug."""
-    program = click.get_current_context().find_object(Program)
-    if program and program.debug:
-        return
-    with silent_stderr():
+    with quiet_tensorflow():
         import tensorflow as tf
 
         tf.config.list_logical_devices()

@@ -111,5 +111,10 @@ def describe_row(row: Mapping[str, float | int | str]) -> str:
     """The numbers of a training log row that people watch."""
     return (
         f"step {row['step']}  loss {row['loss']:.3f} (class {row['class_loss']:.3f}, box {row['box_loss']:.3f})  "
-        f"rate {row['learning_rate']:.2g}  {row['images_per_second']:.0f} img/s"
+        f"rate {row['learning_rate']:.2g}{speed(row)}"
     )
+
+
+def speed(row: Mapping[str, float | int | str]) -> str:
+    """How fast the steps of a log row were; empty where none was timed."""
+    return f"  {row['images_per_second']:.3g} img/s" if "images_per_second" in row else ""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ssdcli.options import PathOption, Program, find_params, load_tensorflow, overrides, pass_program
+from ssdcli.options import PathOption, Program, find_params, load_tensorflow, overrides, pass_program, quiet_tensorflow
 from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.params import ParamSet
 from ssdcore.plugins import Plugins
@@ -16,19 +16,35 @@ from ssdcore.run_folder import RunFolder
 @click.option("--data", required=True, type=PathOption, help="Folder of records (ssd data convert).")
 @click.option("--out", required=True, type=PathOption, help="Run folder to make, or to go on with.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, by its own params.yaml.")
+@click.option("--devices", help="all (GPUs), 0,1 (these GPUs) or cpu:2; TF_CONFIG says which workers. Default: one.")
+@click.option("--monitor", type=click.Choice(["map", "loss"]), help="What the best checkpoint is best at.")
+@click.option("--early-stop", type=click.IntRange(1), help="Evaluations without a better one that end a stage.")
+@click.option("--profile", is_flag=True, help="Trace steps 11 to 20 for TensorBoard's profiler.")
 @overrides
 @pass_program
 def train(
-    program: Program, name: str | None, data: Path, out: Path, resume: bool, assignments: tuple[str, ...]
+    program: Program,
+    *,
+    name: str | None,
+    data: Path,
+    out: Path,
+    resume: bool,
+    devices: str | None,
+    monitor: str | None,
+    early_stop: int | None,
+    profile: bool,
+    assignments: tuple[str, ...],
 ) -> None:
     """Train a detector.
 
     KEY=VALUE replaces a value of the param set, as in train.stages.0.epochs=20.
     """
     plugins = program.plugins
-    params = _params(name, out, resume, plugins).override(assignments)
+    asked = {"train.monitor": monitor, "train.early_stop": early_stop}
+    given = [f"{key}={value}" for key, value in asked.items() if value is not None]
+    params = _params(name, out, resume, plugins).override([*given, *assignments])
     plugins.backbone(params.backbone)
-    run_training(params, data, out, plugins, resume)
+    run_training(params, data, out, plugins, resume=resume, devices=devices, profile=profile)
     click.echo(f"done; next: ssd eval {out} --data {data}")
 
 
@@ -42,11 +58,24 @@ def _params(name: str | None, out: Path, resume: bool, plugins: Plugins) -> Para
     raise ParamError(f"--params is missing; shipped sets: {', '.join(plugins.param_sets)}")
 
 
-def run_training(params: ParamSet, data: Path, out: Path, plugins: Plugins, resume: bool = False) -> None:
+def run_training(
+    params: ParamSet,
+    data: Path,
+    out: Path,
+    plugins: Plugins,
+    *,
+    resume: bool = False,
+    devices: str | None = None,
+    profile: bool = False,
+) -> None:
     """Trains with a progress bar, or with log lines where there is no terminal."""
-    load_tensorflow()
-    from ssdcli.training_progress import TrainingProgress
-    from ssdcore.training import train as train_model
+    with quiet_tensorflow():
+        from ssdcli.training_progress import TrainingProgress
+        from ssdcore.training import train as train_model
+        from ssdcore.training.devices import make_strategy
 
+        # Before anything else that TensorFlow does: workers must be joined at its start.
+        strategy = make_strategy(devices)
+    load_tensorflow()
     with TrainingProgress() as listener:
-        train_model(params, data, out, plugins, resume=resume, listener=listener)
+        train_model(params, data, out, plugins, resume=resume, listener=listener, strategy=strategy, profile=profile)

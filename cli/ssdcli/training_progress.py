@@ -7,7 +7,7 @@ from typing import Self
 
 import click
 
-from ssdcli.output import Bar, describe_row, progress_bar
+from ssdcli.output import Bar, describe_row, progress_bar, speed
 from ssdcore.evaluation import Evaluation
 from ssdcore.training import TrainingListener
 from ssdcore.weights import ImportReport
@@ -48,7 +48,7 @@ class TrainingProgress(TrainingListener):
             self._bar.update(done, total, self._note)
 
     def on_log(self, row: Mapping[str, float | int | str]) -> None:
-        self._note = f"loss {row['loss']:.3f}  {row['images_per_second']:.0f} img/s"
+        self._note = f"loss {row['loss']:.3f}{speed(row)}"
         if not self._bar:
             click.echo(describe_row(row), err=True)
 

@@ -1,22 +1,28 @@
 """`tf.data` streams of batches, for training and for evaluation."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ssdcore.class_names import IGNORED
 from ssdcore.data.augment import augment, boxes_in_window
 from ssdcore.data.fit import fit, frame_window
-from ssdcore.data.manifest import Manifest
+from ssdcore.data.order import Share, records_at
+from ssdcore.data.record_index import RecordIndex, read_at, shard_paths
 from ssdcore.data.records import EncodedPicture, Record, decode, parse
+from ssdcore.data.undecodable import UNDECODABLE, one_line
 from ssdcore.errors import DataError
 from ssdcore.params import AugmentParams, DataParams, Resize
 
 Tensor = Any
 Dataset = Any
 EVAL_READ_AHEAD = 2
+PLACES_AT_ONCE = 1024
+"""Pictures of a training stream that are looked up together, as Python is called for it."""
 
 
 class Labelled(NamedTuple):
@@ -56,61 +62,81 @@ def read_records(folder: Path, split: str) -> Dataset:
     Raises:
         DataError: the folder, split or a shard is missing, or the split is empty.
     """
-    entry = Manifest.load(folder).split(split)
-    paths = [folder / shard for shard in entry.shards]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(f"{missing[0].absolute()} is missing; convert the data again")
-    for path, size in zip(paths, entry.sizes, strict=True):
-        if path.stat().st_size != size:
-            found = path.stat().st_size
-            raise DataError(f"{path.absolute()} has {found} bytes, it was written with {size}; convert the data again")
-    if entry.images == 0:
-        raise DataError(f"the split {split!r} of {folder.absolute()} holds no pictures")
-    return tf.data.TFRecordDataset([str(path) for path in paths])
+    return tf.data.TFRecordDataset([os.fsencode(path) for path in shard_paths(folder, split)])
+
+
+def whole(dataset: Dataset, folder: Path, split: str) -> Iterator[Any]:
+    """The elements of a dataset made from `read_records(folder, split)`.
+
+    Raises:
+        DataError: a record cannot be read or decoded.
+    """
+    try:
+        yield from dataset
+    except UNDECODABLE as error:
+        raise DataError(
+            f"the split {split!r} of {folder.absolute()} is damaged: {one_line(error)}; convert the data again"
+        ) from None
 
 
 def training_stream(
-    records: Dataset,
-    count: int,
+    index: RecordIndex,
     seed: Sequence[int],
     start: int,
     size: tuple[int, int],
     data: DataParams,
     augmentation: AugmentParams,
+    share: Share = Share(),  # noqa: B008
+    skip: Collection[int] = (),
 ) -> Dataset:
-    """An endless stream of augmented `Labelled` pictures that can start anywhere.
+    """An endless stream of augmented `Labelled` pictures that can start anywhere, at no cost.
 
-    Each pass over the records is shuffled anew. What the n-th picture is, and how it is augmented,
-    depends on `seed` and n only, so a stream begun at n goes on exactly as one begun at 0.
+    Each pass over the records is shuffled anew, as `records_at` says. What the n-th picture is, and how it
+    is augmented, depends on `seed` and n only: a stream begun at n goes on exactly as one begun at 0, and
+    the shares of several workers make up exactly the batches of a single one. Only what is given is read.
 
     Args:
-        records: serialized records.
-        count: their number.
+        index: the records.
         seed: two numbers.
-        start: number of pictures to leave out.
+        start: number of pictures of the whole stream to leave out.
         size: height and width of the network input, px.
-        data: shuffling and parallelism.
+        data: treatment of objects, and parallelism.
         augmentation: random changes.
+        share: the part of each batch that is given; all of it by default.
+        skip: records that are replaced by others, see `records_at`.
+
+    Raises:
+        ParamError: a batch cannot be divided equally among the workers.
+        DataError: all records are to be skipped.
     """
-    base = tf.constant(seed, tf.int32)
+    draws = tf.constant(seed, tf.int32) + 1
 
-    def one_pass(epoch: Tensor) -> Dataset:
-        draw = tf.random.experimental.stateless_fold_in(base, epoch)
-        order = tf.random.stateless_uniform([], draw, maxval=2**31 - 1, dtype=tf.int32)
-        shuffled = records.shuffle(data.shuffle_buffer, seed=tf.cast(order, tf.int64))
-        return tf.data.Dataset.zip((shuffled, tf.data.Dataset.range(epoch * count, (epoch + 1) * count)))
-
-    def prepare(serialized: Tensor, number: Tensor) -> Labelled:
-        record = parse(serialized)
-        draw = tf.random.experimental.stateless_fold_in(base + 1, number)
+    def prepare(number: Tensor, file: Tensor, offset: Tensor) -> Labelled:
+        record = parse(read_at(file, offset))
+        draw = tf.random.experimental.stateless_fold_in(draws, number)
         boxes, labels = _objects_to_learn(record, data)
         image = EncodedPicture(record["image"], record["size"])
         return Labelled(*augment(image, boxes, labels, draw, augmentation, size, data.resize))
 
-    epochs = tf.data.Dataset.range(start // count, tf.int64.max).flat_map(one_pass)
     calls = data.parallel_calls or tf.data.AUTOTUNE
-    return epochs.skip(start % count).map(prepare, num_parallel_calls=calls)
+    return _places(index, seed, start, share, skip).map(prepare, num_parallel_calls=calls)
+
+
+def _places(index: RecordIndex, seed: Sequence[int], start: int, share: Share, skip: Collection[int]) -> Dataset:
+    """Position in the whole stream, file and offset of each picture of a share."""
+    skipped = frozenset(skip)
+    records_at(len(index), seed, np.array([start]), skipped)  # raises here rather than inside the stream
+
+    def block(first: Any) -> tuple[Any, ...]:
+        positions = share.positions(first + np.arange(PLACES_AT_ONCE))
+        return positions, *index.places(records_at(len(index), seed, positions, skipped))
+
+    def as_tensors(first: Tensor) -> tuple[Tensor, ...]:
+        found = tf.numpy_function(block, [first], (tf.int64, tf.string, tf.int64), stateful=False)
+        return tuple(tf.ensure_shape(part, [PLACES_AT_ONCE]) for part in found)
+
+    firsts = tf.data.Dataset.range(share.taken_before(start), tf.int64.max, PLACES_AT_ONCE)
+    return firsts.map(as_tensors).prefetch(1).unbatch()
 
 
 def _objects_to_learn(record: Record, data: DataParams) -> tuple[Tensor, Tensor]:

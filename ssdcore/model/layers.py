@@ -8,10 +8,13 @@ from ssdcore.params import Preprocessing
 
 
 class Preprocess(keras.layers.Layer):
-    """RGB pixels 0..255 (B, H, W, 3) to what a base net expects; float32 in and out."""
+    """RGB pixels 0..255 (B, H, W, 3) to what a base net expects; float32 in and out.
+
+    It computes in float32 under every dtype policy: bfloat16 would round pixels to whole numbers.
+    """
 
     def __init__(self, preprocessing: Preprocessing, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", **kwargs)
         self.preprocessing = preprocessing
 
     def call(self, images: Any) -> Any:
@@ -24,10 +27,11 @@ class L2Normalize(keras.layers.Layer):
     """Scales the channels at each pixel to L2 norm 1, then by a learned factor per channel.
 
     After ParseNet; SSD puts it behind conv4_3 (paper, section 3.1), starting at a factor of 20.
+    It computes in float32 under every dtype policy: the sum of squares leaves float16's range at 65,504.
     """
 
     def __init__(self, scale: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(dtype="float32", **kwargs)
         self.scale = scale
 
     def build(self, input_shape: Any) -> None:

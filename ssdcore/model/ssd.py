@@ -1,6 +1,7 @@
 """Builds an SSD detector from a param set: the only place that reads model parameters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,13 +45,16 @@ class SSD:
     params: ParamSet
 
 
-def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins) -> SSD:
+def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins, precision: str = "float32") -> SSD:
     """Builds a detector with random weights.
+
+    Weights, their names, pictures and predictions are float32 and the same in every precision.
 
     Args:
         params: what to build.
         classes: names of the classes, without background.
         plugins: where the backbone comes from.
+        precision: of the arithmetic, a Keras dtype policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
 
     Raises:
         PluginError: the backbone is not installed.
@@ -61,6 +65,22 @@ def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins) -> SSD
     if keras.backend.backend() != "tensorflow":
         raise ModelError(f"Keras runs on {keras.backend.backend()}; set KERAS_BACKEND=tensorflow")
     classes = check_class_names(classes)
+    with _dtype_policy(precision):
+        return _build(params, classes, plugins)
+
+
+@contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    """Layers made inside have this dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _build(params: ParamSet, classes: tuple[str, ...], plugins: Plugins) -> SSD:
     model = params.model
     backbone = plugins.backbone(params.backbone)
     images = keras.Input((*model.image_size, 3), name="images")

@@ -1,11 +1,14 @@
 """Names of a detector's variables, and which of them learn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+
+import keras
 
 from ssdcore.errors import ParamError
 from ssdcore.model.ssd import SSD
 
+Layer = Any
 Variable = Any
 
 
@@ -21,27 +24,63 @@ def backbone_variables(ssd: SSD) -> dict[str, Variable]:
     return {variable.path: variable for variable in ssd.backbone.variables}
 
 
-def set_trainable(ssd: SSD, what: Literal["ssd", "all"] | Sequence[str]) -> None:
+def set_trainable(ssd: SSD, what: Literal["ssd", "all"] | int | Sequence[str], freeze_batch_norm: bool = False) -> None:
     """Chooses what learns. Frozen batch normalisation uses and keeps its moving statistics.
 
     Args:
         ssd: the detector.
-        what: `ssd` for all but the backbone, `all`, or starts of layer names; the backbone's layers
-            are named `backbone/layer`.
+        what: `ssd` for all but the backbone, `all`, the number of last convolutions of the backbone
+            that learn with the SSD layers, or starts of layer names; the backbone's layers are named
+            `backbone/layer`.
+        freeze_batch_norm: no batch normalisation learns, whatever `what` says.
 
     Raises:
-        ParamError: no layer with weights has a name that starts so.
+        ParamError: no layer with weights has a name that starts so, or the backbone has fewer convolutions.
     """
-    layers = {layer.name: layer for layer in ssd.network.layers if layer is not ssd.backbone}
     own = {f"{ssd.backbone.name}/{layer.name}": layer for layer in ssd.backbone.layers}
-    if not isinstance(what, str):
-        names = [name for name, layer in (layers | own).items() if layer.variables]
-        check_scopes(ssd, "trainable", what, names)
+    layers = {layer.name: layer for layer in ssd.network.layers if layer is not ssd.backbone} | own
+    chosen = _chosen(ssd, what, layers, own)
     # Each layer by itself: setting a model's flag passes over its layers when the flag is set already.
     ssd.network.trainable = ssd.backbone.trainable = True
-    for name, layer in (layers | own).items():
-        chosen = what == "all" or name in layers if isinstance(what, str) else name.startswith(tuple(what))
-        layer.trainable = chosen
+    for name, layer in layers.items():
+        fixed = freeze_batch_norm and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = name in chosen and not fixed
+
+
+def _chosen(
+    ssd: SSD, what: Literal["ssd", "all"] | int | Sequence[str], layers: Mapping[str, Layer], own: Mapping[str, Layer]
+) -> set[str]:
+    """Names of the layers that learn; `own` are those of the backbone."""
+    if what == "all":
+        return set(layers)
+    if what == "ssd" or isinstance(what, int):
+        last = 0 if what == "ssd" else what
+        return (layers.keys() - own.keys()) | _last_convolutions(own, last, ssd.backbone.name)
+    check_scopes(ssd, "trainable", what, [name for name, layer in layers.items() if layer.variables])
+    return {name for name in layers if name.startswith(tuple(what))}
+
+
+def _last_convolutions(own: Mapping[str, Layer], last: int, backbone: str) -> set[str]:
+    """Names of the last convolutions of a backbone, and of what follows them in the order of its layers."""
+    names = list(own)
+    found = [index for index, layer in enumerate(own.values()) if _has_kernel(layer)]
+    if last > len(found):
+        raise ParamError(
+            f"trainable: the last {last} convolutions of {backbone} were to learn, it has {len(found)}; "
+            "give fewer, or all"
+        )
+    return set(names[found[-last] :]) if last else set()
+
+
+def _has_kernel(layer: Layer) -> bool:
+    return any(variable.name.endswith("kernel") for variable in layer.variables)
+
+
+def synchronize_batch_norm(ssd: SSD, on: bool) -> None:
+    """Chooses whether batch normalisation uses the statistics of all replicas together, from the next trace on."""
+    for layer in (*ssd.network.layers, *ssd.backbone.layers):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = on
 
 
 def check_scopes(ssd: SSD, key: str, scopes: Sequence[str], names: Sequence[str]) -> None:

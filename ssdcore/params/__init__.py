@@ -2,14 +2,16 @@
 
 from ssdcore.params.data import AugmentParams, CoverageCrop, DataParams, Expand, PatchCrop, Photometric, Resize
 from ssdcore.params.eval import EvalParams
-from ssdcore.params.loss import Loss
+from ssdcore.params.loss import Focal, Loss
 from ssdcore.params.model import Block, BlockNorm, Conv, DefaultBoxes, ModelParams, Preprocessing
-from ssdcore.params.optimizers import Adam, AdamW, Optimizer, Sgd
+from ssdcore.params.optimizers import Adadelta, Adagrad, Adam, AdamW, Ftrl, Optimizer, RMSprop, Sgd
 from ssdcore.params.param_set import ParamSet, difference
-from ssdcore.params.schedules import Cosine, Fixed, LearningRate, Multistep, Schedule
+from ssdcore.params.schedules import Cosine, Exponential, Fixed, LearningRate, Multistep, Polynomial, Schedule
 from ssdcore.params.train import Precision, Stage, Trainable, TrainParams, Weights, WeightsFormat
 
 __all__ = [
+    "Adadelta",
+    "Adagrad",
     "Adam",
     "AdamW",
     "AugmentParams",
@@ -22,7 +24,10 @@ __all__ = [
     "DefaultBoxes",
     "EvalParams",
     "Expand",
+    "Exponential",
     "Fixed",
+    "Focal",
+    "Ftrl",
     "LearningRate",
     "Loss",
     "ModelParams",
@@ -31,8 +36,10 @@ __all__ = [
     "ParamSet",
     "PatchCrop",
     "Photometric",
+    "Polynomial",
     "Precision",
     "Preprocessing",
+    "RMSprop",
     "Resize",
     "Schedule",
     "Sgd",

@@ -35,8 +35,10 @@ class DataParams(Params):
     )
     difficult: Treatment = Field("train", description="what to do with objects marked difficult, while training")
     crowd: Treatment = Field("ignore", description="what to do with groups marked as one object, while training")
-    shuffle_buffer: int = Field(2048, ge=1, description="pictures among which the next one is drawn")
     parallel_calls: int = Field(0, ge=0, description="pictures prepared at once; 0: as the machine allows")
+    max_undecodable: int = Field(
+        10, ge=0, description="undecodable pictures that are left out while training before the run stops"
+    )
 
 
 class Photometric(Params):

@@ -21,6 +21,26 @@ class Fixed(Schedule):
     kind: Literal["fixed"] = Field("fixed", description="which schedule")
 
 
+class Exponential(Schedule):
+    """The rate is multiplied by `factor` every so many epochs."""
+
+    kind: Literal["exponential"] = Field("exponential", description="which schedule")
+    factor: float = Field(0.94, gt=0, le=1, description="by which the rate is multiplied")
+    epochs: float = Field(2.0, gt=0, description="passes over the training split in which that happens once")
+    staircase: bool = Field(True, description="fall at once at the end of that time; false: little by little")
+
+
+class Polynomial(Schedule):
+    """The rate falls along a power of the time that is left; power 1 is a straight line."""
+
+    kind: Literal["polynomial"] = Field("polynomial", description="which schedule")
+    end: float = Field(0.01, ge=0, le=1, description="last rate, as a share of learning_rate")
+    power: float = Field(1.0, gt=0, description="of the share of time that is left")
+    epochs: float | None = Field(
+        None, gt=0, description="passes over the training split in which it falls; null: the whole stage"
+    )
+
+
 class Multistep(Schedule):
     """The rate is multiplied by `factor` at each milestone."""
 
@@ -38,4 +58,4 @@ class Cosine(Schedule):
     end: float = Field(0.0, ge=0, le=1, description="last rate, as a share of learning_rate")
 
 
-LearningRate = Annotated[Fixed | Multistep | Cosine, Field(discriminator="kind")]
+LearningRate = Annotated[Fixed | Exponential | Polynomial | Multistep | Cosine, Field(discriminator="kind")]

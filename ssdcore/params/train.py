@@ -28,7 +28,9 @@ class Stage(Params):
     epochs: float | None = Field(None, gt=0, description="length in passes over the training split")
     steps: int | None = Field(None, ge=1, description="length in batches; give this or epochs")
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        32, description="pictures per step, over all devices; auto: the most that memory holds, up to 64"
+        32,
+        description="pictures per step, over all devices; auto: the most that memory holds, up to 64 for each "
+        "device, and learning_rate is then meant for 32 and scaled",
     )
     accumulate: int = Field(
         1, ge=1, description="parts in which a batch is gone through, to save memory; the step is that of the whole"
@@ -44,6 +46,8 @@ class Stage(Params):
     def _consistent(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
+        if self.batch_size == "auto" and self.accumulate > 1:
+            raise ValueError("give a batch_size to go through in parts; auto finds what memory holds as a whole")
         if self.batch_size != "auto" and self.batch_size % self.accumulate:
             raise ValueError(f"a batch of {self.batch_size} cannot be gone through in {self.accumulate} equal parts")
         return self
@@ -108,7 +112,7 @@ class TrainParams(Params):
         "map", description="what the best checkpoint is best at: mAP, or the loss on the evaluated split"
     )
     early_stop: int | None = Field(
-        None, ge=1, description="evaluations without a better one after which the run ends; null: never"
+        None, ge=1, description="evaluations without a better one after which a stage ends; null: never"
     )
     save_minutes: float = Field(
         5.0, ge=0, description="minutes between checkpoints; evaluations and stage ends write one anyway"

@@ -7,7 +7,10 @@ from ssdcore.weights import ImportReport
 
 
 class TrainingListener:
-    """Override what is of interest; every method does nothing."""
+    """Override what is of interest; every method does nothing.
+
+    Methods are called between steps, in the thread that trains; what they raise ends the run.
+    """
 
     def on_weights(self, report: ImportReport) -> None:
         """The detector starts from the weights of a file."""

@@ -1,353 +1,350 @@
 """The training loop."""
 
 import json
-import math
 import time
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
-import keras
-import numpy as np
 import tensorflow as tf
 
-from ssdcore.checkpoint import OPTIMIZER_PREFIX, Checkpoint, assign_weights, load_checkpoint, save_checkpoint
-from ssdcore.data.manifest import Manifest
-from ssdcore.data.pipeline import Labelled, learnt_objects, read_records, training_stream
-from ssdcore.errors import CheckpointError, TrainingError
-from ssdcore.evaluation import Evaluator
-from ssdcore.evaluation.evaluate import check_classes
-from ssdcore.geometry.recall import sampled_recall
-from ssdcore.model import SSD, build_ssd
-from ssdcore.model.targets import encode_targets
-from ssdcore.model.variables import backbone_variables, set_trainable
-from ssdcore.params import ParamSet, Stage, difference
-from ssdcore.plugins import Plugins
+from ssdcore.checkpoint import Checkpoint, assign_weights, save_checkpoint
+from ssdcore.errors import TrainingError
+from ssdcore.model import SSD
+from ssdcore.model.variables import named_variables, set_trainable
+from ssdcore.params import Stage
 from ssdcore.run_folder import RunFolder
+from ssdcore.training.averages import WeightAverages
+from ssdcore.training.devices import is_chief, worker_count
+from ssdcore.training.feed import Feed
 from ssdcore.training.interrupt import Interrupt
+from ssdcore.training.keeping import (
+    average_arrays,
+    forget_later,
+    keep,
+    restore_averages,
+    restore_stage,
+    training_arrays,
+)
 from ssdcore.training.listener import TrainingListener
-from ssdcore.training.log import MetricsLog, Window
-from ssdcore.training.optimizers import make_optimizer
-from ssdcore.training.step import make_step
-from ssdcore.weights import load_weights
+from ssdcore.training.log import MetricsLog
+from ssdcore.training.loss_scale import LossScale
+from ssdcore.training.opening import load_latest
+from ssdcore.training.profile import Profile
+from ssdcore.training.progress import Progress, batch_size, ends_epochs, halved, stage_steps, steps_per_epoch
+from ssdcore.training.scoring import Scorer
+from ssdcore.training.step import METRICS, make_step
+from ssdcore.training.update import Update
+from ssdcore.training.window import Window
 
-ENOUGH_RECALL = 0.95
-"""Share of the objects that default boxes should overlap by the matching threshold."""
+RETRIES, RETRY_RATE = 3, 0.5
+"""How often a run goes back when its loss is no number, and what that does to its rates."""
 
-RECALL_PICTURES = 1000
-"""Pictures whose objects are looked at for that."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands: `stage` is the index of the stage, `stage_step` its steps taken.
-
-    `images` is the size of the training split, on which the length of stages depends.
-    """
-
-    images: int
-    stage: int = 0
-    stage_step: int = 0
-    step: int = 0
-    best: float | None = None
+HALVINGS = 3
+MUCH_WAITING = 0.2
+WISHES = [METRICS.index(name) for name in ("stop", "save", "end_stage")]
 
 
-def train(
-    params: ParamSet,
-    data: Path,
-    out: Path,
-    plugins: Plugins,
-    *,
-    resume: bool = False,
-    listener: TrainingListener | None = None,
-    strategy: Any = None,
-) -> SSD:
-    """Trains a detector and keeps everything in a run folder.
+class NotFiniteError(Exception):
+    """The loss or gradient of the step `steps_ago`, 1 for the last, was no number."""
 
-    Args:
-        params: what to train, and how.
-        data: folder of records.
-        out: run folder; must not exist, or be empty, unless `resume` is set.
-        plugins: where the backbone comes from.
-        resume: go on with the run in `out`.
-        listener: is told of progress.
-        strategy: a `tf.distribute.Strategy`; None trains on one device.
-
-    Returns:
-        The trained detector.
-
-    Raises:
-        SsdError: parameters, data, weights or run folder are unusable; says which and why.
-        KeyboardInterrupt: passed on after a checkpoint has been written.
-    """
-    listener = listener or TrainingListener()
-    manifest = Manifest.load(data)
-    params = _with_splits(params, manifest)
-    run = RunFolder(out)
-    checkpoint = _open_run(run, params, manifest, data, resume)
-    strategy = strategy or tf.distribute.get_strategy()
-    # Not seed 0: under that global seed tf.data cannot shuffle by a seed that is a tensor.
-    keras.utils.set_random_seed(params.train.seed + 1)
-    with strategy.scope():
-        ssd = build_ssd(params, manifest.classes, plugins)
-        if checkpoint:
-            assign_weights(ssd, checkpoint)
-        elif params.train.weights.file is not None:
-            report = load_weights(ssd, plugins, params.train.weights)
-            _refuse_frozen_noise(
-                params, set(report.matched) >= {f"{ssd.backbone.name}/{v}" for v in backbone_variables(ssd)}
-            )
-            listener.on_weights(report)
-        for stage in params.train.stages:
-            set_trainable(ssd, stage.trainable)
-        read_records(data, manifest.train_split(params.data.train_split))
-        trainer = _Trainer(ssd, data, manifest, run, listener, strategy, checkpoint)
-        if checkpoint is None:
-            trainer.begin()
-        trainer.run_stages()
-    return ssd
+    def __init__(self, steps_ago: int) -> None:
+        super().__init__(steps_ago)
+        self.steps_ago = steps_ago
 
 
-def _with_splits(params: ParamSet, manifest: Manifest) -> ParamSet:
-    """The same parameters with the names of the splits that the data has."""
-    train = manifest.train_split(params.data.train_split)
-    evaluated = params.data.eval_split
-    if params.train.eval_every:
-        evaluated = manifest.eval_split(evaluated, train)
-    data = params.data.model_copy(update={"train_split": train, "eval_split": evaluated})
-    return params.model_copy(update={"data": data})
-
-
-def _open_run(run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, resume: bool) -> Checkpoint | None:
-    """Makes sure that a new run's folder is unused, or reads the checkpoint of the run to go on with."""
-    if resume:
-        checkpoint = load_checkpoint(run.last)
-        check_classes(checkpoint.classes, manifest.classes, data)
-        _refuse_changes(checkpoint, params)
-        split = manifest.train_split(params.data.train_split)
-        before, now = checkpoint.progress["images"], manifest.split(split).images
-        if before != now:
-            raise TrainingError(
-                f"the run was started on {before} pictures, {data.absolute()} has {now} in "
-                f"{split!r}; resume on the same data, or start a new run"
-            )
-        return checkpoint
-    _refuse_frozen_noise(params, params.train.weights.file is not None)
-    if run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
-        raise TrainingError(f"{run.root.absolute()} is in use; give --resume to go on with that run, or another --out")
-    return None
-
-
-def _refuse_frozen_noise(params: ParamSet, filled: bool) -> None:
-    """A backbone that was not wholly filled from a file must learn: noise is nothing to learn on."""
-    first = params.train.stages[0]
-    if not filled and first.trainable == "ssd":
-        raise TrainingError(
-            f"the first stage, {first.name!r}, trains the SSD layers on a fixed backbone, which would keep its random "
-            "weights; give a file to start from (train.weights=FILE), or let it learn (train.stages.0.trainable=all)"
-        )
-
-
-def _refuse_changes(checkpoint: Checkpoint, params: ParamSet) -> None:
-    """A run goes on only with the parameters it began with."""
-    changes = difference(checkpoint.params, params)
-    if changes:
-        listed = "; ".join(f"{key} was {old!r}, now {new!r}" for key, old, new in changes[:5])
-        raise TrainingError(
-            f"the run in {checkpoint.path.parent.parent.absolute()} was started with other parameters: {listed}; "
-            "resume with its own params.yaml, or start a new run"
-        )
-
-
-class _Trainer:
-    """The state of one run."""
+class Trainer:
+    """The state of one run, in one process of it."""
 
     def __init__(
         self,
         ssd: SSD,
-        data: Path,
-        manifest: Manifest,
+        feed: Feed,
         run: RunFolder,
         listener: TrainingListener,
         strategy: Any,
-        checkpoint: Checkpoint | None,
+        scorer: Scorer | None,
+        made: dict[str, Any],
+        precision: str,
     ) -> None:
+        """Prepares a run; call it inside the strategy's scope, with the first weights in place."""
         self.ssd = ssd
         self.params = ssd.params.train
-        self.data = data
-        self.manifest = manifest
-        self.split = manifest.train_split(ssd.params.data.train_split)
-        self.images = manifest.split(self.split).images
+        self.feed = feed
         self.run = run
         self.listener = listener
         self.strategy = strategy
-        self.checkpoint = checkpoint
-        self.progress = Progress(**checkpoint.progress) if checkpoint else Progress(self.images)
-        self.optimizer: Any = None
-        self.evaluator = self._make_evaluator()
+        self.scorer = scorer
+        self.made = made
+        self.chief, self.workers = is_chief(strategy), worker_count(strategy)
+        self.progress = Progress(feed.images)
+        self.averages = WeightAverages(ssd, self.params.ema_decay) if self.params.ema_decay else None
+        self.scale = LossScale() if precision == "mixed_float16" else None
+        self.update: Update | None = None
+        self.window = Window()
+        self.checkpoint: Checkpoint | None = None
         self.interrupt = Interrupt()
         self.saved_at = time.monotonic()
-
-    def _make_evaluator(self) -> Evaluator | None:
-        if not self.params.eval_every:
-            return None
-        split = self.manifest.eval_split(self.ssd.params.data.eval_split, self.split)
-        return Evaluator(self.ssd, self.data, split, self.ssd.params.eval)
+        self.wished: Any = None
+        self.warned_of_waiting = False
+        self.log: MetricsLog | None = None
 
     def begin(self) -> None:
         """Makes the run folder, with a first checkpoint of the untrained model."""
-        self.run.checkpoints.mkdir(parents=True)
-        self.run.params.write_text(self.ssd.params.to_yaml(), "utf-8")
-        self.run.classes.write_text(json.dumps(list(self.ssd.classes), ensure_ascii=False) + "\n", "utf-8")
+        if self.chief:
+            self.run.checkpoints.mkdir(parents=True)
+            self.run.params.write_text(self.ssd.params.to_yaml(), "utf-8")
+            self.run.classes.write_text(json.dumps(list(self.ssd.classes), ensure_ascii=False) + "\n", "utf-8")
         self._save()
 
-    def run_stages(self) -> None:
-        """Runs what is left of all stages."""
-        self.listener.on_start(self._summary())
-        self._warn_of_recall()
-        self.log = MetricsLog(self.run, self.progress.step)
-        try:
-            with self.interrupt:
-                for index in range(self.progress.stage, len(self.params.stages)):
-                    if index != self.progress.stage:
-                        self.progress.stage, self.progress.stage_step = index, 0
-                    self._run_stage(self.params.stages[index])
-        except KeyboardInterrupt:
-            if self.optimizer is not None:  # else nothing has changed since the last checkpoint
-                self._save()
-            raise
-        finally:
-            self.log.close()
+    def go_on(self, checkpoint: Checkpoint) -> None:
+        """Stands where a checkpoint was made."""
+        self.checkpoint = checkpoint
+        self.progress = Progress(**checkpoint.progress)
+        self.made = dict(checkpoint.made)
+        assign_weights(self.ssd, checkpoint, averaged=False)
+        restore_averages(checkpoint, self.averages, self.scale)
+        if self.chief:
+            forget_later(self.run, self.progress.step)
+            self.run.params.write_text(self.ssd.params.to_yaml(), "utf-8")
 
-    def _run_stage(self, stage: Stage) -> None:
-        total = stage_steps(stage, self.images)
-        set_trainable(self.ssd, stage.trainable)
-        optimizer = make_optimizer(stage, total)
-        step = make_step(self.ssd, optimizer, self.strategy)
-        self._restore(optimizer)
-        self.optimizer = optimizer
+    def run_stages(self, profile: Profile) -> None:
+        """Runs what is left of all stages.
+
+        Raises:
+            TrainingError: the loss was no number once too often, memory does not hold the smallest
+                batch, or too many pictures cannot be read.
+            KeyboardInterrupt: a signal came; passed on after a checkpoint has been written.
+        """
+        with self.interrupt:
+            while self._to_next_stage():
+                self._open_log()
+                try:
+                    self._run_stage(profile)
+                except NotFiniteError as fault:
+                    self._go_back(fault)
+                except tf.errors.ResourceExhaustedError as error:
+                    self._halve_batch(error)
+                finally:
+                    self._close_log()
+
+    def _to_next_stage(self) -> bool:
+        """Moves past what is done; whether anything is left."""
+        progress, stages = self.progress, self.params.stages
+        while not progress.evaluation_due:
+            over = progress.stage_over or progress.stage_step >= stage_steps(self._stage, progress.images)
+            if not over:
+                break
+            if progress.stage + 1 == len(stages):
+                return False
+            progress.begin_stage(progress.stage + 1)
+        return True
+
+    @property
+    def _stage(self) -> Stage:
+        return halved(self.params.stages[self.progress.stage], self.progress.halvings)
+
+    def _run_stage(self, profile: Profile) -> None:
+        stage, images = self._stage, self.progress.images
+        total = stage_steps(stage, images)
+        step = self._make_step(stage, total)
         self.listener.on_stage(stage.name, self.progress.stage_step, total)
-        window = Window()
-        for batch in self._batches(stage, total - self.progress.stage_step):
-            window.add(step(tuple(batch)))
+        if self.progress.evaluation_due:
+            self._evaluate(stage)
+        self._show_pictures()
+        batches = iter(self.feed.batches(stage, self.progress, total))
+        first = self.progress.stage_step
+        while not self._over(total):
+            with self.window.timed(batch_size(stage)):
+                with self.window.waiting():
+                    batch = next(batches)
+                metrics = step(batch, self._wishes())
+            if self.progress.stage_step == first:
+                self.window.begin_timing()  # the first step was compiled
+            self.window.add(metrics)
             self.progress.step += 1
             self.progress.stage_step += 1
+            profile.after_step()
             self.listener.on_step(self.progress.stage_step, total)
-            self._after_step(stage, total, window)
-            self.interrupt.check()
+            self._after_step(stage, total, metrics)
 
-    def _after_step(self, stage: Stage, total: int, window: Window) -> None:
-        """Logs, evaluates and saves when it is time to."""
-        at_end = self.progress.stage_step == total
-        logged = at_end or self.progress.stage_step % self.params.log_every == 0
-        if logged:
-            self._log(stage, window)
-        every = self.params.eval_every * steps_per_epoch(stage, self.images)
-        due = self.evaluator is not None and (at_end or self.progress.stage_step % every == 0)
-        overdue = time.monotonic() - self.saved_at > 60 * self.params.save_minutes
-        if due or at_end or (logged and overdue):  # a logged loss has been seen to be finite
-            self._save()
-        if self.evaluator and due:
-            self._evaluate(stage, self.evaluator)
+    def _over(self, total: int) -> bool:
+        return self.progress.stage_over or self.progress.stage_step >= total
 
-    def _batches(self, stage: Stage, count: int) -> Any:
-        """The stage's next `count` batches of (images, labels, offsets), from where the run stands."""
-        params = self.ssd.params
-        default_boxes = tf.constant(self.ssd.default_boxes)
+    def _make_step(self, stage: Stage, total: int) -> Any:
+        """The stage's compiled step, with the optimizer in the state in which the run stands."""
+        set_trainable(self.ssd, stage.trainable, stage.freeze_batch_norm)
+        learning = {id(variable) for variable in self.ssd.network.trainable_variables}
+        variables = {name: found for name, found in named_variables(self.ssd).items() if id(found) in learning}
+        scale = self.progress.rate_scale * 0.5**self.progress.halvings
+        with self.strategy.scope():
+            self.update = Update(stage, variables, total, steps_per_epoch(stage, self.progress.images), scale)
+        self.window, self.wished = Window(), None
+        checkpoint, self.checkpoint = self.checkpoint, None
+        if checkpoint and self.progress.stage_step and checkpoint.progress["stage"] == self.progress.stage:
+            self.window = restore_stage(checkpoint, self.update)
+            self.update.optimizer.iterations.assign(self.progress.stage_step)
+        return make_step(self.ssd, self.update, self.averages, self.scale, stage.accumulate, self.strategy)
 
-        def with_targets(picture: Labelled) -> tuple[Any, Any, Any]:
-            labels, offsets = encode_targets(
-                picture.boxes, picture.labels, default_boxes, self.params.loss.match_iou, params.model.variances
-            )
-            return picture.image, labels, offsets
+    def _wishes(self) -> Any:
+        """What this worker wants: to stop, to save, to end the stage; (3,) float32."""
+        stop, save, over = self._own_wishes()
+        return tf.constant([stop, save, over], tf.float32)
 
-        stream = training_stream(
-            read_records(self.data, self.split),
-            self.images,
-            (self.params.seed, self.progress.stage),
-            self.progress.stage_step * stage.batch_size,
-            params.model.image_size,
-            params.data,
-            params.augment,
+    def _own_wishes(self) -> tuple[bool, bool, bool]:
+        overdue = self.chief and time.monotonic() - self.saved_at > 60 * self.params.save_minutes
+        patience = self.params.early_stop
+        return self.interrupt.noted, overdue, patience is not None and self.progress.since_best >= patience
+
+    def _agreed_wishes(self, metrics: Any) -> tuple[bool, bool, bool]:
+        """What is to be done after this step.
+
+        Several workers must do the same after the same step. They learn of each other's wishes
+        through the step's metrics, which are read a step late so that nobody waits for them.
+        """
+        if self.workers == 1:
+            return self._own_wishes()
+        before, self.wished = self.wished, metrics
+        if before is None:
+            return False, False, False
+        stop, save, over = (bool(before[index] > 0) for index in WISHES)
+        return stop, save, over
+
+    def _after_step(self, stage: Stage, total: int, metrics: Any) -> None:
+        """Logs, saves, stops, evaluates when it is time to."""
+        progress = self.progress
+        at_end = progress.stage_step == total
+        if at_end or progress.stage_step % self.params.log_every == 0:
+            self._log(stage)
+        every = self.params.eval_every
+        progress.evaluation_due = bool(every) and (
+            at_end or ends_epochs(stage, progress.stage_step, progress.images, every)
         )
-        calls = params.data.parallel_calls or tf.data.AUTOTUNE
-        batches = stream.map(with_targets, num_parallel_calls=calls).batch(stage.batch_size, drop_remainder=True)
-        return self.strategy.experimental_distribute_dataset(batches.take(count).prefetch(2))
+        stop, save, progress.stage_over = self._agreed_wishes(metrics)
+        if stop or save:
+            self._save()
+        if stop:
+            self.interrupt.stop()
+        if progress.evaluation_due:
+            self._evaluate(stage)
+        elif self._over(total):
+            self._save()
 
-    def _log(self, stage: Stage, window: Window) -> None:
-        rate = float(self.optimizer.learning_rate)
-        row = {**self._position(stage), "learning_rate": rate, **window.take(stage.batch_size)}
-        if not np.isfinite([row["loss"], row["gradient_norm"]]).all():
-            raise TrainingError(
-                f"the loss became {row['loss']}, its gradient {row['gradient_norm']}, by step {self.progress.step} "
-                f"(rate {rate:.2g}); lower the learning rate or lengthen its warm-up; the last good weights are in "
-                f"{self.run.last.absolute()}"
-            )
-        self.log.write(row)
+    def _log(self, stage: Stage) -> None:
+        self._refuse_faults()
+        row = {**self._position(stage), **self.window.take()}
+        self._write(row)
         self.listener.on_log(row)
+        waited = float(row.get("data_wait", 0.0))
+        if waited > MUCH_WAITING and not self.warned_of_waiting:
+            self.warned_of_waiting = True
+            self.listener.on_warning(
+                f"the network waited {waited:.0%} of the time for pictures; convert them smaller (ssd data convert), "
+                "leave augmentation out, or use more cores"
+            )
+
+    def _write(self, row: dict[str, float | int | str]) -> None:
+        if self.log:
+            self.log.write(row)
+            self.progress.rows = self.log.rows
+
+    def _refuse_faults(self) -> None:
+        """Raises NotFiniteError if a step since the last row was faulty."""
+        steps_ago = self.window.first_fault()
+        if steps_ago is not None:
+            raise NotFiniteError(steps_ago)
 
     def _position(self, stage: Stage) -> dict[str, float | int | str]:
-        epoch = self.progress.stage_step * stage.batch_size / self.images
+        epoch = self.progress.stage_step * batch_size(stage) / self.progress.images
         return {"step": self.progress.step, "epoch": round(epoch, 3), "stage": stage.name}
 
-    def _evaluate(self, stage: Stage, evaluator: Evaluator) -> None:
-        evaluation = evaluator.run(lambda done, total: self.interrupt.check())
-        score = evaluation.mean_average_precision
-        is_best = score is not None and (self.progress.best is None or score > self.progress.best)
-        if score is not None:
-            self.log.write({**self._position(stage), "map": score})
-        if is_best:
-            self.progress.best = score
-            save_checkpoint(self.run.best, self.ssd, asdict(self.progress), {})
+    def _evaluate(self, stage: Stage) -> None:
+        """Scores the weights, or their averages, and keeps them if they are the best so far."""
+        self._refuse_faults()
+        if self.scorer:
+            variables = self.averages.variables if self.averages else named_variables(self.ssd)
+            score = self.scorer.score(variables, self._stop_if_told)
+            is_best = score.better_than(self.progress.best)
+            self.progress.since_best = 0 if is_best else self.progress.since_best + 1
+            self._write({**self._position(stage), **score.row()})
+            if is_best:
+                self.progress.best = score.value
+                self._keep_best()
+            if self.log and self.params.histograms:
+                self.log.show_histograms(self.progress.step, variables)
+            self.listener.on_evaluation(self.progress.step, score.evaluation, is_best)
+        self.progress.evaluation_due = False
+        self._save()
+
+    def _stop_if_told(self, done: int, total: int) -> None:
+        if self.interrupt.noted:
             self._save()
-        self.listener.on_evaluation(self.progress.step, evaluation, is_best)
+            self.interrupt.stop()
+
+    def _keep_best(self) -> None:
+        more = average_arrays(self.averages)
+        save_checkpoint(self.run.best, self.ssd, asdict(self.progress), more, self.made)
 
     def _save(self) -> None:
-        variables = self.optimizer.variables if self.optimizer else ()
-        slots = {f"{number:04d}": variable for number, variable in enumerate(variables)}
-        save_checkpoint(self.run.last, self.ssd, asdict(self.progress), slots)
+        self._refuse_faults()
+        if self.chief:
+            more = training_arrays(self.update, self.averages, self.scale, self.window)
+            keep(self.run, self.ssd, self.progress, more, self.made)
         self.saved_at = time.monotonic()
 
-    def _restore(self, optimizer: Any) -> None:
-        """Gives a resumed stage's optimizer its slots; the next stage starts with fresh ones."""
-        checkpoint, self.checkpoint = self.checkpoint, None
-        if checkpoint is None or self.progress.stage_step == 0:
-            return
-        for number, variable in enumerate(optimizer.variables):
-            value = checkpoint.arrays.get(f"{OPTIMIZER_PREFIX}{number:04d}")
-            if value is None or value.shape != tuple(variable.shape):
-                raise CheckpointError(
-                    f"{checkpoint.path.absolute()} holds no state of this optimizer; start a new run from its weights"
-                )
-            variable.assign(value)
-
-    def _warn_of_recall(self) -> None:
-        """Tells if default boxes miss many of the first objects."""
-        params = self.ssd.params
-        objects = learnt_objects(read_records(self.data, self.split), params.model.image_size, params.data)
-        boxes = [found.numpy() for found, _ in objects.take(RECALL_PICTURES)]
-        if not sum(map(len, boxes)):
-            return
-        found = sampled_recall(np.concatenate(boxes), self.ssd.default_boxes, self.params.loss.match_iou)
-        if found.recall < ENOUGH_RECALL:
-            self.listener.on_warning(
-                f"the default boxes overlap only {found.recall:.1%} of the objects by {self.params.loss.match_iou:g} "
-                f"or more; 'ssd anchors {self.data} --params {self.run.params}' proposes better ones"
+    def _go_back(self, fault: NotFiniteError) -> None:
+        """Returns to the last good checkpoint, with lower rates."""
+        at = self.progress.stage_step - fault.steps_ago
+        names = self.feed.names(self._stage, self.progress.stage, at)
+        step = self.progress.step - fault.steps_ago + 1
+        story = f"the loss or its gradient was not finite at step {step}, on the pictures {', '.join(names)}"
+        retries, scale = self.progress.retries + 1, self.progress.rate_scale * RETRY_RATE
+        if retries > RETRIES:
+            raise TrainingError(
+                f"{story}; going back {RETRIES} times, to {self.progress.rate_scale:.3g} of the rate at last, did not "
+                "help; look at these pictures ('ssd data show'), lower train.stages.N.learning_rate or lengthen its "
+                f"warm-up; the last good weights are in {self.run.last.absolute()}"
             )
+        self.go_on(load_latest(self.run)[0])
+        self.progress = replace(self.progress, retries=retries, rate_scale=scale)
+        self.listener.on_warning(
+            f"{story}; went back to step {self.progress.step}, rates are {scale:.3g} of what they were at first "
+            f"({retries} of {RETRIES} times)"
+        )
 
-    def _summary(self) -> str:
-        params = self.ssd.params
-        parts = f"{params.backbone} + {params.model.name}, {len(self.ssd.default_boxes)} default boxes"
-        return f"{parts}, {len(self.ssd.classes)} classes, {self.images} pictures in {self.split!r}"
+    def _halve_batch(self, error: tf.errors.ResourceExhaustedError) -> None:
+        """Returns to the last checkpoint, with smaller batches and rates."""
+        stage, progress = self._stage, self.progress
+        size = batch_size(stage)
+        first_epoch = progress.stage_step < steps_per_epoch(stage, progress.images)
+        parts = self.strategy.num_replicas_in_sync * stage.accumulate
+        halvable = self.workers == 1 and first_epoch and progress.halvings < HALVINGS and size % (2 * parts) == 0
+        if not halvable:
+            raise TrainingError(
+                f"memory does not hold a batch of {size} pictures ({' '.join(error.message.split())[:200]}); set a "
+                f"smaller train.stages.{progress.stage}.batch_size, or go through it in parts "
+                f"(train.stages.{progress.stage}.accumulate=2)"
+            ) from None
+        self.go_on(load_latest(self.run)[0])
+        same_stage = self.progress.stage == progress.stage
+        self.progress = replace(
+            self.progress,
+            halvings=progress.halvings + 1,
+            stage_step=self.progress.stage_step * (2 if same_stage else 1),
+        )
+        self.listener.on_warning(
+            f"memory does not hold a batch of {size} pictures; going on from step {self.progress.step} with "
+            f"{size // 2} and half the rate"
+        )
 
+    def _show_pictures(self) -> None:
+        if self.log and self.params.pictures and not self.progress.stage_step:
+            self.log.show_pictures(self.progress.step, self.feed.augmented(self.progress.stage))
 
-def steps_per_epoch(stage: Stage, images: int) -> int:
-    """Batches in a pass over the training split, at least one."""
-    return max(1, images // stage.batch_size)
+    def _open_log(self) -> None:
+        if self.chief:
+            self.log = MetricsLog(self.run, self.progress.rows, self.progress.step)
 
-
-def stage_steps(stage: Stage, images: int) -> int:
-    """Length of a stage in steps."""
-    if stage.steps is not None:
-        return stage.steps
-    return math.ceil((stage.epochs or 0) * images / stage.batch_size)
+    def _close_log(self) -> None:
+        if self.log:
+            self.log.close()
+            self.log = None

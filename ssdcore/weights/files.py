@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssdcore.checkpoint import MODEL_PREFIX, load_checkpoint
+from ssdcore.checkpoint import load_checkpoint
 from ssdcore.errors import CheckpointError
 from ssdcore.run_folder import find_checkpoint
 from ssdcore.weights.caffe import read_caffe
@@ -74,8 +74,8 @@ def _tf_format(names: Collection[str]) -> str:
 def _open_own(path: Path) -> WeightsFile:
     checkpoint = load_checkpoint(find_checkpoint(path))
     arrays = {
-        name.removeprefix(MODEL_PREFIX): StoredArray(values.shape, values.dtype, partial(np.asarray, values))
-        for name, values in checkpoint.arrays.items()
-        if name.startswith(MODEL_PREFIX) and values.dtype.kind == "f"
+        name: StoredArray(values.shape, values.dtype, partial(np.asarray, values))
+        for name, values in checkpoint.weights().items()
+        if values.dtype.kind == "f"
     }
     return WeightsFile(checkpoint.path, "ssdcore", arrays, checkpoint.classes, checkpoint.params)

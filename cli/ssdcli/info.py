@@ -1,0 +1,68 @@
+"""`ssd info`: what a checkpoint is, and how it was made."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from ssdcore.checkpoint import Checkpoint
+
+
+@click.command()
+@click.argument("model", type=PathOption)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the whole param set.")
+@pass_program
+def info(program: Program, model: Path, as_json: bool) -> None:
+    """Show what a model is: classes, parameters, data, versions, and how far it was trained.
+
+    MODEL is a run folder (its best checkpoint, else its last) or a checkpoint.
+    """
+    load_tensorflow()
+    from ssdcore.checkpoint import load_checkpoint
+    from ssdcore.run_folder import find_checkpoint
+
+    checkpoint = load_checkpoint(find_checkpoint(model))
+    if as_json:
+        params = checkpoint.params.model_dump(mode="json")
+        print_json({**_facts(checkpoint), "progress": dict(checkpoint.progress), "params": params})
+    else:
+        print_table(("", ""), [(name.replace("_", " "), _text(value)) for name, value in _facts(checkpoint).items()])
+
+
+def _facts(checkpoint: "Checkpoint") -> dict[str, Any]:
+    params, progress, made = checkpoint.params, checkpoint.progress, checkpoint.made
+    weights = checkpoint.weights()
+    return {
+        "checkpoint": str(checkpoint.path),
+        "backbone": params.backbone,
+        "model": f"{params.model.name}, {params.model.image_size[1]}x{params.model.image_size[0]} px",
+        "classes": list(checkpoint.classes),
+        "weights": sum(values.size for values in weights.values()),
+        "averaged": bool(checkpoint.below("averages/")),
+        "step": progress.get("step"),
+        "stage": _stage(checkpoint),
+        f"best_{params.train.monitor}": progress.get("best"),
+        **{name: made.get(name) for name in ("data", "data_digest", "started", "python", "versions", "git_commit")},
+    }
+
+
+def _stage(checkpoint: "Checkpoint") -> str | None:
+    if not checkpoint.progress:
+        return None
+    number, step = checkpoint.progress["stage"], checkpoint.progress["stage_step"]
+    return f"{checkpoint.params.train.stages[number].name}, step {step}"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {item or '-'}" for name, item in value.items())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,46 @@
+"""Moving averages of a detector's weights."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from ssdcore.model import SSD
+from ssdcore.model.variables import named_variables
+
+
+class WeightAverages:
+    """An exponential moving average of every variable of the network, batch statistics included.
+
+    At update n (from 0) it keeps the share min(decay, (1 + n) / (10 + n)) of itself, so that the
+    random first weights are soon forgotten (`tf.train.ExponentialMovingAverage` with a step).
+    Make it inside the scope of the strategy that the network was made in.
+    """
+
+    def __init__(self, ssd: SSD, decay: float) -> None:
+        self.decay = decay
+        self._followed = named_variables(ssd)
+        self.variables = {
+            name: tf.Variable(variable.numpy(), trainable=False, dtype=variable.dtype)
+            for name, variable in self._followed.items()
+        }
+        self.updates = tf.Variable(0.0, trainable=False)
+
+    def follow(self) -> None:
+        """Moves towards the present weights; call it in a replica context, after each step."""
+        updates = self.updates.value()
+        kept = tf.minimum(self.decay, (1.0 + updates) / (10.0 + updates))
+        for name, average in self.variables.items():
+            value = tf.convert_to_tensor(self._followed[name])
+            average.assign_sub((average - value) * tf.cast(1.0 - kept, value.dtype))
+        self.updates.assign_add(1.0)
+
+    def restart(self) -> None:
+        """Begins anew from the present weights."""
+        for name, average in self.variables.items():
+            average.assign(self._followed[name].numpy())
+        self.updates.assign(0.0)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The variables to keep in a checkpoint beside the averages themselves."""
+        return {"updates": self.updates}

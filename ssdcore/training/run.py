@@ -1,0 +1,176 @@
+"""`train`: from parameters and data to a run folder."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ssdcore.data.manifest import Manifest
+from ssdcore.data.pipeline import learnt_objects, read_records
+from ssdcore.data.undecodable import whole
+from ssdcore.geometry.recall import sampled_recall
+from ssdcore.model import SSD, build_ssd
+from ssdcore.model.variables import (
+    backbone_variables,
+    check_scopes,
+    named_variables,
+    set_trainable,
+    synchronize_batch_norm,
+)
+from ssdcore.params import ParamSet
+from ssdcore.plugins import Plugins
+from ssdcore.provenance import provenance
+from ssdcore.run_folder import RunFolder
+from ssdcore.training.auto_batch import settle_batches
+from ssdcore.training.devices import check_batch, describe, explain_lost_worker, is_chief
+from ssdcore.training.feed import Feed
+from ssdcore.training.listener import TrainingListener
+from ssdcore.training.opening import open_run, refuse_frozen_noise
+from ssdcore.training.precision import choose_precision
+from ssdcore.training.profile import Profile
+from ssdcore.training.progress import batch_size
+from ssdcore.training.scoring import Scorer
+from ssdcore.training.trainer import Trainer
+from ssdcore.weights import load_weights
+
+ENOUGH_RECALL = 0.95
+"""Share of the objects that default boxes should overlap by the matching threshold."""
+
+RECALL_PICTURES = 1000
+"""Pictures whose objects are looked at for that."""
+
+
+def train(
+    params: ParamSet,
+    data: Path,
+    out: Path,
+    plugins: Plugins,
+    *,
+    resume: bool = False,
+    listener: TrainingListener | None = None,
+    strategy: Any = None,
+    profile: bool = False,
+) -> SSD:
+    """Trains a detector and keeps everything in a run folder.
+
+    With a strategy of several workers every one of them calls this; `data` and `out` must be the
+    same folders for all, and the first worker alone writes.
+
+    Args:
+        params: what to train, and how.
+        data: folder of records.
+        out: run folder; must not exist, or be empty, unless `resume` is set.
+        plugins: where the backbone comes from.
+        resume: go on with the run in `out`.
+        listener: is told of progress.
+        strategy: a `tf.distribute.Strategy` (`ssdcore.training.devices.make_strategy`); None: one device.
+        profile: trace steps 11 to 20 for TensorBoard's profiler.
+
+    Returns:
+        The trained detector, with its last weights, not their averages.
+
+    Raises:
+        SsdError: parameters, data, weights or run folder are unusable; says which and why.
+        KeyboardInterrupt: passed on after a checkpoint has been written.
+    """
+    listener = listener or TrainingListener()
+    strategy = strategy or tf.distribute.get_strategy()
+    manifest = Manifest.load(data)
+    run = RunFolder(out)
+    opened = open_run(run, params, manifest, data, resume=resume, chief=is_chief(strategy))
+    if opened.warning:
+        listener.on_warning(opened.warning)
+    if params.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    # A plain copy, for evaluations; and to learn what kind of network it is before the other is built.
+    copy = build_ssd(opened.params, manifest.classes, plugins)
+    precision = choose_precision(opened.params.train.precision, copy.network)
+    keras.utils.set_random_seed(params.train.seed)
+    tracer = Profile(run.events if profile else None)
+    with strategy.scope(), explain_lost_worker(strategy):
+        ssd = build_ssd(opened.params, manifest.classes, plugins, precision)
+        if opened.checkpoint is None:
+            _load_weights(ssd, plugins, listener)
+            settled = settle_batches(opened.params, ssd, strategy.num_replicas_in_sync)
+            ssd = replace(ssd, params=settled)
+        _check_stages(ssd, strategy)
+        synchronize_batch_norm(ssd, params.train.sync_batch_norm)
+        feed = Feed(ssd, data, strategy, listener)
+        scorer = _make_scorer(copy, data, ssd.params) if is_chief(strategy) else None
+        made = _provenance(ssd, data, manifest, plugins)
+        trainer = Trainer(ssd, feed, run, listener, strategy, scorer, made, precision)
+        if opened.checkpoint is None:
+            trainer.begin()
+        else:
+            trainer.go_on(opened.checkpoint)
+        listener.on_start(_summary(ssd, feed, precision, strategy))
+        _warn_of_recall(ssd, data, listener)
+        try:
+            trainer.run_stages(tracer)
+        finally:
+            tracer.end()
+    return ssd
+
+
+def _load_weights(ssd: SSD, plugins: Plugins, listener: TrainingListener) -> None:
+    """The weights to start from, if the parameters name a file."""
+    weights = ssd.params.train.weights
+    if weights.file is None:
+        return
+    report = load_weights(ssd, plugins, weights)
+    if not set(report.matched) >= {f"{ssd.backbone.name}/{name}" for name in backbone_variables(ssd)}:
+        refuse_frozen_noise(ssd.params)
+    listener.on_weights(report)
+
+
+def _check_stages(ssd: SSD, strategy: Any) -> None:
+    """Finds faults of later stages before the first one is trained.
+
+    Raises:
+        ParamError: a stage names layers that are not there.
+        TrainingError: a batch cannot be divided among the devices.
+    """
+    names = list(named_variables(ssd))
+    for number, stage in enumerate(ssd.params.train.stages):
+        set_trainable(ssd, stage.trainable, stage.freeze_batch_norm)
+        check_scopes(ssd, f"train.stages.{number}.rate_factors", list(stage.rate_factors), names)
+        check_batch(strategy, batch_size(stage), stage.accumulate)
+
+
+def _make_scorer(copy: SSD, data: Path, params: ParamSet) -> Scorer | None:
+    if not params.train.eval_every or params.data.eval_split is None:
+        return None
+    return Scorer(copy, data, params.data.eval_split)
+
+
+def _provenance(ssd: SSD, data: Path, manifest: Manifest, plugins: Plugins) -> dict[str, Any]:
+    provider = plugins.providers[ssd.params.backbone]
+    return provenance(str(data.absolute()), manifest.source, [provider.distribution])
+
+
+def _warn_of_recall(ssd: SSD, data: Path, listener: TrainingListener) -> None:
+    """Tells if default boxes miss many of the first objects."""
+    params = ssd.params
+    split = Manifest.load(data).train_split(params.data.train_split)
+    objects = learnt_objects(read_records(data, split), params.model.image_size, params.data)
+    boxes = [found.numpy() for found, _ in whole(objects.take(RECALL_PICTURES), data, split)]
+    if not sum(map(len, boxes)):
+        return
+    found = sampled_recall(np.concatenate(boxes), ssd.default_boxes, params.train.loss.match_iou)
+    if found.recall < ENOUGH_RECALL:
+        listener.on_warning(
+            f"the default boxes overlap only {found.recall:.1%} of the objects by {params.train.loss.match_iou:g} "
+            f"or more; 'ssd anchors {data} --params PARAMS' proposes better ones"
+        )
+
+
+def _summary(ssd: SSD, feed: Feed, precision: str, strategy: Any) -> str:
+    params = ssd.params
+    parts = f"{params.backbone} + {params.model.name}, {len(ssd.default_boxes)} default boxes"
+    on = describe(strategy, batch_size(params.train.stages[0]))
+    return (
+        f"{parts}, {len(ssd.classes)} classes, {feed.images} pictures in {params.data.train_split!r}; {on}, {precision}"
+    )

@@ -1,0 +1,60 @@
+"""Evaluations in the course of training, on a copy of the detector."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssdcore.evaluation import Evaluation, Evaluator
+from ssdcore.evaluation.loss import EvaluationLoss
+from ssdcore.model import SSD
+from ssdcore.model.variables import named_variables
+
+
+@dataclass(frozen=True)
+class Score:
+    """An evaluation; and the loss, if that is what is monitored."""
+
+    evaluation: Evaluation
+    loss: float | None = None
+
+    @property
+    def value(self) -> float | None:
+        """What is monitored; None if there is nothing to score."""
+        return self.evaluation.mean_average_precision if self.loss is None else self.loss
+
+    def better_than(self, best: float | None) -> bool:
+        """Whether the value is better than `best`, which is None at first."""
+        if self.value is None or best is None:
+            return self.value is not None
+        return self.value > best if self.loss is None else self.value < best
+
+    def row(self) -> dict[str, float]:
+        """The columns of metrics.csv."""
+        found = {"map": self.evaluation.mean_average_precision, "eval_loss": self.loss}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class Scorer:
+    """Scores weights in a copy of the detector.
+
+    The copy computes in float32 on one device, and takes averages of weights as well as the
+    weights themselves, whatever training does at that time.
+    """
+
+    def __init__(self, copy: SSD, folder: Path, split: str) -> None:
+        """Prepares evaluations on a split of a folder of records.
+
+        Raises:
+            DataError: folder or split are missing.
+        """
+        self._copy = copy
+        self._evaluator = Evaluator(copy, folder, split, copy.params.eval)
+        self._loss = EvaluationLoss(copy, folder, split) if copy.params.train.monitor == "loss" else None
+
+    def score(self, variables: Mapping[str, Any], on_batch: Callable[[int, int], None]) -> Score:
+        """Scores the weights in `variables`, by name; `on_batch` is told of pictures done and in all."""
+        for name, variable in named_variables(self._copy).items():
+            variable.assign(variables[name].numpy())
+        evaluation = self._evaluator.run(on_batch)
+        return Score(evaluation, self._loss.mean(on_batch) if self._loss else None)
