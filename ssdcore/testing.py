@@ -12,7 +12,7 @@ from ssdcore.backbones import Backbone
 from ssdcore.errors import PluginError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.loss import multibox_loss
-from ssdcore.params import ModelParams, ParamSet, Stage, TrainParams
+from ssdcore.params import Loss, ModelParams, ParamSet, Stage, TrainParams
 from ssdcore.params.presets import ssd300, ssd512
 from ssdcore.plugins import Plugins, load_plugins
 

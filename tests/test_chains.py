@@ -19,7 +19,7 @@ from ssdcore.data.record_index import RecordIndex
 from ssdcore.data.synth import synthesize
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.targets import encode_targets
-from ssdcore.params import AugmentParams, CoverageCrop, DataParams, Expand, PatchCrop, Photometric
+from ssdcore.params import AugmentParams, CoverageCrop, DataParams, Expand, Loss, PatchCrop, Photometric
 
 NOTHING = AugmentParams(photometric=None, expand=None, crop=None, horizontal_flip=0, interpolations=("bilinear",))
 CHAINS = {
@@ -341,9 +341,10 @@ def test_what_is_mostly_in_an_ignored_region_is_never_mined(boxes, labels, targe
     logits = tf.tile(tf.constant([[[0, np.log(odds)] for odds in ODDS]], F32), [2, 1, 1])
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        result = multibox_loss(logits, tf.zeros((2, 6, 4)), found, offsets, 3.0)
-    slopes = tape.gradient(result.classes, logits).numpy()
-    assert float(result.classes + result.boxes) == pytest.approx(loss, abs=1e-5)
+        result = multibox_loss(logits, tf.zeros((2, 6, 4)), found, offsets, Loss())
+        classes = result.positive_classes + result.negative_classes
+    slopes = tape.gradient(classes, logits).numpy()
+    assert float(classes + result.boxes) == pytest.approx(loss, abs=1e-5)
     assert np.isfinite(slopes).all()
     assert np.all(slopes[found.numpy() < 0] == 0)
     assert (result.positives, result.negatives) == (targets.count(1), min(3, targets.count(0)) * targets.count(1))

@@ -57,6 +57,7 @@ def test_workers_count_from_the_chief() -> None:
         (tf_config(TWO, "worker", -1), "task.index is -1"),
         (tf_config(TWO, "worker", "one"), "task.index is 'one'"),
         (tf_config(TWO, "worker", None), "task.index is None"),
+        (json.dumps({"cluster": TWO, "task": {"type": "worker"}}), "task.index is 'missing'"),
         (tf_config(TWO, "worker", True), "task.index is True"),
         (tf_config(TWO, "evaluator"), "'evaluator', but the first worker evaluates"),
         (tf_config({**TWO, "ps": ["c:3"]}), "'ps', but every worker keeps all weights"),

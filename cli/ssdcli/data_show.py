@@ -44,14 +44,18 @@ def show(
     load_tensorflow()
     from ssdcli.sheet import write_sheet
     from ssdcore.data.manifest import Manifest
-    from ssdcore.data.pipeline import read_records
+    from ssdcore.data.pipeline import read_records, whole
     from ssdcore.model import build_ssd
 
     manifest = Manifest.load(records)
     chosen = manifest.train_split(split or params.data.train_split)
     ssd = build_ssd(params, manifest.classes, program.plugins)
     drawn = read_records(records, chosen).shuffle(1000, seed=seed + 1).take(count)
-    tiles = [tile for number, record in enumerate(drawn) for tile in _row(record, ssd, (seed, number))]
+    tiles = [
+        tile
+        for number, record in enumerate(whole(drawn, records, chosen))
+        for tile in _row(record, ssd, (seed, number))
+    ]
     write_sheet(tiles, out, columns=VARIANTS + 2)
     click.echo(f"{len(tiles) // (VARIANTS + 2)} pictures of {chosen!r}: {out}")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ssdcore.data.manifest import Manifest
-from ssdcore.data.pipeline import EvalBatch, evaluation_batches, read_records
+from ssdcore.data.pipeline import EvalBatch, evaluation_batches, read_records, whole
 from ssdcore.detection.predict import make_predict
 from ssdcore.errors import CheckpointError
 from ssdcore.evaluation.average_precision import AveragePrecision, mean
@@ -69,6 +69,7 @@ class Evaluator:
         self._batches = evaluation_batches(
             read_records(folder, split), ssd.params.model.image_size, ssd.params.data.resize, params.batch_size
         )
+        self._where = (folder, split)
         self._predict = make_predict(ssd, params)
 
     def run(self, on_batch: OnBatch = lambda done, total: None) -> Evaluation:
@@ -79,7 +80,7 @@ class Evaluator:
         """
         tally = AveragePrecision(len(self.classes), self.params.match_iou)
         images = objects = difficult = 0
-        for batch in self._batches:
+        for batch in whole(self._batches, *self._where):
             found = DetectionBatch(*(part.numpy() for part in self._predict(batch.images, batch.windows)))
             truth = EvalBatch(*(part.numpy() for part in batch))
             _add_batch(tally, found, truth)

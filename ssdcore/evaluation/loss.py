@@ -8,8 +8,7 @@ import tensorflow as tf
 from ssdcore.class_names import IGNORED
 from ssdcore.data.augment import boxes_in_window
 from ssdcore.data.manifest import Manifest
-from ssdcore.data.pipeline import EvalBatch, evaluation_batches, read_records
-from ssdcore.data.undecodable import whole
+from ssdcore.data.pipeline import EvalBatch, evaluation_batches, read_records, whole
 from ssdcore.evaluation.evaluate import OnBatch
 from ssdcore.model import SSD
 from ssdcore.model.loss import multibox_loss

@@ -53,9 +53,10 @@ def _chosen(
     """Names of the layers that learn; `own` are those of the backbone."""
     if what == "all":
         return set(layers)
-    if what == "ssd" or isinstance(what, int):
-        last = 0 if what == "ssd" else what
-        return (layers.keys() - own.keys()) | _last_convolutions(own, last, ssd.backbone.name)
+    if what == "ssd":
+        what = 0
+    if isinstance(what, int):
+        return (layers.keys() - own.keys()) | _last_convolutions(own, what, ssd.backbone.name)
     check_scopes(ssd, "trainable", what, [name for name, layer in layers.items() if layer.variables])
     return {name for name in layers if name.startswith(tuple(what))}
 

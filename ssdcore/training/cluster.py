@@ -6,6 +6,7 @@ been called by every one.
 """
 
 import json
+import os
 import socket
 import threading
 import time
@@ -97,8 +98,8 @@ def _addresses(job: str, value: Any) -> tuple[str, ...]:
 
 
 def _task(task: Mapping[str, Any], jobs: Mapping[str, tuple[str, ...]]) -> tuple[str, int]:
-    job, index = task.get("type"), task.get("index")
-    if job not in jobs:
+    job, index = task.get("type"), task.get("index", "missing")
+    if job is None or job not in jobs:
         raise TrainingError(f"TF_CONFIG: task.type is {job!r}, the cluster has {' and '.join(jobs) or 'no jobs'}")
     try:
         number = -1 if isinstance(index, bool | float) else int(index)  # schedulers write it as text, too
@@ -109,7 +110,7 @@ def _task(task: Mapping[str, Any], jobs: Mapping[str, tuple[str, ...]]) -> tuple
             f"TF_CONFIG: task.index is {index!r}, cluster.{job} has {len(jobs[job])} addresses; "
             f"give 0 to {len(jobs[job]) - 1}"
         )
-    return str(job), number
+    return job, number
 
 
 def meet(cluster: Cluster, patience: float = PATIENCE) -> None:
@@ -160,11 +161,15 @@ def _listen(address: str) -> socket.socket:
             listener = socket.create_server(("", port))
     except OSError as error:
         raise TrainingError(
-            f"this worker cannot listen at {address} ({error.strerror}); end what uses that port, such as an "
+            f"this worker cannot listen at {address} ({_reason(error)}); end what uses that port, such as an "
             "earlier run, or choose another one in every worker's TF_CONFIG"
         ) from None
     listener.settimeout(PAUSE)
     return listener
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _call(address: str, index: int, other: int, workers: int) -> bool:

@@ -4,17 +4,18 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import tensorflow as tf
 
 from ssdcore.errors import TrainingError
 from ssdcore.training.cluster import PATIENCE, Cluster, meet, read_cluster
 
-Strategy = tf.distribute.Strategy
+Strategy = Any
 
 
 def make_strategy(devices: str | None, environ: Mapping[str, str] = os.environ, patience: float = PATIENCE) -> Strategy:
-    """How a step is shared among devices. Call it before TensorFlow does anything else.
+    """A `tf.distribute.Strategy`: how a step is shared among devices. Call it before TensorFlow does anything else.
 
     Args:
         devices: `all` GPUs, the numbers of some (`0,1`), or `cpu:N` for N logical devices of the CPU;

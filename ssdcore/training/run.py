@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssdcore.data.manifest import Manifest
-from ssdcore.data.pipeline import learnt_objects, read_records
-from ssdcore.data.undecodable import whole
+from ssdcore.data.pipeline import learnt_objects, read_records, whole
 from ssdcore.geometry.recall import sampled_recall
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import (
