@@ -95,14 +95,14 @@ def _read_objects(folder: Path, split: str, params: ParamSet, bar: Bar) -> "Obje
     import numpy as np
 
     from ssdcore.data.manifest import Manifest
-    from ssdcore.data.pipeline import learnt_objects, read_records
+    from ssdcore.data.pipeline import learnt_objects, read_records, whole
 
     total = Manifest.load(folder).split(split).images
     boxes, labels = [np.empty((0, 4), np.float32)], [np.empty(0, np.int32)]
     stream = learnt_objects(read_records(folder, split), params.model.image_size, params.data)
-    for done, found in enumerate(stream.as_numpy_iterator(), start=1):
-        boxes.append(found[0])
-        labels.append(found[1])
+    for done, found in enumerate(whole(stream, folder, split), start=1):
+        boxes.append(found[0].numpy())
+        labels.append(found[1].numpy())
         bar.update(done, total)
     return np.concatenate(boxes), np.concatenate(labels)
 

@@ -31,7 +31,7 @@ def info(program: Program, model: Path, as_json: bool) -> None:
         params = checkpoint.params.model_dump(mode="json")
         print_json({**_facts(checkpoint), "progress": dict(checkpoint.progress), "params": params})
     else:
-        print_table(("", ""), [(name.replace("_", " "), _text(value)) for name, value in _facts(checkpoint).items()])
+        print_table(("what", "value"), [(name.replace("_", " "), _text(value)) for name, value in _facts(checkpoint).items()])
 
 
 def _facts(checkpoint: "Checkpoint") -> dict[str, Any]:
@@ -63,6 +63,8 @@ def _text(value: Any) -> str:
         return "-"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {item or '-'}" for name, item in value.items())
+    if isinstance(value, float):
+        return f"{value:.4f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
