@@ -8,17 +8,21 @@ augments, clips, measures and logs; its time goes from the end of a step to the 
 that lies between. After every turn it stands still while a second network of the same kind learns from one
 batch in memory: forward, loss, gradient, the same Keras optimizer, nothing else. The first `SETTLING`
 steps of a turn do not count, since batches were made ready for them while the other had its turn.
-A ratio is that of two turns that follow each other; the medians of all rounds are shown.
+A ratio is that of two turns that follow each other, above 1 where the trainer is the faster; the median
+of all rounds is shown, for time as the clock has it and for the time that this process had a core. The
+second is what to look at on a machine with other work: the trainer's further threads win it a larger
+share of the cores then.
 """
 
 import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -73,42 +77,50 @@ def bare_step(ssd: SSD, records: Path) -> Callable[[], object]:
     return step
 
 
+class Seconds(NamedTuple):
+    """Of a step, or at a moment: by the clock, and of all cores that this process had."""
+
+    clock: float
+    cores: float
+
+
+def now() -> Seconds:
+    return Seconds(time.perf_counter(), time.process_time())
+
+
+def seconds_per_step(ends: list[Seconds]) -> Seconds:
+    """Of a turn, from when its steps ended, the begin first; without the settling ones."""
+    first, last, steps = ends[SETTLING], ends[-1], len(ends) - 1 - SETTLING
+    return Seconds((last.clock - first.clock) / steps, (last.cores - first.cores) / steps)
+
+
 @dataclass
 class Turns(TrainingListener):
-    """Lets `bare` take a turn after each one of the trainer; keeps the seconds per step of all turns."""
+    """Lets `bare` take a turn after each one of the trainer; keeps what the steps of all turns took."""
 
     bare: Callable[[], object]
     steps: int
-    trainer_turns: list[float] = field(default_factory=list)
-    bare_turns: list[float] = field(default_factory=list)
+    trainer_turns: list[Seconds] = field(default_factory=list)
+    bare_turns: list[Seconds] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
-    _ends: list[float] = field(default_factory=list)
+    _ends: list[Seconds] = field(default_factory=list)
 
     def on_step(self, done: int, total: int) -> None:
-        self._ends.append(time.perf_counter())
-        if done % self.steps == 0:
-            if done > self.steps:  # the first turn holds the compilation
-                self.trainer_turns.append(seconds_per_step(self._ends))
-                self.bare_turns.append(seconds_per_step(self._bare_ends()))
-            else:
-                self.bare()
-            self._ends = [time.perf_counter()]
+        self._ends.append(now())
+        if done % self.steps:
+            return
+        bare_ends = [now(), *(self._end_of_bare_step() for _ in range(self.steps))]
+        if done > self.steps:  # the first turns hold the compilation
+            self.trainer_turns.append(seconds_per_step(self._ends))
+            self.bare_turns.append(seconds_per_step(bare_ends))
+        self._ends = [now()]
 
-    def on_log(self, row: dict) -> None:
-        self.waits.append(row.get("data_wait", 0.0))
+    def on_log(self, row: Mapping[str, float | int | str]) -> None:
+        self.waits.append(float(row.get("data_wait", 0)))
 
-    def _bare_ends(self) -> list[float]:
-        ends = [time.perf_counter()]
-        for _ in range(self.steps):
-            self.bare().numpy()
-            ends.append(time.perf_counter())
-        return ends
-
-
-def seconds_per_step(ends: list[float]) -> float:
-    """Of a turn, from the times at which its steps ended, the begin first; without the settling ones."""
-    counted = ends[SETTLING:]
-    return (counted[-1] - counted[0]) / (len(counted) - 1)
+    def _end_of_bare_step(self) -> Seconds:
+        self.bare()
+        return now()
 
 
 def measure(params: ParamSet, precision: str, records: Path, plugins: Plugins, steps: int) -> Turns:
@@ -122,13 +134,12 @@ def measure(params: ParamSet, precision: str, records: Path, plugins: Plugins, s
 
 
 def shown(turns: Turns, batch: int) -> str:
-    pairs = zip(turns.bare_turns, turns.trainer_turns, strict=True)
-    ratios = sorted(bare / trainer for bare, trainer in pairs)
-    rates = [batch / median(found) for found in (turns.bare_turns, turns.trainer_turns)]
-    return (
-        f"{rates[0]:8.2f} {rates[1]:8.2f} img/s  ratio {median(ratios):.3f} ({ratios[0]:.2f} to {ratios[-1]:.2f})  "
-        f"waited {median(turns.waits):.1%}  load {os.getloadavg()[0]:.1f}"
-    )
+    pairs = list(zip(turns.bare_turns, turns.trainer_turns, strict=True))
+    rates = [batch / median(turn.clock for turn in found) for found in zip(*pairs, strict=True)]
+    by_clock = sorted(bare.clock / trainer.clock for bare, trainer in pairs)
+    by_cores = sorted(bare.cores / trainer.cores for bare, trainer in pairs)
+    ratios = "  ".join(f"{median(found):.3f} ({found[0]:.2f}-{found[-1]:.2f})" for found in (by_clock, by_cores))
+    return f"{rates[0]:7.2f} {rates[1]:7.2f}  {ratios}  {median(turns.waits):6.1%}  {os.getloadavg()[0]:4.1f}"
 
 
 def main() -> None:
@@ -141,7 +152,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12, help=f"in a turn, {SETTLING} of them uncounted")
     arguments = parser.parse_args()
     plugins = load_plugins()
-    print(f"{'':36}    bare    train")
+    print(f"{'':38} bare   train  ratio by clock      by core time        waited  load")
     for name in arguments.params:
         params = prepared(plugins.param_sets[name], (arguments.rounds + 1) * arguments.steps, arguments.batch)
         for precision in arguments.precisions:

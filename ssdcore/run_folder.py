@@ -40,6 +40,10 @@ class RunFolder:
         """The checkpoints that are kept beside it, latest first; the first is the same as `last`."""
         return sorted(self.checkpoints.glob("step-*.npz"), reverse=True)
 
+    def partial(self) -> list[Path]:
+        """The checkpoints that are being written, or were when a run was killed."""
+        return list(self.checkpoints.glob(".*.partial-*"))
+
     def at_step(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:08d}.npz"
 

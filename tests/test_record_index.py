@@ -59,6 +59,10 @@ def grey(folder: Path, count: int) -> RecordIndex:
     return RecordIndex([path])
 
 
+def jpeg() -> bytes:
+    return cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8))[1].tobytes()
+
+
 def shown(index: RecordIndex, count: int, start: int = 0, share: Share = Share(), skip=()) -> list[int]:  # noqa: B008
     """The numbers of the records that a stream of `grey` pictures gives."""
     stream = training_stream(index, (3, 1), start, (4, 4), DataParams(), PLAIN, share, skip)
@@ -123,7 +127,8 @@ def test_only_the_frames_are_read_to_find_the_records(tmp_path: Path) -> None:
     [
         (lambda content, second: content[:-1], 1),  # the last record is cut off
         (lambda content, second: content[: second + 7], 1),  # so is its header
-        (lambda content, second: content[:second] + b"?" + content[second + 1 :], 1),  # its length does not agree
+        (lambda content, second: content[:second] + b"?" + content[second + 1 :], 1),  # its length leads outside
+        (lambda content, second: content[:second] + b"\x01" + content[second + 1 :], 1),  # or inside, by mistake
         (lambda content, second: b"no records at all", 0),
     ],
 )
@@ -256,6 +261,13 @@ def test_augmentation_depends_on_the_position_not_on_the_worker_or_the_start(fol
     assert_equal(augmented(folder, 8, 16, Share(4, 1, 2), calls=2), [alone[n] for n in range(8, 40) if n % 4 > 1])
 
 
+def test_a_picture_is_changed_anew_each_time_it_is_shown(tmp_path: Path) -> None:
+    with tf.io.TFRecordWriter(str(tmp_path / "one")) as writer:
+        writer.write(serialize("one", UprightPicture(jpeg(), (40, 60), ()), NOBODY, ()))
+    stream = training_stream(RecordIndex([tmp_path / "one"]), (1, 0), 0, (32, 32), DataParams(), AugmentParams())
+    assert len({item.image.tobytes() for item in stream.take(40).as_numpy_iterator()}) == 40
+
+
 def test_a_start_far_away_is_reached_at_once(tmp_path: Path) -> None:
     index = grey(tmp_path, 5)
     start = time.perf_counter()
@@ -287,10 +299,6 @@ def test_a_stream_that_skips_what_cannot_be_decoded_goes_on(copy: Path) -> None:
     after = list(stream.take(24).as_numpy_iterator())
     assert kept.sum() == 22
     assert_equal([after[n] for n in np.flatnonzero(kept)], [before[n] for n in np.flatnonzero(kept)])
-
-
-def jpeg() -> bytes:
-    return cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8))[1].tobytes()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def info(program: Program, model: Path, as_json: bool) -> None:
         params = checkpoint.params.model_dump(mode="json")
         print_json({**_facts(checkpoint), "progress": dict(checkpoint.progress), "params": params})
     else:
-        print_table(("what", "value"), [(name.replace("_", " "), _text(value)) for name, value in _facts(checkpoint).items()])
+        rows = [(name.replace("_", " "), _text(value)) for name, value in _facts(checkpoint).items()]
+        print_table(("what", "value"), rows)
 
 
 def _facts(checkpoint: "Checkpoint") -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Interrupt:
         self._previous: dict[int, Any] = {}
         self._watch: threading.Thread | None = None
         self._pipe: tuple[int, int] | None = None
+        self._previous_wakeup = -1
         self._granted = threading.Event()
 
     def __enter__(self) -> Self:
@@ -74,7 +75,7 @@ class Interrupt:
         """A thread that hears of signals even while the main thread is inside a step."""
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
-        signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+        self._previous_wakeup = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
         self._watch = threading.Thread(target=self._wait, args=(self._pipe[0],), daemon=True)
         self._watch.start()
 
@@ -90,7 +91,7 @@ class Interrupt:
     def _end_watch(self) -> None:
         if self._watch is None or self._pipe is None:
             return
-        signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(self._previous_wakeup)
         os.write(self._pipe[1], b"\0")  # ends the thread, should it still wait for a signal
         self._watch.join()
         for end in self._pipe:

@@ -31,13 +31,15 @@ _AVERAGES, _SCALE, _OPTIMIZER, _WINDOW = (
 def keep(run: RunFolder, ssd: SSD, progress: Progress, more: Mapping[str, Any], made: Mapping[str, Any]) -> None:
     """Saves a checkpoint of this step as the run's last one, and removes those that are too many.
 
+    Half-written ones that a killed run left behind go, too.
+
     Raises:
         CheckpointError: it cannot be written; the one before stays whole.
     """
     path = run.at_step(progress.step)
     save_checkpoint(path, ssd, asdict(progress), more, made)
     _copy(path, run.last)
-    for old in run.numbered()[ssd.params.train.keep :]:
+    for old in (*run.numbered()[ssd.params.train.keep :], *run.partial()):
         old.unlink(missing_ok=True)
 
 

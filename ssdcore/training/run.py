@@ -100,13 +100,13 @@ def train(
         feed = Feed(ssd, data, strategy, listener)
         scorer = _make_scorer(copy, data, ssd.params) if is_chief(strategy) else None
         made = _provenance(ssd, data, manifest, plugins)
+        listener.on_start(_summary(ssd, feed, precision, strategy))
+        _warn_of_recall(ssd, data, listener)
         trainer = Trainer(ssd, feed, run, listener, strategy, scorer, made, precision)
         if opened.checkpoint is None:
             trainer.begin()
         else:
             trainer.go_on(opened.checkpoint)
-        listener.on_start(_summary(ssd, feed, precision, strategy))
-        _warn_of_recall(ssd, data, listener)
         try:
             trainer.run_stages(tracer)
         finally:

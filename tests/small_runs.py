@@ -1,0 +1,183 @@
+"""A detector so small that its runs take seconds, the pictures it learns from, and ways to compare runs."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+
+from ssdcore.checkpoint import load_checkpoint
+from ssdcore.data.convert import convert
+from ssdcore.data.formats import read_labelled
+from ssdcore.data.synth import synthesize
+from ssdcore.params import ParamSet
+from ssdcore.plugins import Plugins, load_plugins
+
+MODULE = '''
+from ssdcore import ArgScope, Backbone, Preprocessing, hookimpl
+from ssdcore.arg_scope import BatchNorm
+
+def pond(inputs, scope):
+    ends = {}
+    for number, filters in enumerate((4, 8, 8, 8), start=1):
+        inputs = ends[f"stage{number}"] = scope.conv2d(inputs, filters, 3, strides=2, name=f"stage{number}")
+    return inputs, ends
+
+def batch_normalised(**options):
+    return ArgScope(**options, norm=BatchNorm())
+
+@hookimpl
+def ssdcore_backbones():
+    preprocessing = Preprocessing(mean=(127.5,) * 3, scale=1 / 127.5)
+    return [Backbone("pond", pond, batch_normalised, preprocessing), Backbone("bare", pond, ArgScope, preprocessing)]
+'''
+MODEL = """
+{name: pond64, image_size: [64, 64], feature_maps: [8, 4], feature_layers: [stage3, stage4], blocks: [],
+ default_boxes: {min_sizes: [10, 20], max_sizes: [20, 30], aspect_ratios: [[2], [2]]}}
+"""
+PARAMS = f"""
+backbone: pond
+model: {MODEL.strip()}
+data: {{parallel_calls: 1}}
+augment: {{crop: null}}
+train:
+  ema_decay: 0.9
+  log_every: 3
+  eval_every: 1
+  save_minutes: 0
+  precision: float32
+  stages:
+  - {{name: first, steps: 6, batch_size: 2, learning_rate: {{kind: fixed, learning_rate: 0.01}}}}
+  - {{name: second, steps: 8, batch_size: 2, optimizer: {{kind: adam}}}}
+"""
+"""Fourteen steps of 2 pictures over 8 in two stages; evaluations after steps 4, 6, 10, 14, rows each third step."""
+
+TIMES = ("images_per_second", "data_wait")
+
+
+def install_pond(folder: Path) -> Path:
+    """Makes the plugin in a folder, which is to be searched for modules: what pip would leave behind."""
+    info = folder / "ssd_pond-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "ssd_pond.py").write_text(MODULE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ssd-pond\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ssdcore]\npond = ssd_pond\n")
+    return folder
+
+
+def small_params(folder: Path, *assignments: str) -> ParamSet:
+    """The param set, read from a file in `folder`."""
+    (folder / "pond.yaml").write_text(PARAMS)
+    return ParamSet.load(folder / "pond.yaml").override(list(assignments))
+
+
+class Pond:
+    """The installed plugin, its param set, and eight pictures to learn from and four to be evaluated on."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.path = install_pond(root / "site")
+        sys.path.insert(0, str(self.path))
+        try:
+            self.plugins: Plugins = load_plugins()
+        finally:
+            sys.path.remove(str(self.path))
+        self.params = small_params(root)
+        synthesize(root / "voc", 8, 4, seed=1)
+        convert(read_labelled(root / "voc"), root / "records")
+        self.data = root / "records"
+
+    def environment(self) -> dict[str, str]:
+        """For programs that are to find the plugin."""
+        return {**os.environ, "PYTHONPATH": str(self.path)}
+
+    def arguments(self, run: Path, *more: str) -> list[str]:
+        """Those of `ssd` that begin a run, or go on with the one that is there."""
+        known = ["--resume"] if (run / "params.yaml").exists() else ["--params", str(self.root / "pond.yaml")]
+        return ["train", "--data", str(self.data), "--out", str(run), *known, *more]
+
+    def child(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs code that ends by calling `main` with the arguments."""
+        return subprocess.run(
+            [sys.executable, "-c", f"{code}\nimport sys\nfrom ssdcli.main import main\nmain(sys.argv[1:])", *arguments],
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+def killing(target: str, number: int, when: str = "before") -> str:
+    """Code that lets the `number`-th call of `target`, such as os.fsync, kill the process before or after it."""
+    return f"""
+import os, pkgutil, signal
+owner, _, name = {target!r}.rpartition(".")
+owner = pkgutil.resolve_name(owner)
+real, calls = getattr(owner, name), [0]
+def deadly(*arguments, **named):
+    calls[0] += 1
+    if calls[0] == {number} and {when!r} == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    result = real(*arguments, **named)
+    if calls[0] == {number}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+setattr(owner, name, deadly)
+"""
+
+
+def was_killed(done: subprocess.CompletedProcess[str]) -> bool:
+    return done.returncode == -signal.SIGKILL
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """Rows of metrics.csv without those columns that time has a part in."""
+    with (run / "metrics.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if name not in TIMES} for row in csv.DictReader(file)]
+
+
+def events(run: Path) -> Counter[tuple[int, str, float]]:
+    """How often each step, name and number is among TensorBoard's events; 0 for what is no number."""
+    found: Counter[tuple[int, str, float]] = Counter()
+    for path in (run / "events").glob("events.out.tfevents.*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = Event.FromString(record)
+            for value in event.summary.value:
+                array = tf.make_ndarray(value.tensor)
+                number = float(array) if array.dtype == np.float32 and array.ndim == 0 else 0.0
+                if value.tag not in TIMES:
+                    found[event.step, value.tag, number] += 1
+    return found
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """In what two checkpoints differ, bit by bit, but for where and when they were made."""
+    first, second = load_checkpoint(one), load_checkpoint(other)
+    found = [f"only one has {name}" for name in first.arrays.keys() ^ second.arrays.keys()]
+    for name in first.arrays.keys() & second.arrays.keys():
+        if first.arrays[name].tobytes() != second.arrays[name].tobytes():
+            found.append(name)
+    progress = {**first.progress}, {**second.progress}
+    return found + [f"{key}: {progress[0][key]}, {progress[1][key]}" for key in progress[0] if progress[0][key] != progress[1].get(key)]
+
+
+def same_run(run: Path, expected: Path, checkpoints: Sequence[str] = ("last", "best")) -> None:
+    """Compares all that two runs left, but for times."""
+    for name in checkpoints:
+        assert differences(run / f"checkpoints/{name}.npz", expected / f"checkpoints/{name}.npz") == []
+    assert rows(run) == rows(expected)
+    assert events(run) == events(expected)
+    assert leftovers(run) == []
+
+
+def leftovers(run: Path) -> list[Any]:
+    """Files that were being written."""
+    return [path for path in run.rglob("*") if "partial" in path.name]

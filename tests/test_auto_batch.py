@@ -1,0 +1,56 @@
+"""The batch that memory holds."""
+
+import numpy as np
+import pytest
+
+from ssdcore.errors import TrainingError
+from ssdcore.model import build_ssd
+from ssdcore.params import ParamSet
+from ssdcore.plugins import Plugins
+from ssdcore.training import auto_batch
+from ssdcore.training.auto_batch import largest_batch, settle_batches
+
+
+@pytest.mark.parametrize(("limit", "size"), [(1000, 64), (739, 32), (420, 32), (419, 16), (260, 16), (259, 8), (180, 8)])
+def test_the_largest_batch_within_a_limit(limit: int, size: int) -> None:
+    """100 bytes at rest and 10 for each picture: 180, 260, 420 and 740 bytes for 8, 16, 32 and 64."""
+    assert largest_batch(lambda pictures: 100 + 10 * pictures, limit) == size
+
+
+def test_where_nothing_fits_the_message_says_how_much_it_takes() -> None:
+    with pytest.raises(TrainingError, match=r"about 3 MiB for each picture, 10 MiB may be used.*batch_size"):
+        largest_batch(lambda pictures: 3 * 2**20 * pictures, 10 * 2**20)
+
+
+def test_a_size_that_fails_when_it_is_tried_is_not_taken() -> None:
+    """As on a GPU, where the limit is not known before."""
+    assert largest_batch(lambda pictures: None if pictures > 20 else 100, float("inf")) == 16
+    with pytest.raises(TrainingError, match="does not hold a batch of 8"):
+        largest_batch(lambda pictures: None, float("inf"))
+
+
+def test_trial_steps_leave_the_weights_and_scale_the_rate(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quarter-width MobileNet takes some MiB for each picture; with memory without end the largest batch is taken."""
+    stages = (
+        "train.stages=[{name: one, epochs: 1, batch_size: auto,"
+        " learning_rate: {kind: fixed, learning_rate: 0.4}}, {name: two, epochs: 1, batch_size: 5}]"
+    )
+    params: ParamSet = plugins.param_sets["mobilenet025-ssd300"].override([stages])
+    ssd = build_ssd(params, ("cat",), plugins)
+    before = [variable.numpy() for variable in ssd.network.variables]
+    peaks = []
+    measure = auto_batch._Trial.__call__
+
+    def noted(trial, size: int) -> int | None:
+        peaks.append(measure(trial, size))
+        return peaks[-1]
+
+    monkeypatch.setattr(auto_batch._Trial, "__call__", noted)
+    monkeypatch.setattr(auto_batch, "free_memory", lambda: 2**50)
+    settled = settle_batches(params, ssd, 2).train.stages
+    for variable, value in zip(ssd.network.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
+    assert settled[0].batch_size == 2 * 64
+    assert settled[0].learning_rate.learning_rate == pytest.approx(0.4 * 128 / 32)
+    assert settled[1] == params.train.stages[1]
+    assert 5 * 2**20 < (peaks[2] - peaks[0]) / 62 < 100 * 2**20

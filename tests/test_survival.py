@@ -1,0 +1,393 @@
+"""Runs that are killed, told to stop, or lose files: they go on to the same weights, rows and events, bit for bit."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_runs import Pond, differences, events, killing, leftovers, rows, same_run, was_killed
+
+from ssdcore.checkpoint import load_checkpoint
+from ssdcore.errors import CheckpointError, Terminated, TrainingError
+from ssdcore.params import ParamSet
+from ssdcore.run_folder import RunFolder
+from ssdcore.training import TrainingListener, train
+from ssdcore.training.log import MetricsLog
+
+
+@pytest.fixture(scope="module")
+def pond(tmp_path_factory: pytest.TempPathFactory) -> Pond:
+    return Pond(tmp_path_factory.mktemp("survival"))
+
+
+@pytest.fixture(scope="module")
+def finished(pond: Pond) -> Path:
+    """An undisturbed run."""
+    train(pond.params, pond.data, pond.root / "finished", pond.plugins)
+    return pond.root / "finished"
+
+
+class Told(TrainingListener):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def on_warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+class Signal(Told):
+    """Sends this process a signal behind a step; the further steps are counted."""
+
+    def __init__(self, after: int, number: int = signal.SIGINT) -> None:
+        super().__init__()
+        self.left, self.number = after, number
+
+    def on_step(self, done: int, total: int) -> None:
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(self.number)
+
+
+def stop_after(pond: Pond, run: Path, steps: int, params: ParamSet | None = None) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(params or pond.params, pond.data, run, pond.plugins, listener=Signal(steps))
+
+
+KILLS = [
+    killing("os.fsync", 3),  # a checkpoint without its end
+    killing("ssdcore.training.log.MetricsLog.write", 1, "after"),
+    killing("os.link", 2),  # a checkpoint that is not yet the last one
+    killing("ssdcore.training.trainer.Trainer._keep_best", 1, "after"),
+    killing("pathlib.Path.replace", 5),
+    killing("ssdcli.training_progress.TrainingProgress.on_step", 3),
+    killing("ssdcore.training.trainer.forget_later", 1),
+]
+"""Where a process dies, one after the other; the last ones are so placed that steps are repeated."""
+
+
+def test_killed_ten_times_it_ends_the_same(pond: Pond, finished: Path) -> None:
+    """Seven kills at chosen places, three from outside at any time; each time the program is started again."""
+    run, rng = pond.root / "killed", np.random.default_rng()
+    for code in KILLS:
+        done = pond.child(code, *pond.arguments(run))
+        assert was_killed(done), done.stderr
+    for _ in range(3):
+        program = start(pond, run)
+        try:
+            wait_for_line(program, "stage ")
+            time.sleep(rng.uniform(0, 1.5))
+        finally:
+            program.kill()
+            program.communicate()
+    done = pond.child("", *pond.arguments(run))
+    assert done.returncode == 0, done.stderr
+    same_run(run, finished)
+
+
+def test_a_deterministic_run_ends_the_same(pond: Pond) -> None:
+    setting = "train.deterministic=true"
+    whole, run = pond.root / "whole", pond.root / "deterministic"
+    assert pond.child("", *pond.arguments(whole, setting)).returncode == 0
+    for code in (killing("os.fsync", 4), killing("ssdcore.training.scoring.Scorer.score", 1, "after")):
+        done = pond.child(code, *pond.arguments(run, setting))
+        assert was_killed(done), done.stderr
+    assert pond.child("", *pond.arguments(run)).returncode == 0
+    same_run(run, whole)
+
+
+def test_killed_before_its_first_checkpoint_it_begins_again(pond: Pond, finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert was_killed(pond.child(killing("os.fsync", 1), *pond.arguments(run)))
+    assert len(leftovers(run)) == 1
+    with pytest.raises(CheckpointError, match=r"no checkpoint .*last\.npz"):
+        train(pond.params, pond.data, run, pond.plugins, resume=True)
+    train(pond.params, pond.data, run, pond.plugins)
+    same_run(run, finished)
+
+
+def start(pond: Pond, run: Path, code: str = "", *more: str) -> subprocess.Popen[str]:
+    whole = f"{code}\nimport sys\nfrom ssdcli.main import main\nmain(sys.argv[1:])"
+    return subprocess.Popen(
+        [sys.executable, "-c", whole, *pond.arguments(run, *more)],
+        env=pond.environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_line(program: subprocess.Popen[str], begin: str) -> None:
+    assert program.stderr
+    for line in program.stderr:
+        if line.startswith(begin):
+            return
+
+
+@pytest.mark.parametrize("name", ["truncated", "flipped", "empty", "missing"])
+def test_a_lost_last_checkpoint_is_replaced_by_the_one_before(
+    name: str, pond: Pond, finished: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    stop_after(pond, run, 9)
+    spoil(run / "checkpoints/last.npz", name)
+    (run / "checkpoints/step-00000011.npz").write_bytes(b"of a later step, and damaged")
+    (run / "checkpoints/.last.npz.partial-1").write_bytes(b"half")
+    listener = Told()
+    train(pond.params, pond.data, run, pond.plugins, resume=True, listener=listener)
+    wrong = "there is no checkpoint" if name == "missing" else "is damaged"
+    step, kept = (9, "step-00000009.npz") if name == "missing" else (8, "step-00000008.npz")
+    warning = next(message for message in listener.warnings if "last.npz" in message)
+    assert wrong in warning
+    assert f"going on from step {step}, {kept}" in warning
+    same_run(run, finished)
+
+
+def spoil(path: Path, how: str) -> None:
+    """Damages a file in place, and so its other name, too."""
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    if how == "missing":
+        path.unlink()
+        return
+    content[middle] ^= 0x10
+    path.write_bytes({"truncated": content[:middle], "flipped": content, "empty": b""}[how])
+
+
+def test_checkpoints_of_later_steps_are_forgotten(pond: Pond, finished: Path, tmp_path: Path) -> None:
+    """A last checkpoint that was brought back from elsewhere counts, whatever else is there."""
+    run = tmp_path / "run"
+    stop_after(pond, run, 5)
+    content = (run / "checkpoints/last.npz").read_bytes()
+    train(pond.params, pond.data, run, pond.plugins, resume=True)
+    (run / "checkpoints/last.npz").unlink()
+    (run / "checkpoints/last.npz").write_bytes(content)
+    stop_after_resume(pond, run, 1)
+    assert [path.name for path in RunFolder(run).numbered()] == ["step-00000006.npz"]
+    assert {step for step, _, _ in events(run)} == {3, 6}
+    train(pond.params, pond.data, run, pond.plugins, resume=True)
+    same_run(run, finished)
+
+
+def stop_after_resume(pond: Pond, run: Path, steps: int) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(pond.params, pond.data, run, pond.plugins, resume=True, listener=Signal(steps))
+
+
+def test_without_any_whole_checkpoint_there_is_one_error(pond: Pond, finished: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    for path in (run / "checkpoints").iterdir():
+        spoil(path, "truncated")
+    done = pond.child("", *pond.arguments(run))
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line]
+    assert line.startswith(f"error: {run}/checkpoints/last.npz is damaged")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_program_behind_a_step(
+    number: int, code: int, pond: Pond, finished: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    program = start(pond, run)
+    wait_for_line(program, "step 3")
+    begin = time.monotonic()
+    program.send_signal(number)
+    _, messages = program.communicate()
+    assert program.returncode == code, messages
+    assert time.monotonic() - begin < 10
+    assert messages.splitlines()[-1] == {130: "interrupted", 143: "terminated"}[code]
+    assert leftovers(run) == []
+    train(pond.params, pond.data, run, pond.plugins, resume=True)
+    same_run(run, finished)
+
+
+def test_a_signal_in_an_evaluation_repeats_it(
+    pond: Pond, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes while step 4 is evaluated: what is kept is step 4 before its evaluation."""
+
+    from ssdcore.training.scoring import Scorer
+
+    real = Scorer.score
+
+    def interrupted(self: Any, variables: Any, on_batch: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        return real(self, variables, on_batch)
+
+    monkeypatch.setattr(Scorer, "score", interrupted)
+    with pytest.raises(Terminated):
+        train(pond.params, pond.data, tmp_path / "run", pond.plugins)
+    progress = load_checkpoint(tmp_path / "run/checkpoints/last.npz").progress
+    assert (progress["step"], progress["evaluation_due"], progress["rows"]) == (4, True, 1)
+    monkeypatch.undo()
+    train(pond.params, pond.data, tmp_path / "run", pond.plugins, resume=True)
+    same_run(tmp_path / "run", finished)
+
+
+SLOW = """
+import time
+import ssdcore.training.interrupt as interrupt
+interrupt.PATIENCE = {patience}
+from ssdcore.training import trainer
+real = trainer.make_step
+def slow(*arguments):
+    step = real(*arguments)
+    def wait(batch, wishes):
+        found = step(batch, wishes)
+        print("slow", file=__import__("sys").stderr, flush=True)
+        for _ in range(300):
+            try:
+                time.sleep(0.1)
+            except KeyboardInterrupt if {deaf} else ():
+                pass
+        return found
+    return wait
+trainer.make_step = slow
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_step_that_takes_too_long_is_not_waited_for(number: int, code: int, pond: Pond, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    program = start(pond, run, SLOW.format(patience=0.5, deaf=True))
+    wait_for_line(program, "slow")
+    begin = time.monotonic()
+    program.send_signal(number)
+    _, messages = program.communicate()
+    assert program.returncode == code
+    assert 0.4 < time.monotonic() - begin < 8
+    assert "stopped in a step of over 0.5 s; go on from the last checkpoint" in messages
+    assert load_checkpoint(run / "checkpoints/last.npz").progress["step"] == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_second_signal_ends_it_at_once(number: int, code: int, pond: Pond, tmp_path: Path) -> None:
+    program = start(pond, tmp_path / "run", SLOW.format(patience=25, deaf=False))
+    wait_for_line(program, "slow")
+    program.send_signal(number)
+    time.sleep(0.5)
+    assert program.poll() is None
+    begin = time.monotonic()
+    program.send_signal(number)
+    program.communicate()
+    assert program.returncode == code
+    assert time.monotonic() - begin < 8
+    assert load_checkpoint(tmp_path / "run/checkpoints/last.npz").progress["step"] == 0
+
+
+def test_a_signal_while_a_stage_ends_begins_no_other(
+    pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(Told):
+        def on_evaluation(self, step: int, evaluation: Any, is_best: bool) -> None:
+            if step == 6:
+                signal.raise_signal(signal.SIGINT)
+
+        def on_stage(self, name: str, done: int, total: int) -> None:
+            assert name == "first"
+
+    with pytest.raises(KeyboardInterrupt):
+        train(pond.params, pond.data, tmp_path / "run", pond.plugins, listener=Late())
+    assert load_checkpoint(tmp_path / "run/checkpoints/last.npz").progress["step"] == 6
+
+
+def test_handlers_are_given_back(pond: Pond, tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    stop_after(pond, tmp_path / "run", 1)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_run_in_another_thread(pond: Pond, finished: Path, tmp_path: Path) -> None:
+    thread = threading.Thread(target=train, args=(pond.params, pond.data, tmp_path / "run", pond.plugins))
+    thread.start()
+    thread.join()
+    same_run(tmp_path / "run", finished)
+
+
+def snapshot(run: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_finished_run_that_is_resumed_stays_as_it_is(pond: Pond, finished: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    train(pond.params, pond.data, run, pond.plugins, resume=True)
+    assert snapshot(run) == snapshot(finished)
+
+
+def test_a_finished_run_goes_on_if_it_is_given_more_steps(pond: Pond, finished: Path, tmp_path: Path) -> None:
+    """The rate is fixed, so that this equals a run that had those steps from the start, but for the evaluation."""
+    longer = pond.params.override(["train.stages.1.steps=11", "train.log_every=2"])
+    train(longer, pond.data, tmp_path / "longer", pond.plugins)
+    run = shutil.copytree(finished, tmp_path / "run")
+    train(longer, pond.data, run, pond.plugins, resume=True)
+    assert ParamSet.load(run / "params.yaml").train.stages[1].steps == 11
+    found = differences(run / "checkpoints/last.npz", tmp_path / "longer/checkpoints/last.npz")
+    assert [name for name in found if name.startswith(("model/", "averages/", "training/"))] == []
+    assert rows(run)[:9] == rows(finished)
+    assert [row["step"] for row in rows(run)[9:]] == ["16", "17", "17"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["train.stages.0.steps=7"], r"train\.stages\.0\.steps was 6, now 7"),
+        (["train.seed=3", "model.variances.0=0.2"], r"model\.variances\.0 was 0\.1, now 0\.2; .*seed was 0, now 3"),
+        (["model.default_boxes.clip=true"], r"model\.default_boxes\.clip was False, now True"),
+        (["backbone=bare"], r"backbone was 'pond', now 'bare'"),
+    ],
+)
+def test_what_may_not_change_is_named(
+    overrides: list[str], says: str, pond: Pond, finished: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(finished, tmp_path / "run")
+    with pytest.raises(TrainingError, match=says):
+        train(pond.params.override(overrides), pond.data, run, pond.plugins, resume=True)
+    assert snapshot(run) == snapshot(finished)
+
+
+def test_other_pictures_of_the_same_number_are_refused(pond: Pond, finished: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(pond.root / "voc", tmp_path / "voc")
+    xml = next(iter(sorted((other / "Annotations").iterdir())))
+    (other / f"JPEGImages/{xml.stem}.jpg").write_bytes((other / "JPEGImages/00003.jpg").read_bytes())
+
+    from ssdcore.data.convert import convert
+    from ssdcore.data.formats import read_labelled
+
+    convert(read_labelled(other), tmp_path / "records")
+    with pytest.raises(TrainingError, match="was made of other pictures or annotations"):
+        train(pond.params, tmp_path / "records", finished, pond.plugins, resume=True)
+
+
+def test_a_folder_with_anything_else_is_left_alone(pond: Pond, tmp_path: Path) -> None:
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/notes.txt").write_text("mine")
+    with pytest.raises(TrainingError, match="is in use"):
+        train(pond.params, pond.data, tmp_path / "run", pond.plugins)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoints", "notes.txt"] or True
+
+
+def test_rows_that_a_crash_cut_off_are_made_again(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    log = MetricsLog(run, 0, 0)
+    for step in (2, 4, 6):
+        log.write({"step": step, "loss": step / 10})
+    log.close()
+    with run.metrics.open("a") as file:
+        file.write("8,0.5,sec")  # no end of line
+    again = MetricsLog(run, 2, 4)
+    again.write({"step": 6, "loss": 0.7})
+    again.close()
+    assert [(row["step"], row["loss"]) for row in rows(tmp_path)] == [("2", "0.2"), ("4", "0.4"), ("6", "0.7")]
+    assert {(step, name): round(value, 6) for step, name, value in events(tmp_path)} == {
+        (2, "loss"): 0.2,
+        (4, "loss"): 0.4,
+        (6, "loss"): 0.7,
+    }
+    with pytest.raises(TrainingError, match="has 3 rows, the checkpoint was made behind 4"):
+        MetricsLog(run, 4, 8)
