@@ -21,7 +21,7 @@ from ssdcore.data.records import serialize
 from ssdcore.data.synth import synthesize
 from ssdcore.data.undecodable import UNDECODABLE, find_undecodable
 from ssdcore.errors import DataError, ParamError
-from ssdcore.params import AugmentParams, DataParams
+from ssdcore.params import AugmentParams, DataParams, Photometric
 
 PLAIN = AugmentParams(photometric=None, expand=None, crop=None, horizontal_flip=0, interpolations=("nearest",))
 COUNT = 12
@@ -264,7 +264,8 @@ def test_augmentation_depends_on_the_position_not_on_the_worker_or_the_start(fol
 def test_a_picture_is_changed_anew_each_time_it_is_shown(tmp_path: Path) -> None:
     with tf.io.TFRecordWriter(str(tmp_path / "one")) as writer:
         writer.write(serialize("one", UprightPicture(jpeg(), (40, 60), ()), NOBODY, ()))
-    stream = training_stream(RecordIndex([tmp_path / "one"]), (1, 0), 0, (32, 32), DataParams(), AugmentParams())
+    always = AugmentParams(photometric=Photometric(probability=1))
+    stream = training_stream(RecordIndex([tmp_path / "one"]), (1, 0), 0, (32, 32), DataParams(), always)
     assert len({item.image.tobytes() for item in stream.take(40).as_numpy_iterator()}) == 40
 
 

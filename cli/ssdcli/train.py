@@ -44,7 +44,7 @@ def train(
     given = [f"{key}={value}" for key, value in asked.items() if value is not None]
     params = _params(name, out, resume, plugins).override([*given, *assignments])
     plugins.backbone(params.backbone)
-    run_training(params, data, out, plugins, resume=resume, devices=devices, profile=profile)
+    run_training(params, data, out, plugins, devices, resume=resume, profile=profile)
     click.echo(f"done; next: ssd eval {out} --data {data}")
 
 
@@ -59,16 +59,12 @@ def _params(name: str | None, out: Path, resume: bool, plugins: Plugins) -> Para
 
 
 def run_training(
-    params: ParamSet,
-    data: Path,
-    out: Path,
-    plugins: Plugins,
-    *,
-    resume: bool = False,
-    devices: str | None = None,
-    profile: bool = False,
+    params: ParamSet, data: Path, out: Path, plugins: Plugins, devices: str | None = None, **options: bool
 ) -> None:
-    """Trains with a progress bar, or with log lines where there is no terminal."""
+    """Trains with a progress bar, or with log lines where there is no terminal.
+
+    `options` are those of `ssdcore.training.train`.
+    """
     with quiet_tensorflow():
         from ssdcli.training_progress import TrainingProgress
         from ssdcore.training import train as train_model
@@ -78,4 +74,4 @@ def run_training(
         strategy = make_strategy(devices)
     load_tensorflow()
     with TrainingProgress() as listener:
-        train_model(params, data, out, plugins, resume=resume, listener=listener, strategy=strategy, profile=profile)
+        train_model(params, data, out, plugins, listener=listener, strategy=strategy, **options)

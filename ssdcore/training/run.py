@@ -87,6 +87,8 @@ def train(
     # A plain copy, for evaluations; and to learn what kind of network it is before the other is built.
     copy = build_ssd(opened.params, manifest.classes, plugins)
     precision = choose_precision(opened.params.train.precision, copy.network)
+    if precision == "mixed_float16" and not tf.config.get_visible_devices("GPU"):
+        listener.on_warning("mixed_float16 is many times slower than float32 on a CPU (train.precision=auto)")
     keras.utils.set_random_seed(params.train.seed)
     tracer = Profile(run.events if profile else None)
     with strategy.scope(), explain_lost_worker(strategy):

@@ -1,0 +1,433 @@
+"""Faults in the midst of a run: no numbers, no memory, pictures that cannot be read, a full disk."""
+
+import errno
+import os
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_runs import Pond, differences, events, leftovers, rows, same_run
+
+from ssdcore.checkpoint import load_checkpoint
+from ssdcore.data.order import records_at
+from ssdcore.data.record_index import RecordIndex
+from ssdcore.errors import CheckpointError, DataError, TrainingError
+from ssdcore.run_folder import RunFolder
+from ssdcore.training import TrainingListener, train, trainer
+from ssdcore.training.feed import Feed
+
+SLOW_SAVES = "train.save_minutes=100"
+BARE = ["train.eval_every=0", SLOW_SAVES]
+
+
+@pytest.fixture(scope="module")
+def pond(tmp_path_factory: pytest.TempPathFactory) -> Pond:
+    return Pond(tmp_path_factory.mktemp("faults"))
+
+
+class Told(TrainingListener):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def on_warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def about(self, part: str) -> list[str]:
+        return [message for message in self.warnings if part in message]
+
+
+POISON = """
+import numpy as np
+from ssdcore.training.feed import Feed
+real, left = Feed.batches, [{times}]
+def batches(self, stage, progress, total):
+    for number, batch in enumerate(real(self, stage, progress, total), start=progress.step + 1):
+        if number == {step} and left[0]:
+            left[0] -= 1
+            batch = (batch[0] * np.{value}, *batch[1:])
+        yield batch
+Feed.batches = batches
+"""
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, step: int, times: int = 1, value: str = "nan") -> None:
+    """Makes the pictures of a step of the whole run, counted from 1, no numbers so many times."""
+    monkeypatch.setattr(Feed, "batches", Feed.batches)
+    exec(POISON.format(step=step, times=times, value=value), {})
+
+
+def names_of(pond: Pond, stage: int, step: int) -> list[str]:
+    """The pictures of a stage's step, from 0."""
+    index = RecordIndex.of_split(pond.data, "trainval")
+    return [index.name(number) for number in records_at(8, (0, stage), np.arange(2 * step, 2 * step + 2))]
+
+
+FIRST, SECOND = "0.01", "0.001"
+HALF = {FIRST: "0.005", SECOND: "0.0005"}
+
+
+@pytest.mark.parametrize(
+    ("step", "back", "assignments", "rates"),
+    [
+        (1, 0, [], [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
+        (4, 3, [], [FIRST, HALF[FIRST]] + [HALF[SECOND]] * 3),
+        (6, 5, [], [FIRST, "mixed"] + [HALF[SECOND]] * 3),
+        (7, 6, [], [FIRST] * 2 + [HALF[SECOND]] * 3),
+        (13, 6, BARE, [FIRST] * 2 + [HALF[SECOND]] * 3),
+        (2, 0, BARE, [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
+    ],
+    ids=["first step", "evaluation due", "end of stage", "first of a stage", "rows undone", "first window"],
+)
+def test_a_loss_that_is_no_number_once_takes_the_run_back(
+    step: int, back: int, assignments: list[str], rates: list[str], pond: Pond, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Rates are halved from there on; a row whose steps had both rates has a mean of both."""
+    poison(monkeypatch, step)
+    told = Told()
+    train(pond.params.override(assignments), pond.data, tmp_path / "run", pond.plugins, listener=told)
+    (story,) = told.about("not finite")
+    stage, in_stage = (0, step - 1) if step <= 6 else (1, step - 7)
+    assert f"not finite at step {step}, on the pictures {', '.join(names_of(pond, stage, in_stage))};" in story
+    assert f"went back to step {back}, rates are 0.5 of what they were at first (1 of 3 times)" in story
+    found = [row for row in rows(tmp_path / "run") if row["loss"]]
+    assert [row["step"] for row in found] == ["3", "6", "9", "12", "14"]
+    for row, rate in zip(found, rates, strict=True):
+        assert np.isfinite(float(row["loss"]))
+        # Steps 4 and 5 had the whole rate, step 6 the half.
+        assert float(row["learning_rate"]) == pytest.approx((0.01 + 0.01 + 0.005) / 3 if rate == "mixed" else float(rate))
+    assert no_event_twice(tmp_path / "run")
+    last = load_checkpoint(tmp_path / "run/checkpoints/last.npz")
+    assert all(np.isfinite(value).all() for value in last.arrays.values())
+    assert (last.progress["retries"], last.progress["rate_scale"], last.progress["step"]) == (1, 0.5, 14)
+
+
+def no_event_twice(run: Path) -> bool:
+    """Whether each step has one number of each name; the epoch is given with the loss and with the evaluation."""
+    seen = [(step, name) for (step, name, _), count in events(run).items() for _ in range(count) if name != "epoch"]
+    return len(seen) == len(set(seen))
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What each step of a run changed: its fault, and the variables before and after it."""
+    seen: list[dict[str, Any]] = []
+    real = trainer.make_step
+
+    def watched(ssd: Any, update: Any, *arguments: Any) -> Callable[..., Any]:
+        step = real(ssd, update, *arguments)
+        variables = [*update.variables, *update.state[1:]]  # the first counts steps
+
+        def watch(batch: Any, wishes: Any) -> Any:
+            before = [variable.numpy() for variable in variables]
+            metrics = step(batch, wishes)
+            seen.append({"fault": float(metrics[-4]), "before": before, "after": [v.numpy() for v in variables]})
+            return metrics
+
+        return watch
+
+    monkeypatch.setattr(trainer, "make_step", watched)
+    return seen
+
+
+def changes(step: dict[str, Any]) -> int:
+    pairs = zip(step["before"], step["after"], strict=True)
+    return sum(not np.array_equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_step_without_numbers_changes_no_weight(
+    value: str, pond: Pond, tmp_path: Path, steps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, 8, value=value)
+    train(pond.params.override(BARE), pond.data, tmp_path / "run", pond.plugins)
+    assert [index + 1 for index, step in enumerate(steps) if step["fault"]] == [8]
+    assert changes(steps[7]) == 0
+    assert min(changes(step) for index, step in enumerate(steps) if index != 7) > 10
+    assert len(steps) == 9 + 8  # the fault was found in the row of step 9
+
+
+def test_a_gradient_that_is_no_number_is_a_fault_too(
+    pond: Pond, tmp_path: Path, steps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss is finite; the pictures of one step are marked by a negative corner."""
+    import ssdcore.training.step as step_module
+
+    real = step_module._losses
+
+    def bursting(ssd: Any, batch: Any, positives: Any, shares: int) -> Any:
+        marked = batch[0][0, 0, 0, 0] < 0
+
+        @tf.custom_gradient
+        def burst(losses: Any) -> Any:
+            return tf.identity(losses), lambda upstream: upstream * tf.where(marked, np.inf, 1.0)
+
+        return burst(real(ssd, batch, positives, shares))
+
+    monkeypatch.setattr(step_module, "_losses", bursting)
+    poison(monkeypatch, 2, value="int64(-1)")
+    told = Told()
+    train(pond.params.override(BARE), pond.data, tmp_path / "run", pond.plugins, listener=told)
+    assert "not finite at step 2" in told.about("not finite")[0]
+    assert [changes(step) > 0 for step in steps[:3]] == [True, False, True]
+
+
+def test_faults_that_do_not_end_end_the_run(pond: Pond, tmp_path: Path) -> None:
+    """Exit code 1, one line with the story; what is left is good, and goes on once the cause is mended."""
+    run = tmp_path / "run"
+    done = pond.child(POISON.format(step=8, times=-1, value="nan"), *pond.arguments(run))
+    assert done.returncode == 1
+    *_, line = done.stderr.splitlines()
+    assert line.startswith("error: the loss or its gradient was not finite at step 8, on the pictures ")
+    assert "going back 3 times, to 0.125 of the rate at last, did not help; look at these pictures" in line
+    assert f"the last good weights are in {run}/checkpoints/last.npz" in line
+    assert "Traceback" not in done.stderr
+    told = [word for word in done.stderr.splitlines() if "went back to step 7" in word]
+    assert [word.rpartition("(")[2] for word in told] == ["1 of 3 times)", "2 of 3 times)", "3 of 3 times)"]
+    last = load_checkpoint(run / "checkpoints/last.npz")
+    assert last.progress["step"] == 7
+    assert all(np.isfinite(value).all() for value in last.arrays.values())
+    train(pond.params, pond.data, run, pond.plugins, resume=True)
+    assert [row["step"] for row in rows(run) if row["loss"]] == ["3", "6", "9", "12", "14"]
+
+
+TWO_DEVICES = """
+import numpy as np, tensorflow as tf
+from ssdcore.training.feed import Feed
+real, left = Feed.batches, [1]
+def batches(self, stage, progress, total):
+    for number, batch in enumerate(real(self, stage, progress, total), start=progress.step + 1):
+        if number == 8 and left[0]:
+            left[0] -= 1
+            first, second = batch[0].values
+            make = self._strategy.experimental_distribute_values_from_function
+            batch = (make(lambda context: second * np.nan if context.replica_id_in_sync_group else first), *batch[1:])
+        yield batch
+Feed.batches = batches
+"""
+
+
+def test_a_fault_on_one_of_two_devices_takes_both_back(pond: Pond, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = pond.child(TWO_DEVICES, *pond.arguments(run, "--devices", "cpu:2"))
+    assert done.returncode == 0, done.stderr
+    (story,) = [line for line in done.stderr.splitlines() if "not finite" in line]
+    assert f"at step 8, on the pictures {', '.join(names_of(pond, 1, 1))}; went back to step 7" in story
+    last = load_checkpoint(run / "checkpoints/last.npz")
+    assert all(np.isfinite(value).all() for value in last.arrays.values())
+    assert [row["step"] for row in rows(run) if row["loss"]] == ["3", "6", "9", "12", "14"]
+
+
+class Exhausted:
+    """Lets some calls of the compiled step, counted over the whole run, say that memory is exhausted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
+        self.calls, self.failing, self.pictures = 0, set(calls), 0
+        real = trainer.make_step
+
+        def make(*arguments: Any) -> Callable[..., Any]:
+            step = real(*arguments)
+
+            def call(batch: Any, wishes: Any) -> Any:
+                self.calls += 1
+                if self.calls in self.failing:
+                    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\na tensor")
+                self.pictures += len(batch[0])
+                return step(batch, wishes)
+
+            return call
+
+        monkeypatch.setattr(trainer, "make_step", make)
+
+
+STAGES = (
+    "train.stages=[{name: first, steps: 4, batch_size: 4, learning_rate: {kind: fixed, learning_rate: 0.01}},"
+    " {name: second, epochs: 2, batch_size: 4}]"
+)
+"""Sixteen pictures, then sixteen; an epoch has two steps."""
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_batch_that_memory_does_not_hold_is_halved(
+    call: int, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, told = Exhausted(monkeypatch, call), Told()
+    params = pond.params.override([STAGES, *BARE[1:], "train.eval_every=1"])
+    train(params, pond.data, tmp_path / "run", pond.plugins, listener=told)
+    (story,) = told.about("memory")
+    assert story == "memory does not hold a batch of 4 pictures; going on from step 0 with 2 and half the rate"
+    assert memory.pictures == 16 + 16 + 4 * (call - 1)
+    found = [row for row in rows(tmp_path / "run") if row["loss"]]
+    assert [row["step"] for row in found] == ["3", "6", "8", "11", "14", "16"]
+    assert {float(row["learning_rate"]) for row in found} == {0.005, 0.0005}
+    assert [row["step"] for row in rows(tmp_path / "run") if row["map"]] == ["4", "8", "12", "16"]
+    before = load_checkpoint(tmp_path / "run/checkpoints/last.npz")
+    assert before.progress["halvings"] == 1
+    longer = params.override(["train.stages.1.epochs=3"])
+    train(longer, pond.data, tmp_path / "run", pond.plugins, resume=True, listener=told)
+    assert memory.pictures == 16 + 16 + 8 + 4 * (call - 1)
+    assert len(told.about("memory")) == 1
+
+
+def test_a_saved_part_of_a_stage_counts_twice_as_many_half_batches(
+    pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first step of four pictures was saved; the second does not fit, so two of two pictures are done."""
+    memory = Exhausted(monkeypatch, 2)
+    seen: list[tuple[int, int]] = []
+
+    class Listener(TrainingListener):
+        def on_stage(self, name: str, done: int, total: int) -> None:
+            seen.append((done, total))
+
+    train(pond.params.override([STAGES]), pond.data, tmp_path / "run", pond.plugins, listener=Listener())
+    assert seen == [(0, 4), (2, 8), (0, 8)]
+    assert memory.pictures == 16 + 16
+    assert [row["step"] for row in rows(tmp_path / "run") if row["loss"]][-1] == "15"
+
+
+@pytest.mark.parametrize(
+    ("stage", "calls", "size"),
+    [
+        ("{name: only, steps: 8, batch_size: 16}", (1, 2, 3, 4), 2),
+        ("{name: only, steps: 8, batch_size: 4}", (3,), 4),
+        ("{name: only, steps: 8, batch_size: 3}", (1,), 3),
+        ("{name: only, steps: 8, batch_size: 6, accumulate: 2}", (1,), 6),
+    ],
+    ids=["four times", "behind the first epoch", "odd", "odd parts"],
+)
+def test_memory_that_halving_does_not_help_is_an_error_with_advice(
+    stage: str, calls: tuple[int, ...], size: int, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Exhausted(monkeypatch, *calls)
+    params = pond.params.override([f"train.stages=[{stage}]", *BARE])
+    says = (
+        rf"^memory does not hold a batch of {size} pictures \(OOM when allocating a tensor\); set a smaller "
+        r"train\.stages\.0\.batch_size, or go through it in parts \(train\.stages\.0\.accumulate=\d\)$"
+    )
+    with pytest.raises(TrainingError, match=says):
+        train(params, pond.data, tmp_path / "run", pond.plugins)
+
+
+def spoil_picture(folder: Path, name: str) -> None:
+    """Overwrites a picture's JPEG bytes with zeros, and mends the record's checksum."""
+    (shard,) = folder.glob("trainval*")
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(shard))]
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for record in records:
+            example = tf.train.Example.FromString(record)
+            (encoded,) = example.features.feature["image/encoded"].bytes_list.value
+            if example.features.feature["image/filename"].bytes_list.value[0].decode() == name:
+                example.features.feature["image/encoded"].bytes_list.value[0] = bytes(len(encoded))
+            writer.write(example.SerializeToString(deterministic=True))
+
+
+@pytest.fixture
+def spoilt(pond: Pond, tmp_path: Path) -> Path:
+    """The records with two pictures that cannot be decoded; all files are as large as before."""
+    folder = shutil.copytree(pond.data, tmp_path / "spoilt")
+    for name in (names_of(pond, 0, 1)[0], names_of(pond, 0, 2)[1]):
+        spoil_picture(folder, name)
+    return folder
+
+
+def test_undecodable_pictures_are_left_out(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
+    told = Told()
+    train(pond.params, spoilt, tmp_path / "run", pond.plugins, listener=told)
+    first, second = told.about("left out")
+    assert first.startswith(f"left out, cannot be decoded (1 of at most 10): {names_of(pond, 0, 1)[0]}: ")
+    assert second.startswith(f"left out, cannot be decoded (2 of at most 10): {names_of(pond, 0, 2)[1]}: ")
+    assert load_checkpoint(tmp_path / "run/checkpoints/last.npz").progress["undecodable"] == 2
+    assert [row["step"] for row in rows(tmp_path / "run") if row["loss"]] == ["3", "6", "9", "12", "14"]
+
+    class Stop(TrainingListener):
+        def on_step(self, done: int, total: int) -> None:
+            if done == 4:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(pond.params, spoilt, tmp_path / "other", pond.plugins, listener=Stop())
+    train(pond.params, spoilt, tmp_path / "other", pond.plugins, resume=True)
+    same_run(tmp_path / "other", tmp_path / "run")
+
+
+def test_undecodable_pictures_on_two_devices(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
+    pond.data, whole = spoilt, pond.data
+    try:
+        done = pond.child("", *pond.arguments(tmp_path / "run", "--devices", "cpu:2"))
+    finally:
+        pond.data = whole
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning: left out, cannot be decoded") == 2
+
+
+def test_too_many_undecodable_pictures_are_an_error(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
+    params = pond.params.override(["data.max_undecodable=1"])
+    with pytest.raises(DataError, match=rf"2 pictures of {spoilt} cannot be decoded, data.max_undecodable is 1"):
+        train(params, spoilt, tmp_path / "run", pond.plugins)
+
+
+@pytest.mark.parametrize("target", ["fsync", "link", "size"])
+def test_a_full_disk_leaves_the_checkpoint_before(
+    target: str, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found out at the flush, at the second name (where files have no second names), and in the midst of writing."""
+    run = tmp_path / "run"
+    train(pond.params, pond.data, tmp_path / "whole", pond.plugins)
+
+    class Full(TrainingListener):
+        def on_step(self, done: int, total: int) -> None:
+            if done == 5:
+                fill()
+
+    def no_space(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill() -> None:
+        if target == "size":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        elif target == "link":
+            monkeypatch.setattr(os, "link", no_space)
+            monkeypatch.setattr(shutil, "copyfile", no_space)
+        else:
+            monkeypatch.setattr("ssdcore.checkpoint.os.fsync", no_space)
+
+    says = "File too large" if target == "size" else "No space left on device"
+    try:
+        with pytest.raises(CheckpointError, match=rf"^cannot write the checkpoint {run}/checkpoints/.*: {says}"):
+            train(pond.params, pond.data, run, pond.plugins, listener=Full())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        monkeypatch.undo()
+    assert leftovers(run) == []
+    assert load_checkpoint(run / "checkpoints/last.npz").progress["step"] == 4
+    train(pond.params, pond.data, run, pond.plugins, resume=True)
+    same_run(run, tmp_path / "whole")
+
+
+def test_a_full_disk_leaves_parameters_and_rows(
+    pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file of parameters is written when a run goes on; it is the old one or the new one, never a part."""
+    run = tmp_path / "run"
+    train(pond.params, pond.data, run, pond.plugins)
+    before = (run / "params.yaml").read_bytes()
+
+    def no_space(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "replace", no_space)
+    with pytest.raises((TrainingError, CheckpointError), match=r"cannot write .*: No space left on device"):
+        train(pond.params.override(["train.log_every=1"]), pond.data, run, pond.plugins, resume=True)
+    assert (run / "params.yaml").read_bytes() == before
+    assert leftovers(run) == []
+
+
+def batches_of(feed: Iterator[Any]) -> list[Any]:
+    return list(feed)
