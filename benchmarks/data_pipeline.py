@@ -27,8 +27,8 @@ from ssdcore.model import build_ssd
 from ssdcore.model.variables import set_trainable
 from ssdcore.params import AugmentParams, DataParams
 from ssdcore.plugins import load_plugins
-from ssdcore.training.optimizers import make_optimizer
 from ssdcore.training.step import make_step
+from ssdcore.training.update import Update
 
 SIZE = (300, 300)
 BATCH = 16
@@ -68,7 +68,9 @@ def step_per_second(name: str, seconds: float) -> float:
     params = plugins.param_sets[name]
     ssd = build_ssd(params, [str(number) for number in range(20)], plugins)
     set_trainable(ssd, "all")
-    step = make_step(ssd, make_optimizer(params.train.stages[-1], 1000), tf.distribute.get_strategy())
+    learning = {variable.path: variable for variable in ssd.network.trainable_variables}
+    update = Update(params.train.stages[-1], learning, 1000, 100.0)
+    step = make_step(ssd, update, None, None, 1, tf.distribute.get_strategy())
     boxes = len(ssd.default_boxes)
     rng = np.random.default_rng(0)
     images = tf.constant(rng.uniform(0, 255, (BATCH, *params.model.image_size, 3)), tf.float32)
@@ -77,7 +79,7 @@ def step_per_second(name: str, seconds: float) -> float:
 
     def batches():
         while True:
-            step(batch)["loss"].numpy()
+            step(batch, tf.zeros(3)).numpy()
             yield images
 
     return images_per_second(batches(), seconds, warm_up=1)

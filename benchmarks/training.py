@@ -5,21 +5,25 @@
 
 RECORDS is a folder made by `ssd data convert`. `ssdcore.training.train` runs on it as ever: it reads,
 augments, clips, measures and logs; its time goes from the end of a step to the end of the next, with all
-that lies between. After every turn it stands still while a second network of the same kind learns from one
-batch in memory: forward, loss, gradient, the same Keras optimizer, nothing else. The first `SETTLING`
-steps of a turn do not count, since batches were made ready for them while the other had its turn.
-A ratio is that of two turns that follow each other, above 1 where the trainer is the faster; the median
-of all rounds is shown, for time as the clock has it and for the time that this process had a core. The
-second is what to look at on a machine with other work: the trainer's further threads win it a larger
-share of the cores then.
+that lies between. After every turn it stands still while a second network of the same kind learns: forward,
+loss, gradient, the same Keras optimizer, nothing else; first from one batch in memory (bare), then from
+batches that are read and augmented as the trainer's are (fed). The first `SETTLING` steps of a turn do not
+count, since batches were made ready for them, and for others, while another had its turn.
+
+A ratio is that of turns that follow each other, above 1 where the trainer is the faster; the median of all
+rounds is shown, for time by the clock, and for the time that this process had a core. The second is what to
+look at on a machine with other work, where further threads win the trainer a larger share of the cores; it
+cannot show what fills cores that were idle.
 """
 
 import argparse
 import os
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -43,6 +47,8 @@ from ssdcore.training.progress import Progress
 PARAMS = ("mobilenet025-ssd300", "mobilenet-ssd300", "vgg16-ssd300")
 PRECISIONS = ("float32", "mixed_bfloat16")
 SETTLING = 4
+COLUMNS = ("bare", "fed", "train")
+HEADINGS = "train/bare: clock  core time         train/fed: clock  core time         waited  load"
 
 
 def prepared(params: ParamSet, steps: int, batch: int) -> ParamSet:
@@ -53,18 +59,25 @@ def prepared(params: ParamSet, steps: int, batch: int) -> ParamSet:
     return params.model_copy(update={"train": short})
 
 
-def bare_step(ssd: SSD, records: Path) -> Callable[[], object]:
-    """A compiled step on the first batch of the records."""
-    stage, loss = ssd.params.train.stages[0], ssd.params.train.loss
+def peers(ssd: SSD, records: Path) -> dict[str, Callable[[], object]]:
+    """Functions that take one step: on a batch in memory, and on further batches of the records."""
+    stage = ssd.params.train.stages[0]
     feed = Feed(ssd, records, tf.distribute.get_strategy(), TrainingListener())
-    images, labels, offsets = next(feed.batches(stage, Progress(feed.images), 1))
+    batches = feed.batches(stage, Progress(feed.images), (stage.steps or 0) + 1)
+    step, batch = bare_step(ssd), next(batches)
+    return {"bare": lambda: step(*batch), "fed": lambda: step(*next(batches))}
+
+
+def bare_step(ssd: SSD) -> Callable[..., object]:
+    """A compiled step of images, labels and offsets."""
+    loss = ssd.params.train.loss
     set_trainable(ssd, "all")
     variables = ssd.network.trainable_variables
-    optimizer = make_optimizer(stage.optimizer)
+    optimizer = make_optimizer(ssd.params.train.stages[0].optimizer)
     optimizer.build(variables)
 
     @tf.function
-    def step() -> object:
+    def step(images: object, labels: object, offsets: object) -> object:
         with tf.GradientTape() as tape:
             found = ssd.network(images, training=True)
             sums = multibox_loss(found["logits"], found["offsets"], labels, offsets, loss)
@@ -96,12 +109,11 @@ def seconds_per_step(ends: list[Seconds]) -> Seconds:
 
 @dataclass
 class Turns(TrainingListener):
-    """Lets `bare` take a turn after each one of the trainer; keeps what the steps of all turns took."""
+    """Lets the others take turns after each one of the trainer; keeps what the steps of all turns took."""
 
-    bare: Callable[[], object]
+    others: dict[str, Callable[[], object]]
     steps: int
-    trainer_turns: list[Seconds] = field(default_factory=list)
-    bare_turns: list[Seconds] = field(default_factory=list)
+    taken: dict[str, list[Seconds]] = field(default_factory=lambda: defaultdict(list))
     waits: list[float] = field(default_factory=list)
     _ends: list[Seconds] = field(default_factory=list)
 
@@ -109,37 +121,46 @@ class Turns(TrainingListener):
         self._ends.append(now())
         if done % self.steps:
             return
-        bare_ends = [now(), *(self._end_of_bare_step() for _ in range(self.steps))]
+        turns = {"train": self._ends} | {name: self._turn(step) for name, step in self.others.items()}
         if done > self.steps:  # the first turns hold the compilation
-            self.trainer_turns.append(seconds_per_step(self._ends))
-            self.bare_turns.append(seconds_per_step(bare_ends))
+            for name, ends in turns.items():
+                self.taken[name].append(seconds_per_step(ends))
         self._ends = [now()]
 
     def on_log(self, row: Mapping[str, float | int | str]) -> None:
         self.waits.append(float(row.get("data_wait", 0)))
 
-    def _end_of_bare_step(self) -> Seconds:
-        self.bare()
-        return now()
+    def _turn(self, step: Callable[[], object]) -> list[Seconds]:
+        ends = [now()]
+        for _ in range(self.steps):
+            step()
+            ends.append(now())
+        return ends
 
 
 def measure(params: ParamSet, precision: str, records: Path, plugins: Plugins, steps: int) -> Turns:
-    """Runs the trainer with a bare peer beside it."""
+    """Runs the trainer with its peers beside it."""
     params = params.override([f"train.precision={precision}"])
-    classes = Manifest.load(records).classes
-    turns = Turns(bare_step(build_ssd(params, classes, plugins, precision), records), steps)
+    ssd = build_ssd(params, Manifest.load(records).classes, plugins, precision)
+    turns = Turns(peers(ssd, records), steps)
     with tempfile.TemporaryDirectory() as folder:
         train(params, records, Path(folder) / "run", plugins, listener=turns)
     return turns
 
 
 def shown(turns: Turns, batch: int) -> str:
-    pairs = list(zip(turns.bare_turns, turns.trainer_turns, strict=True))
-    rates = [batch / median(turn.clock for turn in found) for found in zip(*pairs, strict=True)]
-    by_clock = sorted(bare.clock / trainer.clock for bare, trainer in pairs)
-    by_cores = sorted(bare.cores / trainer.cores for bare, trainer in pairs)
-    ratios = "  ".join(f"{median(found):.3f} ({found[0]:.2f}-{found[-1]:.2f})" for found in (by_clock, by_cores))
-    return f"{rates[0]:7.2f} {rates[1]:7.2f}  {ratios}  {median(turns.waits):6.1%}  {os.getloadavg()[0]:4.1f}"
+    rates = "".join(f"{batch / median(one.clock for one in turns.taken[name]):8.2f}" for name in COLUMNS)
+    ratios = [
+        ratio(turns, peer, clock) for peer in ("bare", "fed") for clock in (attrgetter("clock"), attrgetter("cores"))
+    ]
+    return f"{rates}  {'  '.join(ratios)}  {median(turns.waits):6.1%}  {os.getloadavg()[0]:4.1f}"
+
+
+def ratio(turns: Turns, peer: str, clock: Callable[[Seconds], float]) -> str:
+    """The trainer's speed by a peer's: median, least and most."""
+    pairs = zip(turns.taken[peer], turns.taken["train"], strict=True)
+    found = sorted(clock(other) / clock(trainer) for other, trainer in pairs)
+    return f"{median(found):.2f} ({found[0]:.2f}-{found[-1]:.2f})"
 
 
 def main() -> None:
@@ -152,7 +173,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12, help=f"in a turn, {SETTLING} of them uncounted")
     arguments = parser.parse_args()
     plugins = load_plugins()
-    print(f"{'':38} bare   train  ratio by clock      by core time        waited  load")
+    print(f"{'images/s:':36}{''.join(f'{name:>8}' for name in COLUMNS)}  {HEADINGS}")
     for name in arguments.params:
         params = prepared(plugins.param_sets[name], (arguments.rounds + 1) * arguments.steps, arguments.batch)
         for precision in arguments.precisions:

@@ -1,9 +1,12 @@
 """Where a training run keeps what."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssdcore.errors import CheckpointError
+from ssdcore.errors import CheckpointError, TrainingError
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,16 @@ class RunFolder:
         return sorted(self.checkpoints.glob("step-*.npz"), reverse=True)
 
     def partial(self) -> list[Path]:
-        """The checkpoints that are being written, or were when a run was killed."""
-        return list(self.checkpoints.glob(".*.partial-*"))
+        """The files that are being written, or were when a run was killed."""
+        return list(self.root.rglob(".*.partial*"))
+
+    def is_unused(self) -> bool:
+        """Whether nothing is there, or only what a run leaves that was killed before its first checkpoint."""
+        if not self.root.is_dir():
+            return not self.root.exists()
+        found = {*self.root.iterdir(), *self.checkpoints.glob("*")}
+        begun = {self.checkpoints, self.params, self.classes, *self.partial()} if self.checkpoints.is_dir() else set()
+        return found <= begun
 
     def at_step(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:08d}.npz"
@@ -50,6 +61,39 @@ class RunFolder:
     @property
     def best(self) -> Path:
         return self.checkpoints / "best.npz"
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name, flushes it to disk, then renames it.
+
+    Raises:
+        TrainingError: the disk is full or the folder cannot be written; an older file stays whole.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with explain_writing(path):
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def explain_writing(path: Path) -> Iterator[None]:
+    """Says what could not be written.
+
+    Raises:
+        TrainingError: writing failed inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write {path.absolute()}: {error.strerror}; make room, then go on with --resume"
+        ) from None
 
 
 def find_checkpoint(path: Path) -> Path:

@@ -1,12 +1,14 @@
 """A detector so small that its runs take seconds, the pictures it learns from, and ways to compare runs."""
 
 import csv
+import json
 import os
-import signal
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from ssdcore.data.synth import synthesize
 from ssdcore.params import ParamSet
 from ssdcore.plugins import Plugins, load_plugins
 
-MODULE = '''
+MODULE = """
 from ssdcore import ArgScope, Backbone, Preprocessing, hookimpl
 from ssdcore.arg_scope import BatchNorm
 
@@ -38,7 +40,7 @@ def batch_normalised(**options):
 def ssdcore_backbones():
     preprocessing = Preprocessing(mean=(127.5,) * 3, scale=1 / 127.5)
     return [Backbone("pond", pond, batch_normalised, preprocessing), Backbone("bare", pond, ArgScope, preprocessing)]
-'''
+"""
 MODEL = """
 {name: pond64, image_size: [64, 64], feature_maps: [8, 4], feature_layers: [stage3, stage4], blocks: [],
  default_boxes: {min_sizes: [10, 20], max_sizes: [20, 30], aspect_ratios: [[2], [2]]}}
@@ -94,25 +96,102 @@ class Pond:
         synthesize(root / "voc", 8, 4, seed=1)
         convert(read_labelled(root / "voc"), root / "records")
         self.data = root / "records"
+        self._started = 0
+        self._server: subprocess.Popen[str] | None = None
+
+    def arguments(self, run: Path, *more: str) -> list[str]:
+        """Those of `ssd` that begin a run, or go on with the one that is there."""
+        known = ["--resume"] if (run / "checkpoints/last.npz").exists() else ["--params", str(self.root / "pond.yaml")]
+        return ["train", "--data", str(self.data), "--out", str(run), *known, *more]
 
     def environment(self) -> dict[str, str]:
         """For programs that are to find the plugin."""
         return {**os.environ, "PYTHONPATH": str(self.path)}
 
-    def arguments(self, run: Path, *more: str) -> list[str]:
-        """Those of `ssd` that begin a run, or go on with the one that is there."""
-        known = ["--resume"] if (run / "params.yaml").exists() else ["--params", str(self.root / "pond.yaml")]
-        return ["train", "--data", str(self.data), "--out", str(run), *known, *more]
+    def program(self, *arguments: str) -> "Program":
+        """Starts the installed program."""
+        messages = self._messages()
+        with messages.open("w") as file:
+            command = [str(Path(sys.executable).with_name("ssd")), *arguments]
+            process = subprocess.Popen(command, env=self.environment(), stdout=subprocess.DEVNULL, stderr=file)
+        return Program(process.pid, messages, process.wait)
 
-    def child(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs code that ends by calling `main` with the arguments."""
-        return subprocess.run(
-            [sys.executable, "-c", f"{code}\nimport sys\nfrom ssdcli.main import main\nmain(sys.argv[1:])", *arguments],
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def child(self, code: str, *arguments: str) -> "Program":
+        """Starts a process that runs some code, then the program; forked, since TensorFlow takes long to import."""
+        messages = self._messages()
+        if self._server is None:
+            self._server = subprocess.Popen(
+                [sys.executable, "-c", SERVER],
+                env=self.environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        assert self._server.stdin
+        assert self._server.stdout
+        print(json.dumps([code, arguments, str(messages)]), file=self._server.stdin, flush=True)
+        answers = self._server.stdout
+
+        def number(kind: str) -> int:
+            return next(int(line.split()[1]) for line in answers if line.startswith(kind))
+
+        return Program(number("begin"), messages, lambda: number("end"))
+
+    def _messages(self) -> Path:
+        self._started += 1
+        return self.root / f"messages-{self._started}.txt"
+
+    def close(self) -> None:
+        if self._server:
+            self._server.communicate()
+
+
+SERVER = """
+import json, os, sys, traceback
+import ssdcli.training_progress, ssdcore.training
+from ssdcli.main import main
+for line in sys.stdin:
+    code, arguments, messages = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        for number, path in enumerate((os.devnull, os.devnull, messages)):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), number)
+        try:
+            exec(code, {})
+            status = main(arguments)
+        except SystemExit as end:
+            status = end.code
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+        sys.stderr.flush()
+        os._exit(status or 0)
+    print("begin", pid, flush=True)
+    print("end", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+"""Forks a process for each line it reads: what to run first, the program's arguments, where messages go."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A process, the file that its messages go to, and what waits for its end and gives its exit code."""
+
+    pid: int
+    messages: Path
+    wait: Callable[[], int]
+
+    def lines(self) -> list[str]:
+        return self.messages.read_text().splitlines() if self.messages.exists() else []
+
+    def wait_for(self, begin: str) -> None:
+        """Returns when a message begins so."""
+        give_up = time.monotonic() + 300
+        while not any(line.startswith(begin) for line in self.lines()):
+            assert time.monotonic() < give_up, self.lines()
+            time.sleep(0.02)
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
 
 
 def killing(target: str, number: int, when: str = "before") -> str:
@@ -132,10 +211,6 @@ def deadly(*arguments, **named):
     return result
 setattr(owner, name, deadly)
 """
-
-
-def was_killed(done: subprocess.CompletedProcess[str]) -> bool:
-    return done.returncode == -signal.SIGKILL
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -165,8 +240,10 @@ def differences(one: Path, other: Path) -> list[str]:
     for name in first.arrays.keys() & second.arrays.keys():
         if first.arrays[name].tobytes() != second.arrays[name].tobytes():
             found.append(name)
-    progress = {**first.progress}, {**second.progress}
-    return found + [f"{key}: {progress[0][key]}, {progress[1][key]}" for key in progress[0] if progress[0][key] != progress[1].get(key)]
+    for key, value in first.progress.items():
+        if second.progress[key] != value:
+            found.append(f"{key}: {value}, {second.progress[key]}")
+    return found
 
 
 def same_run(run: Path, expected: Path, checkpoints: Sequence[str] = ("last", "best")) -> None:

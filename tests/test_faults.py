@@ -5,19 +5,19 @@ import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_runs import Pond, differences, events, leftovers, rows, same_run
+from small_runs import Pond, events, leftovers, rows, same_run
 
 from ssdcore.checkpoint import load_checkpoint
 from ssdcore.data.order import records_at
 from ssdcore.data.record_index import RecordIndex
 from ssdcore.errors import CheckpointError, DataError, TrainingError
-from ssdcore.run_folder import RunFolder
 from ssdcore.training import TrainingListener, train, trainer
 from ssdcore.training.feed import Feed
 
@@ -26,8 +26,9 @@ BARE = ["train.eval_every=0", SLOW_SAVES]
 
 
 @pytest.fixture(scope="module")
-def pond(tmp_path_factory: pytest.TempPathFactory) -> Pond:
-    return Pond(tmp_path_factory.mktemp("faults"))
+def pond(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pond]:
+    with closing(Pond(tmp_path_factory.mktemp("faults"))) as found:
+        yield found
 
 
 class Told(TrainingListener):
@@ -99,7 +100,9 @@ def test_a_loss_that_is_no_number_once_takes_the_run_back(
     for row, rate in zip(found, rates, strict=True):
         assert np.isfinite(float(row["loss"]))
         # Steps 4 and 5 had the whole rate, step 6 the half.
-        assert float(row["learning_rate"]) == pytest.approx((0.01 + 0.01 + 0.005) / 3 if rate == "mixed" else float(rate))
+        assert float(row["learning_rate"]) == pytest.approx(
+            (0.01 + 0.01 + 0.005) / 3 if rate == "mixed" else float(rate)
+        )
     assert no_event_twice(tmp_path / "run")
     last = load_checkpoint(tmp_path / "run/checkpoints/last.npz")
     assert all(np.isfinite(value).all() for value in last.arrays.values())
@@ -179,15 +182,15 @@ def test_a_gradient_that_is_no_number_is_a_fault_too(
 def test_faults_that_do_not_end_end_the_run(pond: Pond, tmp_path: Path) -> None:
     """Exit code 1, one line with the story; what is left is good, and goes on once the cause is mended."""
     run = tmp_path / "run"
-    done = pond.child(POISON.format(step=8, times=-1, value="nan"), *pond.arguments(run))
-    assert done.returncode == 1
-    *_, line = done.stderr.splitlines()
+    program = pond.child(POISON.format(step=8, times=-1, value="nan"), *pond.arguments(run))
+    assert program.wait() == 1
+    *_, line = program.lines()
     assert line.startswith("error: the loss or its gradient was not finite at step 8, on the pictures ")
     assert "going back 3 times, to 0.125 of the rate at last, did not help; look at these pictures" in line
     assert f"the last good weights are in {run}/checkpoints/last.npz" in line
-    assert "Traceback" not in done.stderr
-    told = [word for word in done.stderr.splitlines() if "went back to step 7" in word]
-    assert [word.rpartition("(")[2] for word in told] == ["1 of 3 times)", "2 of 3 times)", "3 of 3 times)"]
+    assert not [line for line in program.lines() if "Traceback" in line]
+    told = [line for line in program.lines() if "went back to step 7" in line]
+    assert [line.rpartition("(")[2] for line in told] == ["1 of 3 times)", "2 of 3 times)", "3 of 3 times)"]
     last = load_checkpoint(run / "checkpoints/last.npz")
     assert last.progress["step"] == 7
     assert all(np.isfinite(value).all() for value in last.arrays.values())
@@ -213,9 +216,9 @@ Feed.batches = batches
 
 def test_a_fault_on_one_of_two_devices_takes_both_back(pond: Pond, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = pond.child(TWO_DEVICES, *pond.arguments(run, "--devices", "cpu:2"))
-    assert done.returncode == 0, done.stderr
-    (story,) = [line for line in done.stderr.splitlines() if "not finite" in line]
+    program = pond.child(TWO_DEVICES, *pond.arguments(run, "--devices", "cpu:2"))
+    assert program.wait() == 0, program.lines()
+    (story,) = [line for line in program.lines() if "not finite" in line]
     assert f"at step 8, on the pictures {', '.join(names_of(pond, 1, 1))}; went back to step 7" in story
     last = load_checkpoint(run / "checkpoints/last.npz")
     assert all(np.isfinite(value).all() for value in last.arrays.values())
@@ -358,11 +361,11 @@ def test_undecodable_pictures_are_left_out(pond: Pond, spoilt: Path, tmp_path: P
 def test_undecodable_pictures_on_two_devices(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
     pond.data, whole = spoilt, pond.data
     try:
-        done = pond.child("", *pond.arguments(tmp_path / "run", "--devices", "cpu:2"))
+        program = pond.child("", *pond.arguments(tmp_path / "run", "--devices", "cpu:2"))
+        assert program.wait() == 0, program.lines()
     finally:
         pond.data = whole
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("warning: left out, cannot be decoded") == 2
+    assert len([line for line in program.lines() if "warning: left out, cannot be decoded" in line]) == 2
 
 
 def test_too_many_undecodable_pictures_are_an_error(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
@@ -411,9 +414,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     same_run(run, tmp_path / "whole")
 
 
-def test_a_full_disk_leaves_parameters_and_rows(
-    pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_parameters_and_rows(pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of parameters is written when a run goes on; it is the old one or the new one, never a part."""
     run = tmp_path / "run"
     train(pond.params, pond.data, run, pond.plugins)
@@ -429,5 +430,23 @@ def test_a_full_disk_leaves_parameters_and_rows(
     assert leftovers(run) == []
 
 
-def batches_of(feed: Iterator[Any]) -> list[Any]:
-    return list(feed)
+def test_a_disk_too_full_for_events_is_no_lack_of_memory(
+    pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow raises the error that a batch too large for the memory raises, with this message."""
+    real = tf.summary.scalar
+
+    def full(name: str, value: float) -> None:
+        if name == "map":
+            message = (
+                "{{function_node FlushSummaryWriter}} /run/events/e.v2; No space left on device\n\tFailed to flush"
+            )
+            raise tf.errors.ResourceExhaustedError(None, None, message)
+        real(name, value)
+
+    monkeypatch.setattr(tf.summary, "scalar", full)
+    with pytest.raises(TrainingError, match=r"^cannot write .*/run/events: .*No space left on device Failed to flush;"):
+        train(pond.params, pond.data, tmp_path / "run", pond.plugins)
+    monkeypatch.undo()
+    train(pond.params, pond.data, tmp_path / "run", pond.plugins, resume=True)
+    assert no_event_twice(tmp_path / "run")

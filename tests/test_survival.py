@@ -2,16 +2,16 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from small_runs import Pond, differences, events, killing, leftovers, rows, same_run, was_killed
+from small_runs import Pond, Program, differences, events, killing, leftovers, rows, same_run
 
 from ssdcore.checkpoint import load_checkpoint
 from ssdcore.errors import CheckpointError, Terminated, TrainingError
@@ -22,8 +22,9 @@ from ssdcore.training.log import MetricsLog
 
 
 @pytest.fixture(scope="module")
-def pond(tmp_path_factory: pytest.TempPathFactory) -> Pond:
-    return Pond(tmp_path_factory.mktemp("survival"))
+def pond(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pond]:
+    with closing(Pond(tmp_path_factory.mktemp("survival"))) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def stop_after(pond: Pond, run: Path, steps: int, params: ParamSet | None = None
 
 
 KILLS = [
-    killing("os.fsync", 3),  # a checkpoint without its end
+    killing("os.fsync", 6),  # the checkpoint of step 2 without its end
     killing("ssdcore.training.log.MetricsLog.write", 1, "after"),
     killing("os.link", 2),  # a checkpoint that is not yet the last one
     killing("ssdcore.training.trainer.Trainer._keep_best", 1, "after"),
@@ -75,57 +76,45 @@ def test_killed_ten_times_it_ends_the_same(pond: Pond, finished: Path) -> None:
     """Seven kills at chosen places, three from outside at any time; each time the program is started again."""
     run, rng = pond.root / "killed", np.random.default_rng()
     for code in KILLS:
-        done = pond.child(code, *pond.arguments(run))
-        assert was_killed(done), done.stderr
+        was_killed(pond.child(code, *pond.arguments(run)))
     for _ in range(3):
-        program = start(pond, run)
-        try:
-            wait_for_line(program, "stage ")
-            time.sleep(rng.uniform(0, 1.5))
-        finally:
-            program.kill()
-            program.communicate()
-    done = pond.child("", *pond.arguments(run))
-    assert done.returncode == 0, done.stderr
+        program = pond.program(*pond.arguments(run))
+        program.wait_for("stage ")
+        time.sleep(rng.uniform(0, 1.5))
+        program.send(signal.SIGKILL)
+        was_killed(program)
+        if load_checkpoint(run / "checkpoints/last.npz").progress["step"] == 14:
+            break
+    ended(pond.program(*pond.arguments(run)))
     same_run(run, finished)
+
+
+def was_killed(program: Program) -> None:
+    assert program.wait() == -signal.SIGKILL, program.lines()
+
+
+def ended(program: Program) -> None:
+    assert program.wait() == 0, program.lines()
 
 
 def test_a_deterministic_run_ends_the_same(pond: Pond) -> None:
     setting = "train.deterministic=true"
     whole, run = pond.root / "whole", pond.root / "deterministic"
-    assert pond.child("", *pond.arguments(whole, setting)).returncode == 0
-    for code in (killing("os.fsync", 4), killing("ssdcore.training.scoring.Scorer.score", 1, "after")):
-        done = pond.child(code, *pond.arguments(run, setting))
-        assert was_killed(done), done.stderr
-    assert pond.child("", *pond.arguments(run)).returncode == 0
+    ended(pond.child("", *pond.arguments(whole, setting)))
+    for code in (killing("os.fsync", 6), killing("ssdcore.training.scoring.Scorer.score", 1, "after")):
+        was_killed(pond.child(code, *pond.arguments(run, setting)))
+    ended(pond.child("", *pond.arguments(run)))
     same_run(run, whole)
 
 
 def test_killed_before_its_first_checkpoint_it_begins_again(pond: Pond, finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert was_killed(pond.child(killing("os.fsync", 1), *pond.arguments(run)))
+    was_killed(pond.child(killing("os.fsync", 3), *pond.arguments(run)))
     assert len(leftovers(run)) == 1
     with pytest.raises(CheckpointError, match=r"no checkpoint .*last\.npz"):
         train(pond.params, pond.data, run, pond.plugins, resume=True)
     train(pond.params, pond.data, run, pond.plugins)
     same_run(run, finished)
-
-
-def start(pond: Pond, run: Path, code: str = "", *more: str) -> subprocess.Popen[str]:
-    whole = f"{code}\nimport sys\nfrom ssdcli.main import main\nmain(sys.argv[1:])"
-    return subprocess.Popen(
-        [sys.executable, "-c", whole, *pond.arguments(run, *more)],
-        env=pond.environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for_line(program: subprocess.Popen[str], begin: str) -> None:
-    assert program.stderr
-    for line in program.stderr:
-        if line.startswith(begin):
-            return
 
 
 @pytest.mark.parametrize("name", ["truncated", "flipped", "empty", "missing"])
@@ -182,9 +171,9 @@ def test_without_any_whole_checkpoint_there_is_one_error(pond: Pond, finished: P
     run = shutil.copytree(finished, tmp_path / "run")
     for path in (run / "checkpoints").iterdir():
         spoil(path, "truncated")
-    done = pond.child("", *pond.arguments(run))
-    assert done.returncode == 1
-    (line,) = [line for line in done.stderr.splitlines() if line]
+    program = pond.program(*pond.arguments(run))
+    assert program.wait() == 1
+    (line,) = program.lines()
     assert line.startswith(f"error: {run}/checkpoints/last.npz is damaged")
 
 
@@ -193,14 +182,13 @@ def test_a_signal_ends_the_program_behind_a_step(
     number: int, code: int, pond: Pond, finished: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    program = start(pond, run)
-    wait_for_line(program, "step 3")
+    program = pond.program(*pond.arguments(run))
+    program.wait_for("step 3")
     begin = time.monotonic()
-    program.send_signal(number)
-    _, messages = program.communicate()
-    assert program.returncode == code, messages
+    program.send(number)
+    assert program.wait() == code, program.lines()
     assert time.monotonic() - begin < 10
-    assert messages.splitlines()[-1] == {130: "interrupted", 143: "terminated"}[code]
+    assert program.lines()[-1] == {130: "interrupted", 143: "terminated"}[code]
     assert leftovers(run) == []
     train(pond.params, pond.data, run, pond.plugins, resume=True)
     same_run(run, finished)
@@ -243,8 +231,9 @@ def slow(*arguments):
         for _ in range(300):
             try:
                 time.sleep(0.1)
-            except KeyboardInterrupt if {deaf} else ():
-                pass
+            except KeyboardInterrupt:
+                if not {deaf}:
+                    raise
         return found
     return wait
 trainer.make_step = slow
@@ -254,28 +243,25 @@ trainer.make_step = slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_step_that_takes_too_long_is_not_waited_for(number: int, code: int, pond: Pond, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    program = start(pond, run, SLOW.format(patience=0.5, deaf=True))
-    wait_for_line(program, "slow")
+    program = pond.child(SLOW.format(patience=0.5, deaf=True), *pond.arguments(run))
+    program.wait_for("slow")
     begin = time.monotonic()
-    program.send_signal(number)
-    _, messages = program.communicate()
-    assert program.returncode == code
+    program.send(number)
+    assert program.wait() == code
     assert 0.4 < time.monotonic() - begin < 8
-    assert "stopped in a step of over 0.5 s; go on from the last checkpoint" in messages
+    assert "stopped in a step of over 0.5 s; go on from the last checkpoint" in program.lines()
     assert load_checkpoint(run / "checkpoints/last.npz").progress["step"] == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_a_second_signal_ends_it_at_once(number: int, code: int, pond: Pond, tmp_path: Path) -> None:
-    program = start(pond, tmp_path / "run", SLOW.format(patience=25, deaf=False))
-    wait_for_line(program, "slow")
-    program.send_signal(number)
+    program = pond.child(SLOW.format(patience=25, deaf=False), *pond.arguments(tmp_path / "run"))
+    program.wait_for("slow")
+    program.send(number)
     time.sleep(0.5)
-    assert program.poll() is None
     begin = time.monotonic()
-    program.send_signal(number)
-    program.communicate()
-    assert program.returncode == code
+    program.send(number)  # it is still there
+    assert program.wait() == code
     assert time.monotonic() - begin < 8
     assert load_checkpoint(tmp_path / "run/checkpoints/last.npz").progress["step"] == 0
 
@@ -369,7 +355,7 @@ def test_a_folder_with_anything_else_is_left_alone(pond: Pond, tmp_path: Path) -
     (tmp_path / "run/notes.txt").write_text("mine")
     with pytest.raises(TrainingError, match="is in use"):
         train(pond.params, pond.data, tmp_path / "run", pond.plugins)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoints", "notes.txt"] or True
+    assert {path.name for path in (tmp_path / "run").rglob("*")} == {"checkpoints", "notes.txt"}
 
 
 def test_rows_that_a_crash_cut_off_are_made_again(tmp_path: Path) -> None:

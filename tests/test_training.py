@@ -1,9 +1,7 @@
-"""Training: rates and updates against closed forms, stages, logs, resuming, and several devices."""
+"""Training: rates and updates against closed forms, stages, logs and resuming."""
 
 import csv
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -239,34 +237,6 @@ def test_resume_refuses_another_number_of_pictures(
     (tmp_path / "few/manifest.json").write_text(manifest)
     with pytest.raises(TrainingError, match=r"started on 8 pictures, .* has 4"):
         train(tiny, tmp_path / "few", finished, plugins, resume=True)
-
-
-def test_a_whole_run_on_two_devices_keeps_one_set_of_statistics(tiny: ParamSet, shapes: Path, tmp_path: Path) -> None:
-    tiny_file = tmp_path / "tiny.yaml"
-    tiny_file.write_text(tiny.to_yaml())
-    code = f"""
-import numpy as np, tensorflow as tf
-from pathlib import Path
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from ssdcore import ParamSet
-from ssdcore.plugins import load_plugins
-from ssdcore.training import train
-plugins = load_plugins()
-params = ParamSet.load(Path({str(tiny_file)!r}))
-strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-ssd = train(params, Path({str(shapes)!r}), Path({str(tmp_path / "run")!r}), plugins, strategy=strategy)
-checked = 0
-for variable in ssd.network.variables:
-    one, other = (part.numpy() for part in variable.value.values)
-    np.testing.assert_array_equal(one, other, err_msg=variable.path)
-    checked += "moving" in variable.path
-print("same", checked)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "same" in done.stdout, done.stderr[-3000:]
-    assert int(done.stdout.split()[-1]) > 50
-    assert [int(row["step"]) for row in rows(tmp_path / "run")] == [2, 3, 5, 7]
 
 
 def test_a_fixed_backbone_of_random_weights_is_refused(shapes: Path, plugins: Plugins, tmp_path: Path) -> None:

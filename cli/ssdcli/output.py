@@ -44,14 +44,42 @@ def print_json(value: Any) -> None:
 
 
 def print_evaluation(evaluation: "Evaluation") -> None:
-    """Average precision of each class, and what it means."""
+    """Average precision of each class, what it means, and the speed."""
     rows = [(name, _number(value)) for name, value in evaluation.average_precisions.items()]
     rows.append(("mAP", _number(evaluation.mean_average_precision)))
-    print_table(("class", f"AP ({evaluation.metric}, IoU {evaluation.match_iou})"), rows)
+    print_table(("class", _title(evaluation)), rows)
+    if evaluation.coco:
+        print_table(("COCO's twelve numbers", ""), [(name, _number(value)) for name, value in evaluation.coco.items()])
     click.echo(
         f"{evaluation.images} pictures, {evaluation.objects} objects, {evaluation.difficult} difficult ones "
-        f"left out, scores above {evaluation.score_threshold}"
+        f"left out{_threshold(evaluation)}"
     )
+    if evaluation.speed:
+        speed = evaluation.speed.as_dict()
+        click.echo(
+            f"{speed['images_per_second']:.3g} pictures/s; ms for each: {speed['read_ms']:.3g} waiting for its data, "
+            f"{speed['network_ms']:.3g} network, {speed['nms_ms']:.3g} NMS"
+        )
+
+
+def print_scores(scores: Sequence[tuple[int, "Evaluation"]]) -> None:
+    """A line for each step, with the average precision of each class."""
+    first = scores[0][1]
+    rows = [
+        (str(step), _number(result.mean_average_precision), *map(_number, result.average_precisions.values()))
+        for step, result in scores
+    ]
+    print_table(("step", "mAP", *first.average_precisions), rows)
+    click.echo(f"{_title(first)}, {first.images} pictures{_threshold(first)}")
+
+
+def _title(evaluation: "Evaluation") -> str:
+    iou = "0.50 to 0.95" if evaluation.match_iou is None else evaluation.match_iou
+    return f"AP ({evaluation.metric}, IoU {iou})"
+
+
+def _threshold(evaluation: "Evaluation") -> str:
+    return "" if evaluation.score_threshold is None else f", scores above {evaluation.score_threshold}"
 
 
 def _number(value: float | None) -> str:

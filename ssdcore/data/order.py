@@ -61,7 +61,7 @@ def records_at(
     Raises:
         DataError: all records are to be skipped.
     """
-    kept = np.setdiff1d(np.arange(records), np.array(list(skip), np.int64))
+    kept = np.delete(np.arange(records), np.array(list(skip), np.int64))
     if not len(kept):
         raise DataError(f"none of the {records} pictures to learn from can be decoded; convert the data again")
     epochs, places = np.divmod(positions, records)

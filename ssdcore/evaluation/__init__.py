@@ -1,5 +1,21 @@
-"""Mean average precision, and running it over a data set."""
+"""Mean average precision of a detector, or of files of detections, on a data set.
 
-from ssdcore.evaluation.evaluate import Evaluation, Evaluator
+Importing this package, and scoring files, needs no TensorFlow.
+"""
 
-__all__ = ["Evaluation", "Evaluator"]
+from typing import TYPE_CHECKING, Any
+
+from ssdcore.evaluation.scores import Evaluation, Speed
+
+if TYPE_CHECKING:
+    from ssdcore.evaluation.evaluate import Evaluator
+
+__all__ = ["Evaluation", "Evaluator", "Speed"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Evaluator":
+        from ssdcore.evaluation.evaluate import Evaluator
+
+        return Evaluator
+    raise AttributeError(f"module 'ssdcore.evaluation' has no attribute {name!r}")

@@ -1,22 +1,26 @@
 """Pascal VOC's average precision (VOC devkit, `VOCevaldet.m` and `VOCap.m`)."""
 
-from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Numbers = NDArray[np.int64]
 
 
-@dataclass
-class _ClassTally:
-    """All detections of one class so far: scores, and whether each was true, false or ignored."""
+class _Judged(NamedTuple):
+    """Detections, each (N,): class, score, place among those of equal score, and whether it is true."""
 
-    scores: list[float] = field(default_factory=list)
-    true: list[bool] = field(default_factory=list)
-    objects: int = 0
+    labels: Numbers
+    scores: Floats
+    places: Numbers
+    true: Bools
+
+
+_NONE = _Judged(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool))
 
 
 class AveragePrecision:
@@ -25,12 +29,24 @@ class AveragePrecision:
     A detection is true if the object of its class that it overlaps most has IoU of at least
     `match_iou`, is not difficult, and was not found by a better-scoring detection. If that object
     is difficult the detection counts neither way. Everything else is false.
+
+    Of a picture only the detections' classes, scores and truth stay in memory.
     """
 
-    def __init__(self, num_classes: int, match_iou: float = 0.5) -> None:
+    def __init__(self, num_classes: int, match_iou: float = 0.5, inclusive_pixels: bool = False) -> None:
+        """Begins with no picture.
+
+        Args:
+            num_classes: number of classes, background not counted.
+            match_iou: least IoU of a match.
+            inclusive_pixels: boxes are in pixels, and reach to the end of their last ones, as the devkit counts.
+        """
         self.num_classes = num_classes
         self.match_iou = match_iou
-        self._tallies: defaultdict[int, _ClassTally] = defaultdict(_ClassTally)
+        self._border = float(inclusive_pixels)
+        self._judged = [_NONE]
+        self._added = 0
+        self._objects = np.zeros(num_classes + 1, np.int64)
 
     def add(
         self,
@@ -39,52 +55,70 @@ class AveragePrecision:
         detected_labels: NDArray[np.integer],
         boxes: NDArray[np.floating],
         labels: NDArray[np.integer],
-        difficult: NDArray[np.bool_],
+        difficult: Bools,
+        places: Numbers | None = None,
     ) -> None:
-        """Adds one picture. Boxes are (N, 4) xyxy in any one unit; labels 1..C."""
-        for label in np.union1d(detected_labels, labels):
-            here, there = detected_labels == label, labels == label
-            order = np.argsort(-scores[here], kind="stable")
-            self._add_class(
-                self._tallies[int(label)],
-                detected_boxes[here][order].astype(np.float64),
-                scores[here][order],
-                boxes[there].astype(np.float64),
-                difficult[there],
-            )
+        """Adds one picture.
 
-    def _add_class(
-        self, tally: _ClassTally, detected: Floats, scores: Floats, boxes: Floats, difficult: NDArray[np.bool_]
-    ) -> None:
-        tally.objects += int((~difficult).sum())
-        found = np.zeros(len(boxes), bool)
-        overlaps = _iou(detected, boxes)
-        for row, score in zip(overlaps, scores, strict=True):
-            best = int(row.argmax()) if len(row) else -1
-            hit = best >= 0 and row[best] >= self.match_iou
-            if hit and difficult[best]:
-                continue
-            tally.scores.append(float(score))
-            tally.true.append(hit and not found[best])
-            if hit:
-                found[best] = True
+        Args:
+            detected_boxes: (N, 4) xyxy, in the unit of `boxes`.
+            scores: (N,), of any range.
+            detected_labels: (N,) 1..C.
+            boxes: (M, 4) of the objects.
+            labels: (M,) 1..C.
+            difficult: (M,).
+            places: (N,) order among detections of equal scores in all pictures; None: the order of arrival.
+        """
+        if places is None:
+            places = self._added + np.arange(len(scores))
+        self._added += len(scores)
+        self._objects += np.bincount(labels[~difficult], minlength=self.num_classes + 1)
+        order = np.lexsort((places, -scores.astype(np.float64)))
+        best, hit = self._best_matches(detected_boxes[order], detected_labels[order], boxes, labels)
+        counted = ~hit
+        counted[hit] = ~difficult[best[hit]]
+        true = np.zeros(len(order), bool)
+        _, first = np.unique(best[hit], return_index=True)
+        true[np.flatnonzero(hit)[first]] = True
+        kept = order[counted]
+        parts = detected_labels[kept].astype(np.int64), scores[kept].astype(np.float64), places[kept], true[counted]
+        self._judged.append(_Judged(*parts))
+
+    def _best_matches(
+        self,
+        detected: NDArray[np.floating],
+        of: NDArray[np.integer],
+        boxes: NDArray[np.floating],
+        labels: NDArray[np.integer],
+    ) -> tuple[Numbers, Bools]:
+        """For each detection the object of its class that it overlaps most, (N,), and whether that is enough."""
+        if not len(detected) or not len(boxes):
+            return np.zeros(len(detected), np.int64), np.zeros(len(detected), bool)
+        overlaps = _iou(detected.astype(np.float64), boxes.astype(np.float64), self._border)
+        overlaps[of[:, None] != labels[None, :]] = -1
+        best = overlaps.argmax(axis=1)
+        return best, overlaps[np.arange(len(best)), best] >= self.match_iou
 
     def result(self, metric: str) -> dict[int, float | None]:
         """Average precision of classes 1..C by `voc07` or `voc12`; None for a class without objects."""
         rule = {"voc07": average_precision_voc07, "voc12": average_precision_voc12}[metric]
-        results: dict[int, float | None] = {}
-        for label in range(1, self.num_classes + 1):
-            tally = self._tallies[label]
-            results[label] = rule(*precision_recall(tally.scores, tally.true, tally.objects)) if tally.objects else None
+        judged = _Judged(*map(np.concatenate, zip(*self._judged, strict=True)))
+        self._judged = [judged]
+        by_place = judged.places.argsort(kind="stable")
+        results: dict[int, float | None] = dict.fromkeys(range(1, self.num_classes + 1))
+        for label in np.flatnonzero(self._objects).tolist():
+            rows = by_place[judged.labels[by_place] == label]
+            curve = precision_recall(judged.scores[rows], judged.true[rows], int(self._objects[label]))
+            results[label] = rule(*curve)
         return results
 
 
-def _iou(one: Floats, other: Floats) -> Floats:
-    """(N, M) IoU of xyxy boxes (N, 4) and (M, 4), in float64."""
+def _iou(one: Floats, other: Floats, border: float) -> Floats:
+    """(N, M) IoU of xyxy boxes (N, 4) and (M, 4), whose sides are longer by `border` than their corners say."""
     low = np.maximum(one[:, None, :2], other[None, :, :2])
     high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    intersection = (high - low).clip(0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1) for boxes in (one, other)]
+    intersection = (high - low + border).clip(0).prod(axis=2)
+    areas = [(boxes[:, 2:] - boxes[:, :2] + border).clip(0).prod(axis=1) for boxes in (one, other)]
     union = areas[0][:, None] + areas[1][None, :] - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 

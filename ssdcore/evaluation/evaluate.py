@@ -1,54 +1,32 @@
 """Runs a detector over a split and scores it."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from ssdcore.data.manifest import Manifest
-from ssdcore.data.pipeline import EvalBatch, evaluation_batches, read_records, whole
-from ssdcore.detection.predict import make_predict
+from ssdcore.data.pipeline import evaluation_batches, read_records, whole
+from ssdcore.detection.predict import _inside
 from ssdcore.errors import CheckpointError
-from ssdcore.evaluation.average_precision import AveragePrecision, mean
+from ssdcore.evaluation.scores import Evaluation, Speed, Tally
+from ssdcore.evaluation.truth import Found, Truth, read_truths
+from ssdcore.geometry.boxes import clip_xyxy, from_window_xyxy
 from ssdcore.model import SSD
-from ssdcore.model.postprocess import DetectionBatch
+from ssdcore.model.postprocess import DetectionBatch, postprocess
 from ssdcore.params import EvalParams
 
 OnBatch = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The scores of a detector on a split.
-
-    Attributes:
-        metric: `voc07` or `voc12`.
-        mean_average_precision: over the classes that occur; None if none does.
-        average_precisions: class name -> value, None where the class does not occur.
-        match_iou, score_threshold: what they were computed with.
-        images, objects, difficult: how many were seen; `objects` without the difficult ones.
-    """
-
-    metric: str
-    mean_average_precision: float | None
-    average_precisions: dict[str, float | None]
-    match_iou: float
-    score_threshold: float
-    images: int
-    objects: int
-    difficult: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+OnPicture = Callable[[Truth, Found], None]
 
 
 class Evaluator:
     """Scores a detector on a split of converted data, as often as its weights change."""
 
-    def __init__(self, ssd: SSD, folder: Path, split: str, params: EvalParams) -> None:
+    def __init__(self, ssd: SSD, folder: Path, split: str, params: EvalParams, max_pictures: int | None = None) -> None:
         """Prepares an evaluation.
 
         Args:
@@ -56,49 +34,101 @@ class Evaluator:
             folder: of records, with a manifest.
             split: name of the split.
             params: post-processing and metric.
+            max_pictures: only so many, from the first on.
 
         Raises:
-            DataError: folder or split are missing.
+            DataError: folder or split are missing or damaged.
             CheckpointError: the data has other classes than the detector.
         """
-        manifest = Manifest.load(folder)
-        check_classes(ssd.classes, manifest.classes, folder)
-        self.classes = ssd.classes
-        self.params = params
-        self.images = manifest.split(split).images
+        check_classes(ssd.classes, Manifest.load(folder).classes, folder)
+        records = read_records(folder, split)
+        self.truths = read_truths(folder, split)[:max_pictures]
+        self._ssd = ssd
+        self._params = params
         self._batches = evaluation_batches(
-            read_records(folder, split), ssd.params.model.image_size, ssd.params.data.resize, params.batch_size
+            records.take(len(self.truths)),
+            ssd.params.model.image_size,
+            ssd.params.data.resize,
+            params.batch_size,
         )
         self._where = (folder, split)
-        self._predict = make_predict(ssd, params)
+        self._network, self._finish = _stages(ssd, params)
+        self._warm = False
 
-    def run(self, on_batch: OnBatch = lambda done, total: None) -> Evaluation:
+    def run(
+        self, on_batch: OnBatch = lambda done, total: None, on_picture: OnPicture = lambda truth, found: None
+    ) -> Evaluation:
         """Evaluates with the weights that the detector has now.
 
         Args:
             on_batch: progress, with pictures done and pictures in all.
+            on_picture: is given what is to be found, and what was found, in each picture in turn.
+
+        Raises:
+            DataError: a record cannot be read or decoded.
         """
-        tally = AveragePrecision(len(self.classes), self.params.match_iou)
-        images = objects = difficult = 0
-        for batch in whole(self._batches, *self._where):
-            found = DetectionBatch(*(part.numpy() for part in self._predict(batch.images, batch.windows)))
-            truth = EvalBatch(*(part.numpy() for part in batch))
-            _add_batch(tally, found, truth)
-            images += len(truth.labels)
-            difficult += int(truth.difficult.sum())
-            objects += int(((truth.labels > 0) & ~truth.difficult).sum())
-            on_batch(images, self.images)
-        results = tally.result(self.params.metric)
-        return Evaluation(
-            metric=self.params.metric,
-            mean_average_precision=mean(results.values()),
-            average_precisions=dict(zip(self.classes, results.values(), strict=True)),
-            match_iou=self.params.match_iou,
-            score_threshold=self.params.score_threshold,
-            images=images,
-            objects=objects,
-            difficult=difficult,
-        )
+        self._warm_up()
+        tally = Tally(self._ssd.classes, [truth.name for truth in self.truths], self._params)
+        seconds = dict.fromkeys(("read", "network", "nms"), 0.0)
+        for found in self._found(seconds):
+            for one in _in_pixels(found, self.truths[tally.images :]):
+                on_picture(self.truths[tally.images], one)
+                tally.add(self.truths[tally.images], one)
+            on_batch(tally.images, len(self.truths))
+        return tally.evaluation(self._params.score_threshold, Speed(tally.images, **seconds))
+
+    def _warm_up(self) -> None:
+        """Lets TensorFlow build and tune its graphs, once, so that nobody takes that for the detector's speed."""
+        if not self._warm:
+            shape = (min(self._params.batch_size, len(self.truths)), *self._ssd.params.model.image_size, 3)
+            self._finish(self._network(tf.zeros(shape)), tf.tile([[0.0, 0.0, 1.0, 1.0]], [shape[0], 1]))
+            self._warm = True
+
+    def _found(self, seconds: dict[str, float]) -> Iterator[DetectionBatch]:
+        """The detections of each batch; the time of each part is added to `seconds`."""
+        batches = whole(self._batches, *self._where)
+        while (batch := _timed(seconds, "read", next, batches, None)) is not None:
+            outputs = _timed(seconds, "network", self._network, batch.images)
+            found = _timed(seconds, "nms", self._finish, outputs, batch.windows)
+            yield DetectionBatch(*(part.numpy() for part in found))
+
+
+def _timed(seconds: dict[str, float], part: str, work: Callable[..., Any], *arguments: Any) -> Any:
+    start = time.perf_counter()
+    result = work(*arguments)
+    tf.test.experimental.sync_devices()
+    seconds[part] += time.perf_counter() - start
+    return result
+
+
+def _stages(ssd: SSD, params: EvalParams) -> tuple[Any, Any]:
+    """The two halves of `make_predict`: pictures to outputs, outputs and windows to detections."""
+    default_boxes = tf.constant(ssd.default_boxes)
+    images = tf.TensorSpec((None, *ssd.params.model.image_size, 3), tf.float32)
+    outputs = tuple(
+        tf.TensorSpec((None, len(ssd.default_boxes), width), tf.float32) for width in (len(ssd.classes) + 1, 4)
+    )
+
+    @tf.function(input_signature=[images])
+    def network(images: Any) -> Any:
+        outputs = ssd.network(images, training=False)
+        return outputs["logits"], outputs["offsets"]
+
+    @tf.function(input_signature=[outputs, tf.TensorSpec((None, 4), tf.float32)])
+    def finish(outputs: Any, windows: Any) -> DetectionBatch:
+        logits, offsets = outputs
+        found = postprocess(logits, offsets, default_boxes, ssd.params.model.variances, params)
+        return _inside(found._replace(boxes=clip_xyxy(from_window_xyxy(found.boxes, windows[:, None]))))
+
+    return network, finish
+
+
+def _in_pixels(found: DetectionBatch, truths: Iterable[Truth]) -> Iterator[Found]:
+    """The detections of each picture of a batch, in pixels of the original."""
+    for boxes, scores, labels, count, truth in zip(*found, truths, strict=False):
+        height, width = truth.size
+        sides = np.array([width, height, width, height], np.float64)
+        yield Found(boxes[:count] * sides, scores[:count].astype(np.float64), labels[:count].astype(np.int64))
 
 
 def check_classes(model: tuple[str, ...], data: tuple[str, ...], folder: Path) -> None:
@@ -111,20 +141,4 @@ def check_classes(model: tuple[str, ...], data: tuple[str, ...], folder: Path) -
         raise CheckpointError(
             f"the model knows the classes {', '.join(model)}; the data in {folder.absolute()} has "
             f"{', '.join(data)}; convert the data with --classes {','.join(model)}, or train on this data"
-        )
-
-
-def _add_batch(tally: AveragePrecision, found: DetectionBatch, truth: EvalBatch) -> None:
-    """Adds each picture of a batch, in pixels of the original."""
-    for index, count in enumerate(found.counts):
-        height, width = truth.sizes[index]
-        sides = np.array([width, height, width, height], np.float32)
-        real = truth.labels[index] > 0
-        tally.add(
-            found.boxes[index, :count] * sides,
-            found.scores[index, :count],
-            found.labels[index, :count],
-            truth.boxes[index][real] * sides,
-            truth.labels[index][real],
-            truth.difficult[index][real],
         )

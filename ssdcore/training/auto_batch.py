@@ -24,13 +24,16 @@ _MEMORY = Path("/proc/meminfo")
 _UNTOLD = "this system does not tell how much memory is free or in use; set train.stages.N.batch_size yourself"
 
 
-def settle_batches(params: ParamSet, ssd: SSD, replicas: int) -> ParamSet:
+def settle_batches(
+    params: ParamSet, ssd: SSD, replicas: int, agree: Callable[[int], int] = lambda size: size
+) -> ParamSet:
     """The same parameters with numbers for `auto` batches, and rates in proportion to them.
 
     Args:
         params: what to settle.
         ssd: the detector; its weights are left as they are.
         replicas: devices that share a batch.
+        agree: gives the least of the sizes per device that workers have found.
 
     Raises:
         TrainingError: memory use cannot be measured here, or does not hold a single picture.
@@ -39,7 +42,7 @@ def settle_batches(params: ParamSet, ssd: SSD, replicas: int) -> ParamSet:
         return params
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
     # How much a GPU has left is not told; what does not fit there fails and can be caught.
-    size = replicas * largest_batch(_Trial(ssd, on_gpu), math.inf if on_gpu else SHARE * free_memory())
+    size = replicas * agree(largest_batch(_Trial(ssd, on_gpu), math.inf if on_gpu else SHARE * free_memory()))
     stages = [
         stage.model_copy(
             update={

@@ -111,6 +111,20 @@ def worker_index(strategy: Strategy) -> int:
     return tasks.index((resolver.task_type, resolver.task_id)) if tasks else 0
 
 
+def numbers_of_all(strategy: Strategy, number: float) -> list[float]:
+    """What each worker gives here, in their order; all of them must call this."""
+    workers = worker_count(strategy)
+    if workers == 1:
+        return [number]
+    own = number * tf.one_hot(worker_index(strategy), workers, dtype=tf.float64)
+
+    def add() -> Any:
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(own))
+
+    total = strategy.experimental_local_results(tf.function(lambda: strategy.run(add))())[0]
+    return [float(one) for one in total.numpy() * workers / strategy.num_replicas_in_sync]
+
+
 def is_chief(strategy: Strategy) -> bool:
     """Whether this process is the one that writes files."""
     return worker_index(strategy) == 0

@@ -1,15 +1,18 @@
 """The numbers a run leaves: `metrics.csv` and TensorBoard events."""
 
 import csv
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
 
+from ssdcore.data.undecodable import one_line
 from ssdcore.errors import TrainingError
-from ssdcore.run_folder import RunFolder
+from ssdcore.run_folder import RunFolder, explain_writing, replace_file
 from ssdcore.training.step import REPORTED
 
 COLUMNS = ("step", "epoch", "stage", *REPORTED, "images_per_second", "data_wait", "map", "eval_loss")
@@ -32,40 +35,64 @@ class MetricsLog:
                 f"{run.metrics.absolute()} has {len(lines) - 1} rows, the checkpoint was made behind {rows}; "
                 "bring the file back, or start a new run from the checkpoint's weights (train.weights=FILE)"
             )
-        _replace(run.metrics, "".join(lines).encode())
-        forget_after(run.events, step)
-        self._file = run.metrics.open("a", newline="", encoding="utf-8")
+        replace_file(run.metrics, "".join(lines).encode())
+        with self._writing_events():
+            self._shown = {(step, name) for name in forget_after(run.events, step)}
+        with explain_writing(run.metrics):
+            self._file = run.metrics.open("a", newline="", encoding="utf-8")
         self._csv = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
-        self._events = tf.summary.create_file_writer(str(run.events))
+        with self._writing_events():
+            self._events = tf.summary.create_file_writer(str(run.events))
 
     def write(self, row: Mapping[str, float | int | str]) -> None:
-        """Adds a row; columns that are not given stay empty."""
-        self._csv.writerow(row)
-        self._file.flush()
+        """Adds a row, on the disk when this returns; columns that are not given stay empty.
+
+        Raises:
+            TrainingError: the disk is full.
+        """
+        with explain_writing(self._run.metrics):
+            self._csv.writerow(row)
+            self._file.flush()
+            os.fsync(self._file.fileno())  # a checkpoint that outlives a crash counts on its rows
         self.rows += 1
-        with self._events.as_default(step=int(row["step"])):
-            for name, value in row.items():
-                if name != "step" and not isinstance(value, str):
-                    tf.summary.scalar(name, value)
-        self._events.flush()
+        numbers = {name: value for name, value in row.items() if name != "step" and not isinstance(value, str)}
+        self._show(int(row["step"]), numbers, tf.summary.scalar)
 
     def show_pictures(self, step: int, titled: Mapping[str, Any]) -> None:
         """Shows pictures (N, h, w, 3) uint8 in TensorBoard."""
-        with self._events.as_default(step=step):
-            for title, pictures in titled.items():
-                tf.summary.image(title, pictures, max_outputs=len(pictures))
-        self._events.flush()
+        self._show(step, titled, lambda title, pictures: tf.summary.image(title, pictures, max_outputs=len(pictures)))
 
     def show_histograms(self, step: int, named: Mapping[str, Any]) -> None:
         """Shows the distribution of variables in TensorBoard."""
-        with self._events.as_default(step=step):
-            for name, variable in named.items():
-                tf.summary.histogram(name, variable)
-        self._events.flush()
+        self._show(step, named, tf.summary.histogram)
 
     def close(self) -> None:
-        self._file.close()
-        self._events.close()
+        with explain_writing(self._run.metrics):
+            self._file.close()
+        with self._writing_events():
+            self._events.close()
+
+    def _show(self, step: int, named: Mapping[str, Any], summarize: Callable[[str, Any], Any]) -> None:
+        """Writes events, but for those that a step has already: a run that goes on repeats its last evaluation."""
+        with self._writing_events(), self._events.as_default(step=step):
+            for name, value in named.items():
+                if (step, name) not in self._shown:
+                    summarize(name, value)
+                    self._shown.add((step, name))
+            self._events.flush()
+
+    @contextmanager
+    def _writing_events(self) -> Iterator[None]:
+        """Says that events could not be written; TensorFlow calls a full disk what it calls a full memory.
+
+        Raises:
+            TrainingError: writing failed inside.
+        """
+        with explain_writing(self._run.events):
+            try:
+                yield
+            except tf.errors.OpError as error:
+                raise OSError(error.error_code, one_line(error)) from None
 
 
 def _rows_of(path: Path) -> list[str]:
@@ -75,29 +102,25 @@ def _rows_of(path: Path) -> list[str]:
         return [line for line in list(file)[1:] if line.endswith("\n")]  # a killed run may leave half a line
 
 
-def forget_after(folder: Path, step: int) -> None:
-    """Takes the events of later steps out of TensorBoard's files, and half-written ones."""
+def forget_after(folder: Path, step: int) -> set[str]:
+    """Takes the events of later steps out of TensorBoard's files; returns the names of what `step` itself has."""
+    names: set[str] = set()
     for path in sorted(folder.glob("events.out.tfevents.*")):
-        kept = list(_events_until(path, step))
-        if kept != list(_events_until(path, None)):
+        events = [(record, Event.FromString(record)) for record in _records(path)]
+        kept = [record for record, event in events if event.step <= step]
+        names |= {value.tag for _, event in events if event.step == step for value in event.summary.value}
+        if len(kept) < len(events):
             partial = path.with_name(f".{path.name}.partial")
             with tf.io.TFRecordWriter(str(partial)) as writer:
-                for event in kept:
-                    writer.write(event)
+                for record in kept:
+                    writer.write(record)
             partial.replace(path)
+    return names
 
 
-def _events_until(path: Path, step: int | None) -> Iterable[bytes]:
-    records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+def _records(path: Path) -> Iterator[bytes]:
+    """The records of a file, up to the half-written one that a killed run may leave."""
     try:
-        for record in records:
-            if step is None or Event.FromString(record).step <= step:
-                yield record
-    except tf.errors.DataLossError:  # the end of a killed run
+        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    except tf.errors.DataLossError:
         return
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)

@@ -53,7 +53,7 @@ def open_run(run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, *
         return Opened(params, checkpoint, warning)
     if params.train.weights.file is None:
         refuse_frozen_noise(params)
-    if chief and run.root.exists() and (not run.root.is_dir() or any(run.root.iterdir())):
+    if chief and not run.is_unused():
         raise TrainingError(f"{run.root.absolute()} is in use; give --resume to go on with that run, or another --out")
     return Opened(params)
 

@@ -24,7 +24,7 @@ from ssdcore.plugins import Plugins
 from ssdcore.provenance import provenance
 from ssdcore.run_folder import RunFolder
 from ssdcore.training.auto_batch import settle_batches
-from ssdcore.training.devices import check_batch, describe, explain_lost_worker, is_chief
+from ssdcore.training.devices import check_batch, describe, explain_lost_worker, is_chief, numbers_of_all
 from ssdcore.training.feed import Feed
 from ssdcore.training.listener import TrainingListener
 from ssdcore.training.opening import open_run, refuse_frozen_noise
@@ -90,12 +90,17 @@ def train(
     if precision == "mixed_float16" and not tf.config.get_visible_devices("GPU"):
         listener.on_warning("mixed_float16 is many times slower than float32 on a CPU (train.precision=auto)")
     keras.utils.set_random_seed(params.train.seed)
-    tracer = Profile(run.events if profile else None)
+    tracer = Profile(run.events if profile and is_chief(strategy) else None)
     with strategy.scope(), explain_lost_worker(strategy):
         ssd = build_ssd(opened.params, manifest.classes, plugins, precision)
         if opened.checkpoint is None:
             _load_weights(ssd, plugins, listener)
-            settled = settle_batches(opened.params, ssd, strategy.num_replicas_in_sync)
+            settled = settle_batches(
+                opened.params,
+                ssd,
+                strategy.num_replicas_in_sync,
+                lambda size: int(min(numbers_of_all(strategy, size))),
+            )
             ssd = replace(ssd, params=settled)
         _check_stages(ssd, strategy)
         synchronize_batch_norm(ssd, params.train.sync_batch_norm)

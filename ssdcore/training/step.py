@@ -43,7 +43,8 @@ def make_step(
     def on_replica(batch: Batch, wishes: Tensor) -> Tensor:
         positives = _sum_over_replicas(tf.reduce_sum(tf.cast(batch[1] > 0, tf.float32)))
         found = _sum_of_parts(part_gradients, _parts(batch, accumulate), tf.maximum(positives, 1.0))
-        gradients, losses, wishes = _sum_over_replicas((*found, wishes))
+        # A tensor that all replicas have in common cannot be added up; each takes a copy.
+        gradients, losses, wishes = _sum_over_replicas((*found, tf.identity(wishes)))
         if scale is not None:
             gradients = [gradient / scale.value for gradient in gradients]
         norm = tf.linalg.global_norm(gradients)

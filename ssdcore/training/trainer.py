@@ -12,9 +12,9 @@ from ssdcore.errors import TrainingError
 from ssdcore.model import SSD
 from ssdcore.model.variables import named_variables, set_trainable
 from ssdcore.params import Stage
-from ssdcore.run_folder import RunFolder
+from ssdcore.run_folder import RunFolder, replace_file
 from ssdcore.training.averages import WeightAverages
-from ssdcore.training.devices import is_chief, worker_count
+from ssdcore.training.devices import is_chief, numbers_of_all, worker_count
 from ssdcore.training.feed import Feed
 from ssdcore.training.interrupt import Interrupt
 from ssdcore.training.keeping import (
@@ -91,13 +91,24 @@ class Trainer:
     def begin(self) -> None:
         """Makes the run folder, with a first checkpoint of the untrained model."""
         if self.chief:
-            self.run.checkpoints.mkdir(parents=True)
-            self.run.params.write_text(self.ssd.params.to_yaml(), "utf-8")
-            self.run.classes.write_text(json.dumps(list(self.ssd.classes), ensure_ascii=False) + "\n", "utf-8")
+            self.run.checkpoints.mkdir(parents=True, exist_ok=True)
+            replace_file(self.run.params, self.ssd.params.to_yaml().encode())
+            replace_file(self.run.classes, (json.dumps(list(self.ssd.classes), ensure_ascii=False) + "\n").encode())
         self._save()
 
     def go_on(self, checkpoint: Checkpoint) -> None:
-        """Stands where a checkpoint was made."""
+        """Stands where a checkpoint was made.
+
+        Raises:
+            TrainingError: the workers have not read the same one, as a shared folder may show old files for a while.
+        """
+        steps = numbers_of_all(self.strategy, checkpoint.progress["step"])
+        if len(set(steps)) > 1:
+            found = ", ".join(f"{step:.0f}" for step in steps)
+            raise TrainingError(
+                f"the workers read checkpoints of different steps ({found}) in {self.run.checkpoints.absolute()}; give "
+                "all of them the same shared --out, and start them again with --resume"
+            )
         self.checkpoint = checkpoint
         self.progress = Progress(**checkpoint.progress)
         self.made = dict(checkpoint.made)
@@ -105,7 +116,7 @@ class Trainer:
         restore_averages(checkpoint, self.averages, self.scale)
         if self.chief:
             forget_later(self.run, self.progress.step)
-            self.run.params.write_text(self.ssd.params.to_yaml(), "utf-8")
+            replace_file(self.run.params, self.ssd.params.to_yaml().encode())
 
     def run_stages(self, profile: Profile) -> None:
         """Runs what is left of all stages.
@@ -117,6 +128,8 @@ class Trainer:
         """
         with self.interrupt:
             while self._to_next_stage():
+                if self.workers == 1:
+                    self.interrupt.check()  # all has been saved
                 self._open_log()
                 try:
                     self._run_stage(profile)
@@ -213,13 +226,13 @@ class Trainer:
         """Logs, saves, stops, evaluates when it is time to."""
         progress = self.progress
         at_end = progress.stage_step == total
-        if at_end or progress.stage_step % self.params.log_every == 0:
+        stop, save, progress.stage_over = self._agreed_wishes(metrics)
+        if self._over(total) or progress.stage_step % self.params.log_every == 0:
             self._log(stage)
         every = self.params.eval_every
         progress.evaluation_due = bool(every) and (
             at_end or ends_epochs(stage, progress.stage_step, progress.images, every)
         )
-        stop, save, progress.stage_over = self._agreed_wishes(metrics)
         if stop or save:
             self._save()
         if stop:
@@ -322,7 +335,7 @@ class Trainer:
             raise TrainingError(
                 f"memory does not hold a batch of {size} pictures ({' '.join(error.message.split())[:200]}); set a "
                 f"smaller train.stages.{progress.stage}.batch_size, or go through it in parts "
-                f"(train.stages.{progress.stage}.accumulate=2)"
+                f"(train.stages.{progress.stage}.accumulate={2 * stage.accumulate})"
             ) from None
         self.go_on(load_latest(self.run)[0])
         same_stage = self.progress.stage == progress.stage

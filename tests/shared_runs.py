@@ -1,0 +1,132 @@
+"""Runs that two devices or two workers share, in real processes."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from small_runs import Pond
+from test_devices import free_ports, tf_config
+
+PROGRAM = """
+import json, os, sys
+from pathlib import Path
+plan = json.loads(sys.argv[1])
+written = []
+def note(event, arguments):
+    opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if opened or event in ("os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir"):
+        written.append(str(arguments[0]))
+sys.addaudithook(note)
+import tensorflow; tensorflow.test.experimental.sync_devices = lambda: None  # TEMPORARY
+import numpy as np
+from ssdcore.errors import SsdError
+from ssdcore.params import ParamSet
+from ssdcore.plugins import load_plugins
+from ssdcore.training import TrainingListener, train
+from ssdcore.training.devices import make_strategy, numbers_of_all, worker_index
+strategy = make_strategy(plan["devices"])
+index = worker_index(strategy)
+plugins = load_plugins()
+
+class Noted(TrainingListener):
+    def __init__(self):
+        self.steps, self.warnings = 0, []
+    def on_step(self, done, total):
+        self.steps += 1
+    def on_warning(self, message):
+        self.warnings.append(message)
+
+from ssdcore.training.feed import Feed
+healthy = Feed.batches
+for one in plan["runs"]:
+    Feed.batches = healthy
+    exec(one["code"])
+    params = ParamSet.load(Path(one["params"])).override(one["assignments"])
+    listener, error = Noted(), ""
+    try:
+        ssd = train(params, Path(one["data"]), Path(one["out"]), plugins, resume=one["resume"], listener=listener,
+                    strategy=strategy)
+        for replica in range(strategy.num_replicas_in_sync if plan["devices"] else 1):
+            held = [strategy.experimental_local_results(v.value)[replica].numpy() for v in ssd.network.variables]
+            names = [v.path for v in ssd.network.variables]
+            np.savez(f"{one['out']}-weights-{index + replica}.npz", **dict(zip(names, held)))
+    except SsdError as found:
+        error = str(found)
+    print(json.dumps({"steps": listener.steps, "warnings": listener.warnings, "error": error}), flush=True)
+print(json.dumps({"written": written, "pid": os.getpid(), "numbers": numbers_of_all(strategy, 3 + index)}))
+"""
+
+
+class Told(NamedTuple):
+    """What a process said: of each run, and in the end."""
+
+    runs: dict[str, Any]
+    written: list[str]
+    pid: int
+    numbers: list[float]
+
+
+class Bench:
+    """Runs the same list of runs on some processes."""
+
+    def __init__(self, pond: Pond, folder: Path, runs: Mapping[str, Any]) -> None:
+        self.pond, self.folder, self.runs = pond, folder, runs
+
+    def _plan(self, devices: str | None) -> str:
+        runs = [
+            {
+                "params": str(one.get("params", self.pond.root / "pond.yaml")),
+                "assignments": one["assignments"],
+                "data": str(one.get("data", self.pond.data)),
+                "out": str(self.folder / name),
+                "resume": (self.folder / name).exists(),
+                "code": one.get("code", ""),
+            }
+            for name, one in self.runs.items()
+        ]
+        return json.dumps({"devices": devices, "runs": runs})
+
+    def run_on_two_workers(self) -> list[Told]:
+        return self._told(two_workers([PROGRAM] * 2, [self._plan(None)], self.pond, self.pond.root))
+
+    def run_on_two_devices(self) -> None:
+        program = [sys.executable, "-c", PROGRAM, self._plan("cpu:2")]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self._told([subprocess.Popen(program, env=self.pond.environment(), text=True, **pipes)])
+
+    def _told(self, processes: Sequence["subprocess.Popen[str]"]) -> list[Told]:
+        found = []
+        outputs = [process.communicate(timeout=400) for process in processes]
+        for process, (out, err) in zip(processes, outputs, strict=True):
+            assert process.returncode == 0, err[-3000:]
+            *of_runs, end = map(json.loads, out.splitlines())
+            found.append(Told(dict(zip(self.runs, of_runs, strict=True)), end["written"], end["pid"], end["numbers"]))
+        return found
+
+    def weights(self, name: str, replica: int) -> dict[str, np.ndarray]:
+        return dict(np.load(self.folder / f"{name}-weights-{replica}.npz"))
+
+
+def two_workers(
+    code: Sequence[str], arguments: Sequence[str], pond: Pond, folder: Path
+) -> list["subprocess.Popen[str]"]:
+    """Two workers over loopback, each with code of its own and in a folder of its own."""
+    cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
+    found = []
+    for index in range(2):
+        (folder / f"cwd{index}").mkdir(exist_ok=True)
+        found.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code[index], *arguments],
+                env={**pond.environment(), "TF_CONFIG": tf_config(cluster, "worker", index)},
+                cwd=folder / f"cwd{index}",
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return found
