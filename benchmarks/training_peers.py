@@ -196,7 +196,8 @@ def peer(python: str, name: str, batch: int, threads: int) -> Iterator[subproces
 def answer(process: subprocess.Popen) -> str:
     line = process.stdout.readline().strip()
     if not line or line.startswith("skipped"):
-        raise SystemExit(line or "skipped: the process of torchvision ended; see above")
+        print(line or "skipped: the process of torchvision ended; see above")
+        raise SystemExit
     return line
 
 

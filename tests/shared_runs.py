@@ -1,5 +1,6 @@
 """Runs that two devices or two workers share, in real processes."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from small_runs import Pond
+from small_runs import Pond, Program
 from test_devices import free_ports, tf_config
 
 PROGRAM = """
@@ -21,7 +22,6 @@ def note(event, arguments):
     if opened or event in ("os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir"):
         written.append(str(arguments[0]))
 sys.addaudithook(note)
-import tensorflow; tensorflow.test.experimental.sync_devices = lambda: None  # TEMPORARY
 import numpy as np
 from ssdcore.errors import SsdError
 from ssdcore.params import ParamSet
@@ -91,16 +91,25 @@ class Bench:
         return json.dumps({"devices": devices, "runs": runs})
 
     def run_on_two_workers(self) -> list[Told]:
-        return self._told(two_workers([PROGRAM] * 2, [self._plan(None)], self.pond, self.pond.root))
+        workers = enumerate(two_environments(self.pond))
+        return self._told([self._start(None, self.pond.root / f"cwd{index}", one) for index, one in workers])
 
     def run_on_two_devices(self) -> None:
-        program = [sys.executable, "-c", PROGRAM, self._plan("cpu:2")]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self._told([subprocess.Popen(program, env=self.pond.environment(), text=True, **pipes)])
+        self._told([self._start("cpu:2", self.pond.root, {})])
+
+    def _start(self, devices: str | None, folder: Path, environment: Mapping[str, str]) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, self._plan(devices)],
+            env={**self.pond.environment(), **environment},
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def _told(self, processes: Sequence["subprocess.Popen[str]"]) -> list[Told]:
         found = []
-        outputs = [process.communicate(timeout=400) for process in processes]
+        outputs = [process.communicate(timeout=850) for process in processes]
         for process, (out, err) in zip(processes, outputs, strict=True):
             assert process.returncode == 0, err[-3000:]
             *of_runs, end = map(json.loads, out.splitlines())
@@ -111,22 +120,31 @@ class Bench:
         return dict(np.load(self.folder / f"{name}-weights-{replica}.npz"))
 
 
-def two_workers(
-    code: Sequence[str], arguments: Sequence[str], pond: Pond, folder: Path
-) -> list["subprocess.Popen[str]"]:
-    """Two workers over loopback, each with code of its own and in a folder of its own."""
+def two_environments(pond: Pond) -> list[dict[str, str]]:
+    """What two workers over loopback find in TF_CONFIG, and the folders that they work in, which are empty."""
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
-    found = []
     for index in range(2):
-        (folder / f"cwd{index}").mkdir(exist_ok=True)
-        found.append(
-            subprocess.Popen(
-                [sys.executable, "-c", code[index], *arguments],
-                env={**pond.environment(), "TF_CONFIG": tf_config(cluster, "worker", index)},
-                cwd=folder / f"cwd{index}",
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    return found
+        (pond.root / f"cwd{index}").mkdir(exist_ok=True)
+    return [{"TF_CONFIG": tf_config(cluster, "worker", index)} for index in range(2)]
+
+
+class Pair:
+    """Starts two workers as `Pond.child` does, again and again."""
+
+    def __init__(self, pond: Pond) -> None:
+        self._ponds = [copy.copy(pond) for _ in range(2)]
+        for index, one in enumerate(self._ponds):
+            one._server, one._started = None, 100 * (index + 1)  # a server of its own, which waits for its child
+
+    def start(self, codes: Sequence[str], arguments: Sequence[str]) -> list[Program]:
+        """Two workers, each with code of its own that runs first."""
+        programs = []
+        for index, environment in enumerate(two_environments(self._ponds[0])):
+            folder = str(self._ponds[0].root / f"cwd{index}")
+            code = f"import os\nos.environ.update({environment!r})\nos.chdir({folder!r})\n{codes[index]}"
+            programs.append(self._ponds[index].child(code, *arguments))
+        return programs
+
+    def close(self) -> None:
+        for one in self._ponds:
+            one.close()

@@ -11,7 +11,9 @@ from ssdcore.training import auto_batch
 from ssdcore.training.auto_batch import largest_batch, settle_batches
 
 
-@pytest.mark.parametrize(("limit", "size"), [(1000, 64), (739, 32), (420, 32), (419, 16), (260, 16), (259, 8), (180, 8)])
+@pytest.mark.parametrize(
+    ("limit", "size"), [(1000, 64), (739, 32), (420, 32), (419, 16), (260, 16), (259, 8), (180, 8)]
+)
 def test_the_largest_batch_within_a_limit(limit: int, size: int) -> None:
     """100 bytes at rest and 10 for each picture: 180, 260, 420 and 740 bytes for 8, 16, 32 and 64."""
     assert largest_batch(lambda pictures: 100 + 10 * pictures, limit) == size

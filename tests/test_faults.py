@@ -438,9 +438,7 @@ def test_a_disk_too_full_for_events_is_no_lack_of_memory(
 
     def full(name: str, value: float) -> None:
         if name == "map":
-            message = (
-                "{{function_node FlushSummaryWriter}} /run/events/e.v2; No space left on device\n\tFailed to flush"
-            )
+            message = "{{function_node Flush}} /run/events/e.v2; No space left on device\n\tFailed to flush"
             raise tf.errors.ResourceExhaustedError(None, None, message)
         real(name, value)
 

@@ -108,7 +108,7 @@ def test_names_are_those_of_the_pictures(tmp_path: Path) -> None:
 
 
 def test_only_the_frames_are_read_to_find_the_records(tmp_path: Path) -> None:
-    """A file of 20,000 records of 1 MB, almost all of it a hole, which would take many seconds to read."""
+    """A file of 20,000 records of 1 MB, almost all of it a hole, of which not a hundredth is read."""
     with tf.io.TFRecordWriter(str(tmp_path / "one")) as writer:
         writer.write(bytes(1_000_000))
     header = (tmp_path / "one").read_bytes()[:12]
@@ -117,28 +117,34 @@ def test_only_the_frames_are_read_to_find_the_records(tmp_path: Path) -> None:
             file.seek(number * 1_000_016)
             file.write(header)
         file.truncate(20_000 * 1_000_016)
-    start = time.perf_counter()
+    before = bytes_read()
     assert len(RecordIndex([tmp_path / "many"])) == 20_000
-    assert time.perf_counter() - start < 2
+    assert bytes_read() - before < 200e6
+
+
+def bytes_read() -> int:
+    """What this process has read from files so far."""
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 @pytest.mark.parametrize(
-    ("damage", "place"),
+    ("damage", "says"),
     [
-        (lambda content, second: content[:-1], 1),  # the last record is cut off
-        (lambda content, second: content[: second + 7], 1),  # so is its header
-        (lambda content, second: content[:second] + b"?" + content[second + 1 :], 1),  # its length leads outside
-        (lambda content, second: content[:second] + b"\x01" + content[second + 1 :], 1),  # or inside, by mistake
-        (lambda content, second: b"no records at all", 0),
+        (lambda content, second: content[:-1], "is cut off: it has 181 of 182 bytes"),
+        (lambda content, second: content[: second + 7], "is cut off in the header at byte 116"),
+        # A length that leads outside, and one that leads inside by mistake:
+        (lambda content, second: content[:second] + b"?" + content[second + 1 :], "at byte 116 is no record"),
+        (lambda content, second: content[:second] + b"\x01" + content[second + 1 :], "at byte 116 is no record"),
+        (lambda content, second: b"no records at all", "at byte 0 is no record"),
     ],
 )
-def test_damaged_frames_are_named(damage: Callable[[bytes, int], bytes], place: int, tmp_path: Path) -> None:
+def test_damaged_frames_are_named(damage: Callable[[bytes, int], bytes], says: str, tmp_path: Path) -> None:
     with tf.io.TFRecordWriter(str(tmp_path / "one")) as writer:
         writer.write(b"x" * 100)
         writer.write(b"y" * 50)
     content = (tmp_path / "one").read_bytes()
     (tmp_path / "one").write_bytes(damage(content, 116))
-    with pytest.raises(DataError, match=rf"one is damaged at byte {place * 116}; convert the data again"):
+    with pytest.raises(DataError, match=rf"one is damaged: .*{says}.*; convert the data again"):
         RecordIndex([tmp_path / "one"])
 
 

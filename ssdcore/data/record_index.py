@@ -1,8 +1,7 @@
 """Where each record of a split lies, so that any of them can be read by itself."""
 
 import os
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -11,13 +10,11 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from ssdcore.data.formats.record_files import checksum
+from ssdcore.data.formats.record_files import HEADER_BYTES, frames_of
 from ssdcore.data.manifest import Manifest
 from ssdcore.errors import DataError
 
 Tensor = Any
-_HEADER = struct.Struct("<QI")
-_CHECKSUM_BYTES = 4
 
 
 class Places(NamedTuple):
@@ -43,7 +40,7 @@ class RecordIndex:
             DataError: what should be a record in a file is none, or is cut off.
         """
         self._paths = tuple(paths)
-        frames = [np.array(list(_frames(path)), np.int64).reshape(-1, 2) for path in paths]
+        frames = [np.array(_frames(path), np.int64).reshape(-1, 2) for path in paths]
         self._files = np.repeat(np.arange(len(frames)), [len(found) for found in frames])
         self._offsets, self._lengths = np.concatenate(frames).T
         self._encoded = np.array([os.fsencode(path) for path in paths], object)
@@ -87,7 +84,7 @@ class RecordIndex:
     def name(self, number: int) -> str:
         """The name of a record's picture, or the file and the place in it, from 1 on, if it has none to be read."""
         with self.path(number).open("rb") as file:  # a wrong checksum is no reason not to tell the name
-            file.seek(self._offsets[number] + _HEADER.size)
+            file.seek(self._offsets[number] + HEADER_BYTES)
             content = file.read(self._lengths[number])
         try:
             values = tf.train.Example.FromString(content).features.feature["image/filename"].bytes_list.value
@@ -132,23 +129,10 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
     return paths
 
 
-def _frames(path: Path) -> Iterator[tuple[int, int]]:
+def _frames(path: Path) -> list[tuple[int, int]]:
     """Offset of each record and length of its content, in bytes."""
-    with path.open("rb", buffering=0) as file:
-        size, place = os.fstat(file.fileno()).st_size, 0
-        while place < size:
-            file.seek(place)
-            length = _length(file.read(_HEADER.size))
-            end = place + _HEADER.size + (length or 0) + _CHECKSUM_BYTES
-            if length is None or end > size:
-                raise DataError(f"{path.absolute()} is damaged at byte {place}; convert the data again")
-            yield place, length
-            place = end
-
-
-def _length(header: bytes) -> int | None:
-    """The length that a record's header states; None if it is cut off or does not agree with its checksum."""
-    if len(header) < _HEADER.size:
-        return None
-    length, stated = _HEADER.unpack(header)
-    return int(length) if checksum(header[:8]) == stated else None
+    frames, problem = frames_of(path)
+    if problem:
+        what = str(problem).partition(";")[0]
+        raise DataError(f"{path.absolute()} is damaged: {what}; convert the data again")
+    return [(start - HEADER_BYTES, length) for start, length in frames]

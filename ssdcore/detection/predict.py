@@ -19,16 +19,41 @@ def make_predict(ssd: SSD, params: EvalParams) -> Predict:
     It takes images (B, h, w, 3) float32 0..255 and the windows (B, 4) float32 xyxy of the pictures'
     planes that they show; see `ssdcore.data.fit`.
     """
-    default_boxes = tf.constant(ssd.default_boxes)
-    images = tf.TensorSpec((None, *ssd.params.model.image_size, 3), tf.float32)
+    network, finish = make_halves(ssd, params)
 
-    @tf.function(input_signature=[images, tf.TensorSpec((None, 4), tf.float32)])
+    @tf.function(input_signature=[_images(ssd), _WINDOWS])
     def predict(images: Any, windows: Any) -> DetectionBatch:
-        outputs = ssd.network(images, training=False)
-        found = postprocess(outputs["logits"], outputs["offsets"], default_boxes, ssd.params.model.variances, params)
-        return _inside(found._replace(boxes=clip_xyxy(from_window_xyxy(found.boxes, windows[:, None]))))
+        return finish(network(images), windows)
 
     return predict
+
+
+def make_halves(ssd: SSD, params: EvalParams) -> tuple[Callable[[Any], Any], Callable[[Any, Any], DetectionBatch]]:
+    """The two halves of `make_predict`: images to outputs of the network, these and windows to detections."""
+    default_boxes = tf.constant(ssd.default_boxes)
+    outputs = tuple(
+        tf.TensorSpec((None, len(ssd.default_boxes), width), tf.float32) for width in (len(ssd.classes) + 1, 4)
+    )
+
+    @tf.function(input_signature=[_images(ssd)])
+    def network(images: Any) -> Any:
+        outputs = ssd.network(images, training=False)
+        return outputs["logits"], outputs["offsets"]
+
+    @tf.function(input_signature=[outputs, _WINDOWS])
+    def finish(outputs: Any, windows: Any) -> DetectionBatch:
+        logits, offsets = outputs
+        found = postprocess(logits, offsets, default_boxes, ssd.params.model.variances, params)
+        return _inside(found._replace(boxes=clip_xyxy(from_window_xyxy(found.boxes, windows[:, None]))))
+
+    return network, finish
+
+
+_WINDOWS = tf.TensorSpec((None, 4), tf.float32)
+
+
+def _images(ssd: SSD) -> tf.TensorSpec:
+    return tf.TensorSpec((None, *ssd.params.model.image_size, 3), tf.float32)
 
 
 def _inside(found: DetectionBatch) -> DetectionBatch:

@@ -10,13 +10,12 @@ import tensorflow as tf
 
 from ssdcore.data.manifest import Manifest
 from ssdcore.data.pipeline import evaluation_batches, read_records, whole
-from ssdcore.detection.predict import _inside
+from ssdcore.detection.predict import make_halves
 from ssdcore.errors import CheckpointError
 from ssdcore.evaluation.scores import Evaluation, Speed, Tally
 from ssdcore.evaluation.truth import Found, Truth, read_truths
-from ssdcore.geometry.boxes import clip_xyxy, from_window_xyxy
 from ssdcore.model import SSD
-from ssdcore.model.postprocess import DetectionBatch, postprocess
+from ssdcore.model.postprocess import DetectionBatch
 from ssdcore.params import EvalParams
 
 OnBatch = Callable[[int, int], None]
@@ -52,7 +51,7 @@ class Evaluator:
             params.batch_size,
         )
         self._where = (folder, split)
-        self._network, self._finish = _stages(ssd, params)
+        self._network, self._finish = make_halves(ssd, params)
         self._warm = False
 
     def run(
@@ -99,28 +98,6 @@ def _timed(seconds: dict[str, float], part: str, work: Callable[..., Any], *argu
     tf.test.experimental.sync_devices()
     seconds[part] += time.perf_counter() - start
     return result
-
-
-def _stages(ssd: SSD, params: EvalParams) -> tuple[Any, Any]:
-    """The two halves of `make_predict`: pictures to outputs, outputs and windows to detections."""
-    default_boxes = tf.constant(ssd.default_boxes)
-    images = tf.TensorSpec((None, *ssd.params.model.image_size, 3), tf.float32)
-    outputs = tuple(
-        tf.TensorSpec((None, len(ssd.default_boxes), width), tf.float32) for width in (len(ssd.classes) + 1, 4)
-    )
-
-    @tf.function(input_signature=[images])
-    def network(images: Any) -> Any:
-        outputs = ssd.network(images, training=False)
-        return outputs["logits"], outputs["offsets"]
-
-    @tf.function(input_signature=[outputs, tf.TensorSpec((None, 4), tf.float32)])
-    def finish(outputs: Any, windows: Any) -> DetectionBatch:
-        logits, offsets = outputs
-        found = postprocess(logits, offsets, default_boxes, ssd.params.model.variances, params)
-        return _inside(found._replace(boxes=clip_xyxy(from_window_xyxy(found.boxes, windows[:, None]))))
-
-    return network, finish
 
 
 def _in_pixels(found: DetectionBatch, truths: Iterable[Truth]) -> Iterator[Found]:

@@ -9,7 +9,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from ssdcore.data.formats.record_files import _frames
+from ssdcore.data.formats.record_files import frames_of
 from ssdcore.data.manifest import Manifest
 from ssdcore.errors import DataError
 
@@ -83,7 +83,7 @@ def read_truths(folder: Path, split: str) -> list[Truth]:
 def _read_shard(path: Path) -> Iterator[Truth]:
     if not path.is_file():
         raise DataError(f"{path.absolute()} is missing; convert the data again")
-    frames, problem = _frames(path)
+    frames, problem = frames_of(path)
     if problem:
         raise DataError(f"{path.absolute()} is damaged: {problem}; convert the data again")
     with path.open("rb") as file:

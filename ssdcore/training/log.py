@@ -37,7 +37,7 @@ class MetricsLog:
             )
         replace_file(run.metrics, "".join(lines).encode())
         with self._writing_events():
-            self._shown = {(step, name) for name in forget_after(run.events, step)}
+            self._step, self._shown = step, forget_after(run.events, step)
         with explain_writing(run.metrics):
             self._file = run.metrics.open("a", newline="", encoding="utf-8")
         self._csv = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
@@ -74,12 +74,14 @@ class MetricsLog:
 
     def _show(self, step: int, named: Mapping[str, Any], summarize: Callable[[str, Any], Any]) -> None:
         """Writes events, but for those that a step has already: a run that goes on repeats its last evaluation."""
+        if step != self._step:
+            self._step, self._shown = step, set()
         with self._writing_events(), self._events.as_default(step=step):
             for name, value in named.items():
-                if (step, name) not in self._shown:
+                if name not in self._shown:
                     summarize(name, value)
-                    self._shown.add((step, name))
             self._events.flush()
+        self._shown |= named.keys()
 
     @contextmanager
     def _writing_events(self) -> Iterator[None]:

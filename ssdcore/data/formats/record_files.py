@@ -11,6 +11,8 @@ from ssdcore.data.formats.files import AnnotationError
 
 MAX_RECORD_BYTES = 2**28
 _HEADER = struct.Struct("<QI")
+HEADER_BYTES = _HEADER.size
+"""In front of the content of each record."""
 _CHECKSUM = struct.Struct("<I")
 
 
@@ -27,7 +29,7 @@ def records(file: Path) -> Iterator[Record | AnnotationError]:
 
     Nothing follows a record whose length is wrong: there is no telling where the next begins.
     """
-    frames, problem = _frames(file)
+    frames, problem = frames_of(file)
     if frames:
         sound = all(length <= MAX_RECORD_BYTES for _, length in frames) and _are_sound(file, len(frames))
         with file.open("rb") as data:
@@ -36,7 +38,7 @@ def records(file: Path) -> Iterator[Record | AnnotationError]:
         yield problem
 
 
-def _frames(file: Path) -> tuple[list[tuple[int, int]], AnnotationError | None]:
+def frames_of(file: Path) -> tuple[list[tuple[int, int]], AnnotationError | None]:
     """Offset and length of each record's content, in bytes, up to where the file makes no sense."""
     frames: list[tuple[int, int]] = []
     try:
