@@ -36,8 +36,11 @@ class TrainingError(SsdError):
     """A training run cannot start or go on."""
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM asked the program to end, and what it was doing has been saved."""
+class Terminated(SystemExit):
+    """SIGTERM asked the program to end, and what it was doing has been saved. Left alone it exits with 143."""
+
+    def __init__(self) -> None:
+        super().__init__(143)
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from ssdcli.weights import weights
 from ssdcore.errors import SsdError, Terminated
 from ssdcore.plugins import load_plugins
 
-FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except Terminated:
         click.echo("terminated", err=True)
-        sys.exit(TERMINATED)
+        raise
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)

@@ -73,7 +73,7 @@ def train(
 
     Raises:
         SsdError: parameters, data, weights or run folder are unusable; says which and why.
-        KeyboardInterrupt: passed on after a checkpoint has been written.
+        KeyboardInterrupt, Terminated: SIGINT or SIGTERM came; raised after a checkpoint has been written.
     """
     listener = listener or TrainingListener()
     strategy = strategy or tf.distribute.get_strategy()

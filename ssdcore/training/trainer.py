@@ -124,7 +124,7 @@ class Trainer:
         Raises:
             TrainingError: the loss was no number once too often, memory does not hold the smallest
                 batch, or too many pictures cannot be read.
-            KeyboardInterrupt: a signal came; passed on after a checkpoint has been written.
+            KeyboardInterrupt, Terminated: a signal came; raised after a checkpoint has been written.
         """
         with self.interrupt:
             while self._to_next_stage():
