@@ -4,13 +4,17 @@ import copy
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from small_runs import Pond, Program
 from test_devices import free_ports, tf_config
+
+from ssdcore.checkpoint import load_checkpoint
 
 PROGRAM = """
 import json, os, sys
@@ -148,3 +152,53 @@ class Pair:
     def close(self) -> None:
         for one in self._ponds:
             one.close()
+
+
+class Ending(NamedTuple):
+    """How two workers ended.
+
+    Attributes:
+        codes: exit codes.
+        messages: the lines that each wrote to standard error.
+        seconds: from the end of the one to the end of the other.
+        before: step at which they began.
+        after: step of the last checkpoint.
+    """
+
+    codes: list[int]
+    messages: list[list[str]]
+    seconds: float
+    before: int
+    after: int
+
+
+def last_step(run: Path) -> int:
+    last = run / "checkpoints/last.npz"
+    return int(load_checkpoint(last).progress["step"]) if last.exists() else 0
+
+
+def end_of(program: Program) -> tuple[int, float]:
+    return program.wait(), time.monotonic()
+
+
+def end_in_ways(
+    pond: Pond, run: Path, ways: Mapping[str, Sequence[str]], assignments: Sequence[str]
+) -> dict[str, Ending]:
+    """Ends a run on two workers in some ways, and goes on with it each time.
+
+    Args:
+        pond: what to train.
+        run: run folder.
+        ways: name -> what the two workers' programs do first.
+        assignments: parameters of the run.
+    """
+    found, pair = {}, Pair(pond)
+    for way, codes in ways.items():
+        before = last_step(run)
+        workers = pair.start(codes, pond.arguments(run, *(() if before else assignments)))
+        with ThreadPoolExecutor(2) as pool:
+            (first, first_at), (second, second_at) = pool.map(end_of, workers)
+        messages = [worker.lines() for worker in workers]
+        found[way] = Ending([first, second], messages, abs(first_at - second_at), before, last_step(run))
+    pair.close()
+    return found

@@ -6,20 +6,17 @@ runs that are compared take small steps without augmentation, where that does no
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from shared_runs import Bench, Pair, Told
-from small_runs import Pond, Program, killing, leftovers, rows, same_run
+from shared_runs import Bench, Ending, Told, end_in_ways
+from small_runs import Pond, killing, leftovers, rows, same_run
 from test_devices import free_ports
 from test_faults import spoil_picture
 
@@ -71,9 +68,6 @@ RECOVERS = [*LOG, "train.eval_every=1", stage(8)]
 @pytest.fixture(scope="module")
 def pond(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pond]:
     made = Pond(tmp_path_factory.mktemp("distribution"))
-    (made.path / "sitecustomize.py").write_text(
-        "import tensorflow as tf; tf.test.experimental.sync_devices = lambda: None"
-    )  # TEMPORARY
     yield made
     made.close()
 
@@ -99,7 +93,7 @@ def alone(pond: Pond) -> Path:
     return folder
 
 
-CHAIN = ["train.stages=[{name: only, steps: 26, batch_size: 2, optimizer: {kind: adam}}]"]
+CHAIN = ["train.eval_every=2", "train.stages=[{name: only, steps: 26, batch_size: 2, optimizer: {kind: adam}}]"]
 
 
 def stopped_at_20(run: Path, copy: Path) -> Path:
@@ -127,7 +121,7 @@ def workers(pond: Pond, alone: Path) -> tuple[Bench, list[Told]]:
     index = RecordIndex.of_split(pond.data, "trainval")
     spoilt = shutil.copytree(pond.data, pond.root / "spoilt")
     spoil_picture(spoilt, index.name(int(records_at(8, (0, 0), np.array([6]))[0])))
-    runs["spoilt"] = {"assignments": [*LOG, "train.eval_every=0", stage(6)], "data": spoilt}
+    runs["spoilt"] = {"assignments": [*LOG, "train.eval_every=0", stage(2)], "data": spoilt}
     code = "from ssdcore.training import trainer; trainer.RETRIES = 1\n" + POISON.format(times=9)
     runs["fails"] = {"assignments": RECOVERS, "code": code}
     bench = Bench(pond, folder, runs)
@@ -211,7 +205,7 @@ def test_only_the_first_worker_writes(pond: Pond, workers: tuple[Bench, list[Tol
 def test_runs_go_on_with_other_numbers_of_devices(
     pond: Pond, alone: Path, workers: tuple[Bench, list[Told]], tmp_path: Path
 ) -> None:
-    """20 steps on one and 30 on two, and the other way round: losses within 1e-4, weights within 1e-4."""
+    """20 steps on one and 30 on two, and the other way round: losses within 1e-4, weights within 2e-4."""
     bench, told = workers
     run = stopped_at_20(bench.folder / "curve", tmp_path / "run")
     train(pond.params.override(CURVE), pond.data, run, pond.plugins, resume=True)
@@ -221,7 +215,7 @@ def test_runs_go_on_with_other_numbers_of_devices(
         np.testing.assert_allclose(losses(one), losses(alone / "curve"), rtol=1e-4)
         found = load_checkpoint(one / "checkpoints/last.npz").below("model/")
         for name, value in expected.items():
-            np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(found[name], value, rtol=0, atol=2e-4, err_msg=name)
 
 
 def test_accumulation_on_two_devices(alone: Path, devices: Bench, workers: tuple[Bench, list[Told]]) -> None:
@@ -268,10 +262,10 @@ def test_a_lasting_fault_ends_both_workers(workers: tuple[Bench, list[Told]]) ->
 
 
 def test_a_picture_that_one_worker_cannot_decode(workers: tuple[Bench, list[Told]]) -> None:
-    """The third of the second batch, of which the second worker learns; it leaves it out, the other goes on."""
+    """The third of the last batch of an epoch: the second worker leaves it out, the other goes on."""
     warnings = [[text for text in one.runs["spoilt"]["warnings"] if "left out" in text] for one in workers[1]]
     assert [len(found) for found in warnings] == [0, 1]
-    assert [one.runs["spoilt"]["steps"] for one in workers[1]] == [6, 6]
+    assert [one.runs["spoilt"]["steps"] for one in workers[1]] == [2, 2]
 
 
 def test_a_batch_that_does_not_divide_is_refused(pond: Pond, tmp_path: Path) -> None:
@@ -285,11 +279,13 @@ def test_a_batch_that_does_not_divide_is_refused(pond: Pond, tmp_path: Path) -> 
 ON_STEP = "ssdcli.training_progress.TrainingProgress.on_step"
 DIES = killing(ON_STEP, 5)
 IS_TOLD = killing(ON_STEP, 2, "after").replace("SIGKILL", "SIGTERM")
+IS_TOLD_THEN = killing("ssdcore.evaluation.evaluate.Evaluator._warm_up", 1, "after").replace("SIGKILL", "SIGTERM")
 WAYS = {
     "second dies": ("", DIES),
     "first dies": (DIES, ""),
     "both told": (IS_TOLD, IS_TOLD),
     "second told": ("", IS_TOLD),
+    "first told in an evaluation": (IS_TOLD_THEN, ""),
 }
 """How a run is ended, one way after the other, each time started again: what the two workers' programs do."""
 
@@ -297,53 +293,19 @@ BOUND = 60.0
 """Seconds within which docs/distributed.md says that a worker notices the loss of another."""
 
 
-class Ending(NamedTuple):
-    """How two workers ended.
-
-    Attributes:
-        codes: exit codes.
-        messages: the lines that each wrote to standard error.
-        seconds: from the end of the one to the end of the other.
-        before: step at which they began.
-        after: step of the last checkpoint.
-    """
-
-    codes: list[int]
-    messages: list[list[str]]
-    seconds: float
-    before: int
-    after: int
-
-
-def last_step(run: Path) -> int:
-    last = run / "checkpoints/last.npz"
-    return int(load_checkpoint(last).progress["step"]) if last.exists() else 0
-
-
-def end_of(program: Program) -> tuple[int, float]:
-    return program.wait(), time.monotonic()
-
-
 @pytest.fixture(scope="module")
 def endings(pond: Pond) -> dict[str, Ending]:
     """The same run, ended in all `WAYS` and gone on with each time."""
-    run, found, pair = pond.root / "rough", {}, Pair(pond)
-    for way, codes in WAYS.items():
-        before = last_step(run)
-        workers = pair.start(codes, pond.arguments(run, *(() if before else CHAIN)))
-        with ThreadPoolExecutor(2) as pool:
-            ends = list(pool.map(end_of, workers))
-        (first, first_at), (second, second_at) = ends
-        messages = [worker.lines() for worker in workers]
-        found[way] = Ending([first, second], messages, abs(first_at - second_at), before, last_step(run))
-    pair.close()
-    return found
+    return end_in_ways(pond, pond.root / "rough", WAYS, CHAIN)
 
 
-@pytest.mark.parametrize(("way", "lost"), [("second dies", 1), ("first dies", 0)])
-def test_a_lost_worker_ends_the_other(way: str, lost: int, endings: dict[str, Ending]) -> None:
+@pytest.mark.parametrize(
+    ("way", "lost", "code"),
+    [("second dies", 1, -9), ("first dies", 0, -9), ("first told in an evaluation", 0, 143)],
+)
+def test_a_lost_worker_ends_the_other(way: str, lost: int, code: int, endings: dict[str, Ending]) -> None:
     ending = endings[way]
-    assert ending.codes[lost] == -signal.SIGKILL
+    assert ending.codes[lost] == code
     messages = ending.messages[1 - lost]
     assert ending.codes[1 - lost] == 1, messages
     errors = [line for line in messages if line.startswith("error: ")]
@@ -351,7 +313,10 @@ def test_a_lost_worker_ends_the_other(way: str, lost: int, endings: dict[str, En
     assert errors[0].startswith("error: a worker was lost, so the other cannot go on (")
     assert errors[0].endswith("find out why in its log, and start all of them again with --resume")
     assert ending.seconds < BOUND
-    assert ending.before + 3 <= ending.after <= ending.before + 5
+    if code < 0:
+        assert ending.before + 3 <= ending.after <= ending.before + 5
+    else:
+        assert ending.after % 8 == 0
 
 
 @pytest.mark.parametrize(("way", "codes"), [("both told", [143, 143]), ("second told", [130, 143])])
@@ -375,7 +340,7 @@ def test_they_go_on_to_the_same_weights_by_the_documented_commands(
     pond: Pond, endings: dict[str, Ending], workers: tuple[Bench, list[Told]], ssd_command: list[str], tmp_path: Path
 ) -> None:
     """Bit by bit those of a run on two workers that nothing disturbed, and its rows and events."""
-    assert endings["second told"].after < 26
+    assert endings["first told in an evaluation"].after < 26
     (tmp_path / "records").symlink_to(pond.data)
     (tmp_path / "run").symlink_to(pond.root / "rough")
     ports = free_ports(2)

@@ -50,12 +50,12 @@ def test_averages_follow_the_recurrence(pond: Pond, tmp_path: Path, monkeypatch:
         return watch
 
     monkeypatch.setattr(trainer, "make_step", watched)
-    params = pond.params.override(["train.ema_decay=0.35"])
+    params = pond.params.override(["train.ema_decay=0.5"])
     train(params, pond.data, tmp_path / "run", pond.plugins)
     assert len(sequence) == 15
     averages = sequence[0]
     for number, weights in enumerate(sequence[1:]):
-        kept = min(0.35, (1 + number) / (10 + number))
+        kept = min(0.5, (1 + number) / (10 + number))
         averages = {name: value + (1 - kept) * (weights[name] - value) for name, value in averages.items()}
     last = load_checkpoint(tmp_path / "run/checkpoints/last.npz")
     for name, value in averages.items():

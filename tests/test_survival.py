@@ -323,7 +323,10 @@ def test_a_finished_run_goes_on_if_it_is_given_more_steps(pond: Pond, finished: 
     ("overrides", "says"),
     [
         (["train.stages.0.steps=7"], r"train\.stages\.0\.steps was 6, now 7"),
-        (["train.seed=3", "model.variances.0=0.2"], r"model\.variances was \[0\.1, .*, now \[0\.2, .*; train\.seed was 0, now 3"),
+        (
+            ["train.seed=3", "model.variances.0=0.2"],
+            r"model\.variances was \[0\.1, .*, now \[0\.2, .*; train\.seed was 0, now 3",
+        ),
         (["model.default_boxes.clip=true"], r"model\.default_boxes\.clip was False, now True"),
         (["backbone=bare"], r"backbone was 'pond', now 'bare'"),
     ],

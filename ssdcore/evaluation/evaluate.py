@@ -95,9 +95,15 @@ class Evaluator:
 def _timed(seconds: dict[str, float], part: str, work: Callable[..., Any], *arguments: Any) -> Any:
     start = time.perf_counter()
     result = work(*arguments)
-    tf.test.experimental.sync_devices()
+    _wait_for(result)
     seconds[part] += time.perf_counter() - start
     return result
+
+
+def _wait_for(result: Any) -> None:
+    """Returns when a device has computed all tensors; TensorFlow's `sync_devices` fails in one worker of several."""
+    for tensor in filter(tf.is_tensor, tf.nest.flatten(result)):
+        tf.reshape(tensor, [-1])[:1].numpy()
 
 
 def _in_pixels(found: DetectionBatch, truths: Iterable[Truth]) -> Iterator[Found]:
