@@ -21,7 +21,7 @@ from ssdcore.model.variables import named_variables
 from ssdcore.params import ParamSet
 from ssdcore.plugins import Plugins
 
-FORMAT = 1
+FORMAT = 2
 MODEL_PREFIX = "model/"
 AVERAGES_PREFIX = "averages/"
 _META = "meta.json"
@@ -124,7 +124,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "people's weights with 'ssd weights import'"
         ) from None
     if version != FORMAT:
-        raise CheckpointError(f"{path.absolute()} has format {version}, this version reads {FORMAT}; update ssdcore")
+        advice = "update ssdcore" if version > FORMAT else "use the version that made it, or train anew"
+        raise CheckpointError(f"{path.absolute()} has format {version}, this version reads {FORMAT}; {advice}")
     params = ParamSet.parse(meta["params"], str(path))
     return Checkpoint(path, params, classes, progress, made, arrays)
 

@@ -109,7 +109,7 @@ def test_ctrl_c_saves_and_exits_130(trained: Path, ssd_command: list[str], run_s
     saved = load_checkpoint(tmp_path / "run/checkpoints/last.npz")
     steps = saved.progress["step"]
     assert steps >= 2
-    assert int(saved.arrays["optimizer/0000"]) == steps
+    assert int(saved.arrays["training/optimizer/0000"]) == steps
 
 
 def test_data_of_other_classes_is_refused_in_one_line(trained: Path, run_ssd, tmp_path: Path) -> None:

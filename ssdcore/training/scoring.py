@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
+from ssdcore.errors import TrainingError
 from ssdcore.evaluation import Evaluation, Evaluator
 from ssdcore.evaluation.loss import EvaluationLoss
 from ssdcore.model import SSD
@@ -56,5 +59,11 @@ class Scorer:
         """Scores the weights in `variables`, by name; `on_batch` is told of pictures done and in all."""
         for name, variable in named_variables(self._copy).items():
             variable.assign(variables[name].numpy())
-        evaluation = self._evaluator.run(on_batch)
+        try:
+            evaluation = self._evaluator.run(on_batch)
+        except tf.errors.ResourceExhaustedError:
+            raise TrainingError(
+                f"memory does not hold an evaluation of {self._copy.params.eval.batch_size} pictures at a time beside "
+                "the training; go on with --resume and a smaller eval.batch_size"
+            ) from None
         return Score(evaluation, self._loss.mean(on_batch) if self._loss else None)

@@ -126,6 +126,9 @@ class Trainer:
                 batch, or too many pictures cannot be read.
             KeyboardInterrupt, Terminated: a signal came; raised after a checkpoint has been written.
         """
+        if not self._to_next_stage():
+            done = self.progress.stage_step
+            self.listener.on_stage(self._stage.name, done, done)
         with self.interrupt:
             while self._to_next_stage():
                 if self.workers == 1:
