@@ -114,7 +114,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(arrays.pop(_META).tobytes())
-        version, classes, progress = meta["format"], check_class_names(meta["classes"]), dict(meta["progress"])
+        version, classes, progress = int(meta["format"]), check_class_names(meta["classes"]), dict(meta["progress"])
         made = dict(meta.get("made", {}))
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path.absolute()}") from None
