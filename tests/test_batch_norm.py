@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ports import free_ports
 
 from ssdcore.batch_norm import FusedBatchNormalization
 from ssdcore.model import build_ssd
@@ -116,16 +116,6 @@ def by_formula(inputs: np.ndarray, weights: np.ndarray) -> Learnt:
         (1 - MOMENTUM) * mean,
         MOMENTUM + (1 - MOMENTUM) * variance * count / (count - 1),
     )
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("localhost", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture(scope="module", params=["devices", "workers"])

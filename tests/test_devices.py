@@ -11,21 +11,12 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from ports import free_ports
 
 from ssdcore.errors import TrainingError
 from ssdcore.training import devices
 from ssdcore.training.cluster import Cluster, meet, read_cluster
 from ssdcore.training.devices import check_batch, describe, explain_lost_worker, lost_worker, make_strategy
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("localhost", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def tf_config(cluster: Any, kind: str = "worker", index: Any = 0) -> str:
