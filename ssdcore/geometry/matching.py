@@ -31,14 +31,35 @@ def match_xyxy(objects: Tensor, default_boxes: Tensor, match_iou: float) -> Tens
     if tf.shape(objects)[0] == 0:
         return tf.fill(tf.shape(default_boxes)[:1], -1)
     iou = iou_xyxy(objects, default_boxes)
-    best_object = tf.argmax(iou, axis=0, output_type=tf.int32)
-    matched = tf.where(tf.reduce_max(iou, axis=0) >= match_iou, best_object, -1)
     pairs = _bipartite(iou)
-    return tf.tensor_scatter_nd_update(matched, pairs[:, 1:], pairs[:, 0])
+    return tf.tensor_scatter_nd_update(_best_objects(iou, match_iou), pairs[:, 1:], pairs[:, 0])
+
+
+def _best_objects(iou: Tensor, match_iou: float) -> Tensor:
+    """(A,) int32: the object of highest IoU of each column of an (N, A) matrix; -1 if that is below `match_iou`.
+
+    Few pairs reach it, and a maximum of these takes a fraction of the time of one down all columns.
+    """
+    pairs = tf.where(iou >= match_iou)
+    overlaps = tf.gather_nd(iou, pairs)
+    objects, boxes = tf.unstack(tf.cast(pairs, tf.int32), axis=1)
+    count = tf.shape(iou)[1]
+    best = tf.gather(tf.math.unsorted_segment_max(overlaps, boxes, count), boxes) == overlaps
+    lowest = tf.math.unsorted_segment_min(objects[best], boxes[best], count)
+    return tf.where(lowest < tf.shape(iou)[0], lowest, -1)
 
 
 def _bipartite(iou: Tensor) -> Tensor:
-    """Greedy one-to-one matching of an (N, A) IoU matrix: (M, 2) int32 pairs (object, default box).
+    """Greedy one-to-one matching of an (N, A) IoU matrix: (M, 2) int32 pairs (object, default box)."""
+    favourites = tf.argmax(iou, axis=1, output_type=tf.int32)
+    undisputed = tf.size(tf.unique(favourites).y) == tf.size(favourites)
+    if undisputed and tf.reduce_all(tf.gather(iou, favourites, axis=1, batch_dims=1) > _LEAST_IOU):
+        return tf.stack([tf.range(tf.shape(iou)[0]), favourites], axis=1)
+    return _greedy(iou)
+
+
+def _greedy(iou: Tensor) -> Tensor:
+    """What `_bipartite` gives where objects compete for default boxes.
 
     An object can lose at most N - 1 default boxes to others, so its N best ones are all the
     candidates there are: the search runs on an (N, N) table.

@@ -32,14 +32,14 @@ def encode_targets(
     ignored = boxes[labels < 0]
     boxes, labels = boxes[labels > 0], labels[labels > 0]
     matched = match_xyxy(boxes, default_boxes, match_iou)
-    positive = matched >= 0
-    # An extra row for the unmatched keeps every gather in range, also on pictures without objects.
-    row = tf.where(positive, matched, tf.shape(boxes)[0])
-    labels = tf.gather(tf.pad(labels, [[0, 1]]), row)
-    labels = tf.where(~positive & _mostly_inside(default_boxes, ignored), IGNORED, labels)
-    own_box = tf.where(positive[:, None], tf.gather(tf.pad(boxes, [[0, 1], [0, 0]]), row), default_boxes)
-    offsets = encode_xyxy(own_box, default_boxes, variances)
-    return labels, tf.where(positive[:, None], offsets, 0.0)
+    positive = tf.where(matched >= 0)
+    rows = tf.gather_nd(matched, positive)
+    offsets = encode_xyxy(tf.gather(boxes, rows), tf.gather_nd(default_boxes, positive), variances)
+    background = tf.where(_mostly_inside(default_boxes, ignored), IGNORED, 0)
+    return (
+        tf.tensor_scatter_nd_update(background, positive, tf.gather(labels, rows)),
+        tf.scatter_nd(positive, offsets, tf.shape(default_boxes, tf.int64)),
+    )
 
 
 def _mostly_inside(default_boxes: Tensor, regions: Tensor) -> Tensor:
