@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/ssd demo --out demo-run
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -117,15 +117,14 @@ class Stop(TrainingListener):
             signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.parametrize("after", [1, 3, 4, 6])
 def test_an_interrupted_run_goes_on_to_the_same_weights(
-    after: int, finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
+    finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
-    """Interrupted in the first stage, at its end, and in the second stage."""
+    """Interrupted in the second stage; `test_survival.py` ends a smaller network at every other place."""
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(tiny, shapes, run, plugins, listener=Stop(after))
-    assert load_checkpoint(run / "checkpoints/last.npz").progress["step"] == after
+        train(tiny, shapes, run, plugins, listener=Stop(4))
+    assert load_checkpoint(run / "checkpoints/last.npz").progress["step"] == 4
     train(tiny, shapes, run, plugins, resume=True)
     expected, found = weights(finished / "checkpoints/last.npz"), weights(run / "checkpoints/last.npz")
     assert expected.keys() == found.keys()
