@@ -1,9 +1,10 @@
-"""`ssd backbones`: what plugins are installed."""
+"""`ssd backbones`: what plugins are installed, and what they are like."""
 
 from typing import Any
 
 import click
 
+from ssdcli.backbones_endpoints import endpoints
 from ssdcli.options import Program, pass_program
 from ssdcli.output import print_json, print_table
 from ssdcore.plugins import Plugins
@@ -14,6 +15,9 @@ MODELS = ("ssd300", "ssd512")
 @click.group()
 def backbones() -> None:
     """Show the installed backbones."""
+
+
+backbones.add_command(endpoints)
 
 
 @backbones.command("list")
