@@ -1,6 +1,6 @@
 """The plugin contract as a test: an author calls `check_backbone` from a test of the plugin."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -13,10 +13,9 @@ from ssdcore.errors import PluginError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.loss import multibox_loss
 from ssdcore.params import Loss, ModelParams, ParamSet, Stage, TrainParams
-from ssdcore.params.presets import ssd300, ssd512
+from ssdcore.params.presets import MODELS
 from ssdcore.plugins import Plugins, load_plugins
 
-MODELS: Mapping[str, Callable[[], ModelParams]] = {"ssd300": ssd300, "ssd512": ssd512}
 DECAY = 0.25
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from ssdcore.arg_scope import ArgScope
-from ssdcore.params import Block
+from ssdcore.params import Block, Conv
 
 Tensor = Any
 
@@ -14,16 +14,25 @@ Tensor = Any
 def attach_block(net: Tensor, block: Block, scope: ArgScope) -> Tensor:
     """Applies the convolutions of an SSD block; its output is a prediction layer's source."""
     for index, conv in enumerate(block.convs, start=1):
-        net = scope.conv2d(
-            net,
-            conv.filters,
-            conv.kernel,
-            strides=conv.stride,
-            dilation=conv.dilation,
-            padding=conv.padding,
-            name=f"{block.name}_conv{index}",
-        )
+        net = _attach_conv(net, conv, scope, f"{block.name}_conv{index}")
     return net
+
+
+def _attach_conv(net: Tensor, conv: Conv, scope: ArgScope, name: str) -> Tensor:
+    if conv.separable:
+        net = scope.depthwise_conv2d(
+            net, conv.kernel, strides=conv.stride, padding=conv.padding, name=f"{name}_depthwise"
+        )
+        return scope.conv2d(net, conv.filters, 1, name=name)
+    return scope.conv2d(
+        net,
+        conv.filters,
+        conv.kernel,
+        strides=conv.stride,
+        dilation=conv.dilation,
+        padding=conv.padding,
+        name=name,
+    )
 
 
 def attach_head(source: Tensor, outputs: int, kind: str, scope: ArgScope, name: str) -> Tensor:

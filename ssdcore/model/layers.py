@@ -20,7 +20,7 @@ class Preprocess(keras.layers.Layer):
     def call(self, images: Any) -> Any:
         if self.preprocessing.channel_order == "bgr":
             images = keras.ops.flip(images, axis=-1)
-        return (images - keras.ops.array(self.preprocessing.mean)) * self.preprocessing.scale
+        return (images - keras.ops.array(self.preprocessing.mean)) * keras.ops.array(self.preprocessing.scale)
 
 
 class L2Normalize(keras.layers.Layer):

@@ -8,6 +8,7 @@ from ssdcore.params.base import Params
 
 Pixels = Annotated[float, Field(gt=0)]
 Side = Annotated[int, Field(ge=1, le=4096)]
+Factor = Annotated[float, Field(gt=0)]
 
 
 class Preprocessing(Params):
@@ -19,7 +20,9 @@ class Preprocessing(Params):
     mean: tuple[float, float, float] = Field(
         (0.0, 0.0, 0.0), description="subtracted from each channel, 0..255, in channel_order"
     )
-    scale: float = Field(1.0, gt=0, description="multiplied after the subtraction")
+    scale: Factor | tuple[Factor, Factor, Factor] = Field(
+        1.0, description="multiplied after the subtraction; or one for each channel, in channel_order"
+    )
 
 
 class Conv(Params):
@@ -30,6 +33,17 @@ class Conv(Params):
     stride: int = Field(1, ge=1, le=4, description="step of the kernel, px")
     dilation: int = Field(1, ge=1, description="distance of the kernel's taps, px (atrous convolution)")
     padding: int = Field(0, ge=0, description="zeros added on every side, px, as in Caffe")
+    separable: bool = Field(
+        False, description="a depthwise convolution of this kernel and stride, then 1x1 to the filters, as SSDLite's"
+    )
+
+    @model_validator(mode="after")
+    def _separable_is_not_atrous(self) -> Self:
+        if self.separable and self.dilation > 1:
+            raise ValueError(
+                f"a separable convolution has no dilation, got {self.dilation}; set separable=false or dilation=1"
+            )
+        return self
 
 
 class BlockNorm(Params):

@@ -4,6 +4,8 @@ Sizes are pixels of the network input. Each set of sizes is named after the data
 (paper, section 2.2 and 3.1; the Caffe code's `ssd_pascal.py` and `ssd_coco.py`).
 """
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from ssdcore.params.loss import Loss
@@ -100,6 +102,36 @@ def mobilenet_ssd300() -> ModelParams:
     )
 
 
+def ssdlite320() -> ModelParams:
+    """SSDLite at 320 px: depthwise-separable blocks and heads, 3,234 default boxes.
+
+    Separable heads are of the MobileNetV2 paper (arXiv:1801.04381, section 6.2); separable blocks, their
+    channels and the default boxes (scales of 0.2 to 0.95 of the picture, six at each cell) are torchvision's,
+    whose convolutions have ReLU6 where these have ReLU.
+    """
+    sizes = (64, 112, 160, 208, 256, 304, 320)
+    return ModelParams(
+        name="ssdlite320",
+        image_size=(320, 320),
+        feature_maps=(20, 10, 5, 3, 2, 1),
+        blocks=(
+            _block("block14", 256, 512, separable=True),
+            _block("block15", 128, 256, separable=True),
+            _block("block16", 128, 256, separable=True),
+            _block("block17", 64, 128, separable=True),
+        ),
+        block_norm=BlockNorm(),
+        norm_momentum=0.97,
+        head="separable",
+        default_boxes=DefaultBoxes(
+            min_sizes=sizes[:-1],
+            max_sizes=sizes[1:],
+            aspect_ratios=((2, 3),) * 6,
+        ),
+        weight_decay=4e-5,
+    )
+
+
 def modular_ssd(model: ModelParams) -> ModelParams:
     """A model as modular_SSD_tensorflow and LevinJ's SSD_tensorflow_VOC have it.
 
@@ -145,12 +177,19 @@ def _block7() -> Block:
 
 
 def _block(  # every further block: narrow with a 1x1, then predict from a wider, coarser map
-    name: str, squeeze: int, filters: int, kernel: int = 3, stride: int = 2, padding: int = 1
+    name: str,
+    squeeze: int,
+    filters: int,
+    kernel: int = 3,
+    stride: int = 2,
+    padding: int = 1,
+    separable: bool = False,
 ) -> Block:
-    return Block(
-        name=name,
-        convs=(
-            Conv(filters=squeeze, kernel=1),
-            Conv(filters=filters, kernel=kernel, stride=stride, padding=padding),
-        ),
-    )
+    second = Conv(filters=filters, kernel=kernel, stride=stride, padding=padding, separable=separable)
+    return Block(name=name, convs=(Conv(filters=squeeze, kernel=1), second))
+
+
+MODELS: Mapping[str, Callable[[], ModelParams]] = MappingProxyType(
+    {"ssd300": ssd300, "ssd512": ssd512, "mobilenet_ssd300": mobilenet_ssd300, "ssdlite320": ssdlite320}
+)
+"""The SSD models of this module, by the names that plugins know them by."""
