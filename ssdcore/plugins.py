@@ -63,8 +63,8 @@ class Plugins:
         """
         if name in self.backbones:
             return self.backbones[name]
-        failed = ", ".join(failure.plugin.name for failure in self.failures)
-        note = f"; plugins that failed to load: {failed} (see 'ssd backbones list')" if failed else ""
+        failed = "; ".join(f"{failure.plugin.name}: {failure.reason}" for failure in self.failures)
+        note = f"; plugins that failed to load: {failed}" if failed else ""
         raise PluginError(
             f"no installed plugin provides the backbone {name!r}; {did_you_mean(name, self.backbones)}{note}; "
             "backbones come in packages of their own, such as ssd-vgg and ssd-mobilenet"

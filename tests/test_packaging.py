@@ -1,4 +1,4 @@
-"""Packaging: what the four wheels hold, and that they work in an environment of their own."""
+"""Packaging: what the five wheels hold, and that they work in an environment of their own."""
 
 import json
 import os
@@ -17,14 +17,16 @@ PROJECTS = {
     "ssd_cli": ("ssdcli", ROOT / "cli"),
     "ssd_vgg": ("ssd_vgg", ROOT / "plugins/ssd-vgg"),
     "ssd_mobilenet": ("ssd_mobilenet", ROOT / "plugins/ssd-mobilenet"),
+    "ssd_keras": ("ssd_keras", ROOT / "plugins/ssd-keras"),
 }
 ENTRY_POINTS = {
-    "ssdcore": "",
+    "ssdcore": "[pytest11] ssdcore = ssdcore.pytest_plugin",
     "ssd_cli": "[console_scripts] ssd = ssdcli.main:main",
     "ssd_vgg": "[ssdcore] vgg = ssd_vgg",
     "ssd_mobilenet": "[ssdcore] mobilenet = ssd_mobilenet",
+    "ssd_keras": "[ssdcore] keras = ssd_keras",
 }
-OURS = ("ssdcore", "ssd_cli", "ssd_vgg", "ssd_mobilenet", "ssdcli", "__editable__", "__pycache__")
+OURS = ("ssdcore", "ssd_cli", "ssd_vgg", "ssd_mobilenet", "ssd_keras", "ssdcli", "__editable__", "__pycache__")
 
 
 def run(*command: str | Path, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -107,7 +109,7 @@ def test_wheel_declares_its_entry_points(wheels: dict[str, Path], project: str) 
     assert " ".join(declared.split()) == ENTRY_POINTS[project]
 
 
-@pytest.mark.parametrize("project", ["ssd_cli", "ssd_vgg", "ssd_mobilenet"])
+@pytest.mark.parametrize("project", ["ssd_cli", "ssd_vgg", "ssd_mobilenet", "ssd_keras"])
 def test_everything_depends_on_the_core_and_the_core_on_nothing_of_ours(wheels: dict[str, Path], project: str) -> None:
     assert "Requires-Dist: ssdcore\n" in in_dist_info(wheels[project], "METADATA")
     core = in_dist_info(wheels["ssdcore"], "METADATA")
@@ -136,7 +138,7 @@ def pip(scripts: Path, *arguments: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def before(environment: Path) -> dict[str, dict[str, str]]:
-    """Backbone -> its row of `ssd backbones list`, with all four wheels installed."""
+    """Backbone -> its row of `ssd backbones list`, with all five wheels installed."""
     return backbones(environment)
 
 
@@ -161,14 +163,13 @@ def test_installed_wheels_are_used_not_the_repository(environment: Path) -> None
     assert [place for place in places if not Path(place).is_relative_to(environment.parent)] == []
 
 
-def test_installed_wheels_provide_both_plugins(before: dict[str, dict[str, str]]) -> None:
+def test_installed_wheels_provide_all_plugins(before: dict[str, dict[str, str]]) -> None:
     assert before["vgg_16"]["distribution"] == "ssd-vgg"
     assert before["mobilenet_v1"]["distribution"] == "ssd-mobilenet"
+    assert before["resnet50"]["distribution"] == "ssd-keras"
 
 
-def test_uninstalled_plugin_is_gone_and_the_other_one_stays(
-    without_vgg: Path, before: dict[str, dict[str, str]]
-) -> None:
+def test_uninstalled_plugin_is_gone_and_the_others_stay(without_vgg: Path, before: dict[str, dict[str, str]]) -> None:
     assert backbones(without_vgg) == {name: row for name, row in before.items() if row["distribution"] != "ssd-vgg"}
 
 

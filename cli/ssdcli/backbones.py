@@ -4,7 +4,9 @@ from typing import Any
 
 import click
 
+from ssdcli.backbones_check import check
 from ssdcli.backbones_endpoints import endpoints
+from ssdcli.backbones_new import new
 from ssdcli.options import Program, pass_program
 from ssdcli.output import print_json, print_table
 from ssdcore.plugins import Plugins
@@ -14,10 +16,11 @@ MODELS = ("ssd300", "ssd512")
 
 @click.group()
 def backbones() -> None:
-    """Show the installed backbones."""
+    """Show, check and begin backbones."""
 
 
-backbones.add_command(endpoints)
+for command in (check, endpoints, new):
+    backbones.add_command(command)
 
 
 @backbones.command("list")

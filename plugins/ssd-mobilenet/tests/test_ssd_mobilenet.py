@@ -13,7 +13,7 @@ PLUGINS = load_plugins()
 
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v1_025", "mobilenet_v1_stride1_025"])
 def test_keeps_the_contract(name: str) -> None:
-    check_backbone(PLUGINS.backbones[name], PLUGINS)
+    check_backbone(name, PLUGINS)
 
 
 @pytest.mark.parametrize(("suffix", "alpha"), [("", 1.0), ("_075", 0.75), ("_050", 0.5), ("_025", 0.25)])

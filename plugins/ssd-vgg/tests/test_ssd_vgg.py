@@ -13,7 +13,7 @@ VOC_CLASSES = [str(number) for number in range(20)]
 
 
 def test_keeps_the_contract() -> None:
-    check_backbone(PLUGINS.backbones["vgg_16"], PLUGINS)
+    check_backbone("vgg_16", PLUGINS)
 
 
 def test_trunk_has_the_published_number_of_parameters() -> None:

@@ -1,0 +1,272 @@
+"""`check_backbone` and its commands: planted faults are named, and a new package is right as it is written."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ssdcore import ArgScope, Backbone, BatchNorm, Preprocessing, hookimpl
+from ssdcore.errors import PluginError
+from ssdcore.plugins import load_plugins
+from ssdcore.testing import check_backbone
+
+Ssd = Callable[..., tuple[int, str, str]]
+BaseNet = Callable[[Any, ArgScope], Any]
+LAYERS = ("stage3", "stage4", "stage5")
+GOOD = Preprocessing(mean=(127.5,) * 3, scale=1 / 127.5)
+
+
+def arg_scope(*, weight_decay: float, data_format: str) -> ArgScope:
+    return ArgScope(weight_decay, data_format, norm=BatchNorm())
+
+
+def stages(inputs: Any, scope: ArgScope, strides: tuple[int, ...] = (2, 2, 2, 2, 2)) -> tuple[Any, dict[str, Any]]:
+    end_points = {}
+    for stage, step in enumerate(strides, start=1):
+        inputs = end_points[f"stage{stage}"] = scope.conv2d(inputs, 8, 3, strides=step, name=f"stage{stage}")
+    return inputs, end_points
+
+
+def check(base_net: BaseNet, scope: Any = arg_scope, preprocessing: Preprocessing = GOOD) -> None:
+    """Checks a base net as if its plugin were installed."""
+
+    def feature_layers(backbone: str, model: str) -> tuple[str, ...] | None:
+        return LAYERS if (backbone, model) == ("planted", "ssd300") else None
+
+    plugins, backbone = load_plugins(), Backbone("planted", base_net, scope, preprocessing)
+    plugins.manager.register(SimpleNamespace(ssdcore_feature_layers=hookimpl(feature_layers)), "planted")
+    known: Mapping[str, Backbone] = MappingProxyType({**plugins.backbones, "planted": backbone})
+    check_backbone("planted", replace(plugins, backbones=known))
+
+
+def through(layer: Callable[[], Callable[[Any], Any]]) -> BaseNet:
+    """A base net with a layer behind its first stage."""
+
+    def base_net(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:
+        return stages(layer()(scope.conv2d(inputs, 4, 3, name="stem")), scope)
+
+    return base_net
+
+
+def test_a_right_backbone_passes() -> None:
+    check(stages)
+
+
+def fully_connected(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:
+    net, end_points = stages(inputs, scope)
+    dense = keras.layers.Dense(8, name="fc6")(keras.layers.GlobalAveragePooling2D()(net))
+    return keras.layers.Reshape((1, 1, 8))(dense), end_points
+
+
+def without_scope(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:
+    return stages(keras.layers.Conv2D(4, 3, padding="same", name="own")(inputs), scope)
+
+
+def without_stage3(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:
+    net, end_points = stages(inputs, scope)
+    return net, {name: one for name, one in end_points.items() if name != "stage3"}
+
+
+def with_wrong_stride(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:
+    return stages(inputs, scope, (2, 1, 2, 2, 2))
+
+
+def channels_first(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:
+    net, end_points = stages(inputs, scope)
+    return net, {name: keras.layers.Permute((3, 1, 2))(one) for name, one in end_points.items()}
+
+
+def cut_off_at_the_rim(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:
+    """Pooling that leaves out an odd last row: right for 300 px only."""
+    net = scope.conv2d(inputs, 4, 3, name="stem")
+    for _ in range(2):
+        net = keras.layers.MaxPooling2D(2)(net)
+    return stages(net, scope, (1, 1, 2, 2, 2))
+
+
+def rescaling(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:
+    return stages(keras.layers.Rescaling(1 / 255, name="scaled")(inputs), scope)
+
+
+class Restless(keras.layers.BatchNormalization):
+    """Normalises by the batch, whatever it is told; Keras itself overrules a `training=True` in a base net."""
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        return super().call(inputs, training=True)
+
+
+class Noise(keras.layers.Layer):
+    def call(self, inputs: Any) -> Any:
+        return inputs + tf.random.normal(tf.shape(inputs))
+
+
+class Secret(keras.layers.Layer):
+    """Keeps numbers of its own outside of its variables."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = float(np.random.default_rng().uniform(1, 9))
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.factor
+
+
+class Python(keras.layers.Layer):
+    def call(self, inputs: Any) -> Any:
+        return tf.ensure_shape(tf.py_function(lambda value: value * 1, [inputs], tf.float32), inputs.shape)
+
+
+class Detached(keras.layers.Layer):
+    def call(self, inputs: Any) -> Any:
+        return tf.stop_gradient(inputs)
+
+
+@pytest.mark.parametrize(
+    ("base_net", "says"),
+    [
+        (fully_connected, r"convolutional_only: fc6 is fully connected"),
+        (with_wrong_stride, r"feature_layers_fit: ssd300 wants prediction layers of 38.*stage3 75x75"),
+        (without_stage3, r"feature_layers_fit: .*no end point 'stage3'"),
+        (without_scope, r"scope_is_applied: the kernel of own does not carry.*weight_decay"),
+        (through(Restless), r"evaluation_is_still: evaluation changes .*restless.*/moving_mean"),
+        (channels_first, r"base_net_gives_maps: stage1 is \(None, 8, 150, 150\), not \(B, H, W, C\)"),
+        (cut_off_at_the_rim, r"other_sizes_follow: stage3 has 40x42 cells for 321x337 px.*gives 41x43"),
+        (through(Noise), r"evaluation_is_still: two evaluations of the same pictures differ"),
+        (through(Secret), r"save_and_load_give_the_same: .*keep all that a layer knows in variables"),
+        (through(Python), r"exports_to_a_graph: .*calls Python"),
+        (through(Detached), r"gradients_reach_everything: no finite gradient reaches .*stem"),
+        (rescaling, r"preprocessing_is_plausible: scaled in the base net scales pictures.*already"),
+        (lambda inputs, scope: inputs, r"base_net_gives_maps: base_net must give \(net, end_points\)"),
+        (lambda inputs: inputs, r"base_net_gives_maps: TypeError"),
+    ],
+)
+def test_a_planted_fault_is_named(base_net: BaseNet, says: str) -> None:
+    with pytest.raises(PluginError, match=says):
+        check(base_net)
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [
+        (Preprocessing(mean=(0.485, 0.456, 0.406), scale=4.4), "is for pictures from 0 to 1"),
+        (Preprocessing(scale=1 / 255 / 127.5), "makes 0 to 0.00784 of pixels"),
+        (Preprocessing(scale=255.0), "makes 0 to 6.5e.04 of pixels"),
+    ],
+)
+def test_preprocessing_of_another_range_is_named(stated: Preprocessing, says: str) -> None:
+    with pytest.raises(PluginError, match=f"preprocessing_is_plausible: .*{says}"):
+        check(stages, preprocessing=stated)
+
+
+def test_an_arg_scope_that_forgets_the_data_format_is_named() -> None:
+    def forgetful(*, weight_decay: float, data_format: str) -> ArgScope:
+        return ArgScope(weight_decay, norm=BatchNorm())
+
+    with pytest.raises(PluginError, match=r"scope_is_applied: arg_scope\(.*'channels_first'\) gave .*pass both on"):
+        check(stages, forgetful)
+
+
+def test_a_backbone_without_feature_layers_is_told_where_to_look() -> None:
+    with pytest.raises(PluginError, match=r"no plugin names its feature layers.*ssd backbones endpoints lonely"):
+        check_backbone(Backbone("lonely", stages, arg_scope, GOOD), load_plugins())
+
+
+HEAVY = """
+import tensorflow
+from ssdcore import ArgScope, Backbone, hookimpl
+
+@hookimpl
+def ssdcore_backbones():
+    return [Backbone("heavy", print, ArgScope)]
+"""
+
+
+def test_a_plugin_that_imports_tensorflow_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ssd_heavy.py").write_text(HEAVY)
+    info = tmp_path / "ssd_heavy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ssd-heavy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ssdcore]\nheavy = ssd_heavy\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    code = "import tensorflow; from ssdcore.testing import check_backbone; check_backbone('heavy')"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "import_is_light: importing ssd-heavy imports TensorFlow; import it inside" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def pond(tmp_path_factory: pytest.TempPathFactory, ssd_command: list[str]) -> tuple[Path, dict[str, str]]:
+    """A new package, untouched, and an environment that it is installed in."""
+    root = tmp_path_factory.mktemp("new")
+    subprocess.run([*ssd_command, "backbones", "new", "my_pond"], cwd=root, check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "--no-index"]
+    site = root / "site"
+    subprocess.run([*pip, "--no-build-isolation", "--target", site, root / "ssd-my-pond"], check=True)
+    return root, {**os.environ, "PYTHONPATH": str(site)}
+
+
+def run(pond: tuple[Path, dict[str, str]], *command: str) -> "subprocess.CompletedProcess[str]":
+    root, environment = pond
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_new_package_passes_the_check(pond: tuple[Path, dict[str, str]], ssd_command: list[str]) -> None:
+    done = run(pond, *ssd_command, "backbones", "check", "my_pond")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("ok    ") == 11
+
+
+def test_a_new_package_passes_its_own_tests(pond: tuple[Path, dict[str, str]]) -> None:
+    """One of its own, and eleven of the contract by a line in its settings."""
+    folder = pond[0] / "ssd-my-pond"
+    done = run((folder, pond[1]), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    assert "12 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_new_package_trains_on_the_shapes(pond: tuple[Path, dict[str, str]], ssd_command: list[str]) -> None:
+    for command in (
+        "data synth shapes --trainval 8 --test 4",
+        "data convert shapes --out records",
+        "train --params my-pond-ssd300 --data records --out run train.stages.0.epochs=2 train.stages.0.batch_size=4",
+    ):
+        done = run(pond, *ssd_command, *command.split())
+        assert done.returncode == 0, done.stderr
+    assert (pond[0] / "run/checkpoints/last.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["My-Net"], "'My-Net' cannot name a backbone.*lower-case"),
+        (["vgg_16"], "ssd-vgg provides a backbone 'vgg_16' already"),
+        (["lake", "--out", "."], "exists; choose another --out"),
+    ],
+)
+def test_a_name_or_folder_that_is_taken(arguments: list[str], says: str, ssd_here: Ssd) -> None:
+    code, _, err = ssd_here("backbones", "new", *arguments)
+    assert code == 1
+    assert re.search(says, err)
+
+
+def test_the_command_exits_with_1_and_goes_on_after_a_fault(ssd_here: Ssd, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ssdcore.testing import contract
+
+    def wrong(subject: object) -> None:
+        """All is well."""
+        raise PluginError("it is not; mend it")
+
+    monkeypatch.setattr(contract, "CHECKS", (wrong, contract.CHECKS[1]))
+    code, out, err = ssd_here("backbones", "check", "mobilenet_v1_025")
+    assert code == 1
+    assert out.splitlines()[:2] == ["FAIL  All is well.", "      it is not; mend it"]
+    assert out.splitlines()[2].startswith("ok    `base_net(inputs, scope)` gives")
+    assert "mobilenet_v1_025 fails 1 of 2 checks" in err
