@@ -236,7 +236,7 @@ def test_detections_are_in_pixels_of_the_original_picture(mode, seer) -> None:
     """Pictures of several sizes in one batch; to a pixel of the input, as a box cannot be told better."""
     sizes = [(60, 90), (45, 61), (333, 101), (77, 301), (450, 640), (51, 51)]
     pictures = [marked(*size, middle_mark(*size)) for size in sizes]
-    for size, found in zip(sizes, Detector(seer(mode), EvalParams()).detect_batch(pictures), strict=True):
+    for size, found in zip(sizes, Detector(seer(mode), EvalParams())(pictures), strict=True):
         pixel = 1 / np.array(scale_of(mode, (60, 90), size))[[1, 0, 1, 0]]
         assert np.all(np.abs(found.boxes - middle_mark(*size)) <= np.maximum(pixel, 1) + 0.51)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ssdcli.detect import detect_pictures
+from ssdcli.detect.sources import find_sources
 from ssdcli.options import PathOption, Program, find_params, load_tensorflow, pass_program
 from ssdcli.output import print_evaluation, progress_bar
 from ssdcli.train import run_training
@@ -31,6 +31,7 @@ def demo(program: Program, out: Path) -> None:
     """Draw shapes, learn to find them, and show what was found; takes minutes on a CPU."""
     params = find_params(PARAMS, program.plugins).override(SETTINGS)
     load_tensorflow()
+    from ssdcli.detect.work import Wish, detect_sources
     from ssdcore import load_detector
     from ssdcore.checkpoint import load_checkpoint, restore_model
     from ssdcore.data.convert import convert
@@ -51,9 +52,8 @@ def demo(program: Program, out: Path) -> None:
     with progress_bar("evaluating") as bar:
         result = Evaluator(ssd, records, "test", params.eval).run(bar.update)
     test = (pictures / "ImageSets/Main/test.txt").read_text("utf-8").split()
-    detect_pictures(
-        load_detector(run, 0.5, plugins), [pictures / f"JPEGImages/{name}.jpg" for name in test[:SHOWN]], found
-    )
+    shown = find_sources([str(pictures / f"JPEGImages/{name}.jpg") for name in test[:SHOWN]], ())
+    detect_sources(load_detector(run, 0.5, plugins), shown, Wish(found))
     print_evaluation(result)
     click.echo(f"pictures to look at: {found}/*.jpg")
     click.echo(f"the run: {run}   TensorBoard: tensorboard --logdir {run}/events")

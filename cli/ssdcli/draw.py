@@ -1,39 +1,67 @@
-"""Draws detections on pictures; imports supervision and OpenCV."""
+"""Draws detections on pictures; imports supervision."""
 
+from functools import lru_cache
 from pathlib import Path
 
-import cv2
+import matplotlib
 import numpy as np
 import supervision as sv
+from matplotlib.ft2font import FT2Font
 from numpy.typing import NDArray
 
 from ssdcore.detection import Detections
-from ssdcore.errors import DataError
 
 COLOURS = sv.ColorPalette.from_matplotlib("tab10", 10)
+TEXT_SHARE, LEAST_TEXT = 0.02, 11
+"""Height of labels: a share of the picture's shorter side, and the least, px."""
+
+PADDING = 2
 
 
 def draw(picture: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
     """A copy of a BGR picture (H, W, 3) with boxes, class names and scores, one colour a class."""
-    found = sv.Detections(
-        xyxy=detections.boxes, confidence=detections.scores, class_id=detections.labels.astype(int) - 1
-    )
-    labels = [f"{item.name} {item.score:.2f}" for item in detections]
     height, width = picture.shape[:2]
+    size, font = text_size((height, width)), label_font("".join(detections.classes))
+    found, colours = detections.to_supervision(), detections.labels.astype(int) - 1
+    labels = np.array([f"{item.name} {item.score:.2f}" for item in detections], dtype=object)
     thickness = sv.calculate_optimal_line_thickness((width, height))
-    scale = sv.calculate_optimal_text_scale((width, height))
-    drawn = sv.BoxAnnotator(COLOURS, thickness).annotate(picture.copy(), found)
-    return sv.LabelAnnotator(COLOURS, text_scale=scale, text_padding=2).annotate(drawn, found, labels)
+    drawn = sv.BoxAnnotator(COLOURS, thickness).annotate(np.array(picture, order="C"), found, colours)
+    inside = found.xyxy[:, 1] < size + 3 * PADDING  # there is no room for a label above the box
+    for chosen, lower in ((~inside, 0), (inside, size + 2 * PADDING)):
+        if chosen.any():
+            drawn = _labeller(font, size, lower).annotate(drawn, found[chosen], list(labels[chosen]), colours[chosen])
+    return drawn
 
 
-def write_annotated(picture: NDArray[np.uint8], detections: Detections, path: Path) -> None:
-    """Writes an RGB picture with its detections drawn.
+def text_size(size: tuple[int, int]) -> int:
+    """The height of labels, px, in a picture of some height and width."""
+    return max(LEAST_TEXT, round(TEXT_SHARE * min(size)))
 
-    Raises:
-        DataError: the file cannot be written.
+
+@lru_cache(maxsize=8)
+def _labeller(font: str, size: int, lower: int) -> sv.RichLabelAnnotator:
+    """What writes labels `lower` pixels below their place above the box; a font takes time to load."""
+    return sv.RichLabelAnnotator(COLOURS, font_path=font, font_size=size, text_padding=PADDING, text_offset=(0, lower))
+
+
+@lru_cache(maxsize=8)
+def label_font(text: str) -> str:
+    """The file of a font that has all characters of a text, or as many as any font of this machine.
+
+    The first choice is DejaVu Sans, which comes with matplotlib and has Latin, Greek, Cyrillic and many more.
     """
-    _, encoded = cv2.imencode(path.suffix, draw(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), detections))
+    usual = str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf")
+    if not _missing(usual, text):
+        return usual
+    from matplotlib.font_manager import findSystemFonts
+
+    return min([usual, *sorted(findSystemFonts())], key=lambda file: _missing(file, text))
+
+
+def _missing(font: str, text: str) -> int:
+    """How many characters of a text a font does not have."""
     try:
-        path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise DataError(f"cannot write {path.absolute()}: {error.strerror}") from None
+        known = FT2Font(font).get_charmap()
+    except RuntimeError:  # no font that FreeType reads
+        return len(text) + 1
+    return sum(ord(character) not in known for character in set(text))

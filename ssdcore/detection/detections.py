@@ -2,10 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ssdcore.errors import SsdError
+
+if TYPE_CHECKING:
+    import supervision
 
 
 class Detection(NamedTuple):
@@ -50,8 +55,8 @@ class Detections:
         for box, score, label in zip(self.boxes.tolist(), self.scores.tolist(), self.labels, strict=True):
             yield Detection(self.classes[label - 1], score, tuple(box))
 
-    def above(self, score: float) -> "Detections":
-        """Only the detections that score above a threshold."""
+    def above(self, score: "float | NDArray[np.floating]") -> "Detections":
+        """Only the detections that score above a threshold, or each above one of its own, (N,)."""
         kept = self.scores > score
         return Detections(self.boxes[kept], self.scores[kept], self.labels[kept], self.classes)
 
@@ -66,3 +71,24 @@ class Detections:
             }
             for item, label in zip(self, self.labels, strict=True)
         ]
+
+    def to_supervision(self) -> "supervision.Detections":
+        """The same for the library `supervision`, which draws, tracks and counts.
+
+        `xyxy` are the boxes (px), `confidence` the scores, `class_id` the labels 1..C as everywhere here, and
+        `data["class_name"]` the names, (N,) of text.
+
+        Raises:
+            SsdError: `supervision` is not installed.
+        """
+        try:
+            import supervision
+        except ImportError:
+            raise SsdError("to_supervision needs the package supervision: pip install supervision") from None
+        names = np.array([self.classes[label - 1] for label in self.labels], dtype=str)
+        return supervision.Detections(
+            xyxy=self.boxes.copy(),
+            confidence=self.scores.copy(),
+            class_id=self.labels.astype(int),
+            data={"class_name": names},
+        )

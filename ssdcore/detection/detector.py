@@ -1,7 +1,8 @@
 """Pictures in, detections out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from ssdcore.plugins import Plugins, load_plugins
 from ssdcore.run_folder import find_checkpoint
 
 Picture = NDArray[np.uint8]
+Given = Path | str | Picture
 
 
 class Detector:
@@ -28,27 +30,38 @@ class Detector:
         self.classes = ssd.classes
         self._size = ssd.params.model.image_size
         self._resize = ssd.params.data.resize
+        self._batch = params.batch_size
         self._predict = make_predict(ssd, params)
 
-    def __call__(self, picture: Path | str | Picture) -> Detections:
-        """The detections in one picture.
+    # A text is a sequence too, but of no pictures.
+    @overload
+    def __call__(self, pictures: Given) -> Detections: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, pictures: Sequence[Given]) -> list[Detections]: ...
+    def __call__(self, pictures: Given | Sequence[Given]) -> Detections | list[Detections]:
+        """The detections in a picture, or in each of a list of pictures.
 
         Args:
-            picture: a file, or (H, W, 3) uint8 RGB.
+            pictures: a file, or (H, W, 3) uint8 RGB; or a list of such. A list goes through the network in batches
+                of `eval.batch_size`, and only the files of one batch are in memory.
 
         Raises:
-            DataError: the file cannot be read, or the array is no RGB picture.
+            DataError: a file cannot be read, or an array is no RGB picture.
         """
-        return self.detect_batch([picture])[0]
+        if isinstance(pictures, Path | str | np.ndarray):
+            return next(self._detect([pictures]))
+        return [
+            found
+            for start in range(0, len(pictures), self._batch)
+            for found in self._detect(pictures[start : start + self._batch])
+        ]
 
-    def detect_batch(self, pictures: Sequence[Path | str | Picture]) -> list[Detections]:
-        """The detections in each of several pictures, by one pass of the network; see `__call__`."""
+    def _detect(self, pictures: Sequence[Given]) -> Iterator[Detections]:
+        """The detections in each picture, by one pass of the network."""
         arrays = [_as_array(picture) for picture in pictures]
-        if not arrays:
-            return []
         images, windows = zip(*(fit(array, self._size, self._resize) for array in arrays), strict=True)
         found = DetectionBatch(*(part.numpy() for part in self._predict(np.stack(images), np.stack(windows))))
-        return [self._in_pixels(found, index, array) for index, array in enumerate(arrays)]
+        yield from (self._in_pixels(found, index, array) for index, array in enumerate(arrays))
 
     def _in_pixels(self, found: DetectionBatch, index: int, picture: Picture) -> Detections:
         height, width = picture.shape[:2]
@@ -57,22 +70,28 @@ class Detector:
         return Detections(boxes, found.scores[index, :count], found.labels[index, :count], self.classes)
 
 
-def load_detector(path: Path | str, score_threshold: float | None = None, plugins: Plugins | None = None) -> Detector:
+def load_detector(
+    path: Path | str,
+    score_threshold: float | None = None,
+    plugins: Plugins | None = None,
+    batch_size: int | None = None,
+) -> Detector:
     """A detector from a run folder or a checkpoint file.
 
     Args:
         path: run folder (its best checkpoint is used, else its last) or checkpoint.
         score_threshold: least score of a detection; None takes that of the model's param set.
         plugins: where its backbone comes from; None loads the installed ones.
+        batch_size: pictures per pass of the network; None takes that of the param set.
 
     Raises:
         CheckpointError: nothing usable is there.
         PluginError: its backbone is not installed.
     """
     checkpoint = load_checkpoint(find_checkpoint(Path(path)))
-    params = checkpoint.params.eval
-    if score_threshold is not None:
-        params = params.model_copy(update={"score_threshold": score_threshold})
+    wanted = {"score_threshold": score_threshold, "batch_size": batch_size}
+    given = {key: value for key, value in wanted.items() if value is not None}
+    params = checkpoint.params.eval.model_copy(update=given)
     return Detector(restore_model(checkpoint, plugins or load_plugins()), params)
 
 
@@ -90,7 +109,7 @@ def read_picture(path: Path) -> Picture:
         raise DataError(f"{path.absolute()} is not a readable picture: {error}") from None
 
 
-def _as_array(picture: Path | str | Picture) -> Picture:
+def _as_array(picture: Given) -> Picture:
     if isinstance(picture, Path | str):
         return read_picture(Path(picture))
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:

@@ -1,0 +1,77 @@
+"""`ssd detect`: find objects in pictures, videos, cameras and streams."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ssdcli.detect.formats import FORMATS, USUAL
+from ssdcli.detect.sources import find_sources
+from ssdcli.detect.thresholds import Thresholds, parse_thresholds
+from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcore.errors import DataError
+
+
+@click.command()
+@click.argument("model", type=PathOption)
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--out", required=True, type=PathOption, help="Folder for what is found.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    default=USUAL,
+    show_default=True,
+    type=click.Choice(FORMATS),
+    help="What to write; several may be given.",
+)
+@click.option(
+    "--score",
+    "thresholds",
+    multiple=True,
+    metavar="[CLASS=]NUMBER",
+    callback=parse_thresholds,
+    help="Least score of what is found, of all classes or of one; several may be given.  [default: 0.5]",
+)
+@click.option("--batch", default=8, show_default=True, type=click.IntRange(1), help="Pictures per pass of the network.")
+@click.option("--tile", type=click.IntRange(32), help="Look at larger pictures tile by tile, of this side in pixels.")
+@click.option(
+    "--overlap", type=click.FloatRange(0, 0.9), help="Of neighbouring tiles, a share of their side.  [default: 0.25]"
+)
+@click.option("--show", is_flag=True, help="Show it in a window; a key goes on to the next picture, q ends.")
+@pass_program
+def detect(
+    program: Program,
+    /,
+    *,
+    model: Path,
+    sources: tuple[str, ...],
+    out: Path,
+    formats: tuple[str, ...],
+    thresholds: Thresholds,
+    batch: int,
+    tile: int | None,
+    overlap: float | None,
+    show: bool,
+) -> None:
+    """Find objects in pictures, videos, cameras and streams.
+
+    MODEL is a run folder or a checkpoint. A SOURCE is a picture or video, a folder of such, a glob in quotes, the
+    number of a camera, the URL of a stream, or - for a list of paths on standard input. What cannot be
+    read is named and skipped; the exit code is then 1.
+    """
+    if overlap is not None and tile is None:
+        raise click.UsageError("--overlap is for --tile.")
+    found = find_sources(sources, sys.stdin)
+    load_tensorflow()
+    from ssdcli.detect.tiles import OVERLAP, TiledDetector
+    from ssdcli.detect.work import Wish, detect_sources
+    from ssdcore import load_detector
+
+    detector = load_detector(model, thresholds.least, program.plugins, batch)
+    tiled = TiledDetector(detector, tile, OVERLAP if overlap is None else overlap) if tile else detector
+    broken = detect_sources(tiled, found, Wish(out, formats, thresholds, batch, show))
+    click.echo(f"{out}: {', '.join(dict.fromkeys(formats))} of {len(found) - broken} of {len(found)} sources")
+    if broken:
+        kinds = "pictures" if all(source.kind == "picture" for source in found) else "sources"
+        raise DataError(f"{broken} of {len(found)} {kinds} could not be read; they are named above")

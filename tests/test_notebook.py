@@ -1,0 +1,44 @@
+"""The notebook runs from its first cell to its last, and is stored without outputs."""
+
+import ast
+import base64
+import io
+from contextlib import closing
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from detect_helpers import short_run
+from nbclient import NotebookClient
+from PIL import Image
+from small_runs import Pond
+
+NOTEBOOK = Path(__file__).parent.parent / "notebooks/minimal.ipynb"
+
+
+def test_it_is_stored_without_outputs() -> None:
+    cells = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # jupyter_client's and zmq's own
+def test_it_finds_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a net that has barely learnt, told to show anything, the picture comes back with boxes on it."""
+    with closing(Pond(tmp_path)) as pond:
+        picture = tmp_path / "voc/JPEGImages/00000.jpg"
+        for name, value in (("SSD_RUN", short_run(pond)), ("SSD_PICTURE", picture), ("PYTHONPATH", pond.path)):
+            monkeypatch.setenv(name, str(value))
+        notebook = nbformat.read(NOTEBOOK, as_version=4)
+        for cell in notebook.cells:
+            cell.source = cell.source.replace("score_threshold=0.3", "score_threshold=0.0")
+        NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    (listed,) = (out.data["text/plain"] for out in notebook.cells[3].outputs)
+    found = ast.literal_eval(listed)
+    assert found
+    assert {item["class"] for item in found} <= {"circle", "square", "triangle"}
+    shown = notebook.cells[-1].outputs[-1].data["image/png"]
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown))).convert("RGB")).astype(int)
+    before = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    assert drawn.shape == before.shape
+    assert (np.abs(drawn - before).max(axis=2) > 50).mean() > 0.01
