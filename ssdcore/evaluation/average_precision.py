@@ -6,13 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Numbers = NDArray[np.int64]
+from ssdcore.evaluation.judging import Bools, Floats, Numbers, iou, judge, nearest
 
 
-class _Judged(NamedTuple):
-    """Detections, each (N,): class, score, place among those of equal score, and whether it is true."""
+class _Counted(NamedTuple):
+    """Detections that count, each (N,): class, score, place among those of equal score, and whether it is true."""
 
     labels: Numbers
     scores: Floats
@@ -20,17 +18,14 @@ class _Judged(NamedTuple):
     true: Bools
 
 
-_NONE = _Judged(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool))
+_NONE = _Counted(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool))
 
 
 class AveragePrecision:
     """Gathers pictures one by one, then gives the average precision of each class.
 
-    A detection is true if the object of its class that it overlaps most has IoU of at least
-    `match_iou`, is not difficult, and was not found by a better-scoring detection. If that object
-    is difficult the detection counts neither way. Everything else is false.
-
-    Of a picture only the detections' classes, scores and truth stay in memory.
+    Which detections are true is said in `ssdcore.evaluation.judging`. Of a picture only the detections' classes,
+    scores and truth stay in memory.
     """
 
     def __init__(self, num_classes: int, match_iou: float = 0.5, inclusive_pixels: bool = False) -> None:
@@ -43,8 +38,8 @@ class AveragePrecision:
         """
         self.num_classes = num_classes
         self.match_iou = match_iou
-        self._border = float(inclusive_pixels)
-        self._judged = [_NONE]
+        self.inclusive_pixels = inclusive_pixels
+        self._counted = [_NONE]
         self._added = 0
         self._objects = np.zeros(num_classes + 1, np.int64)
 
@@ -73,54 +68,25 @@ class AveragePrecision:
             places = self._added + np.arange(len(scores))
         self._added += len(scores)
         self._objects += np.bincount(labels[~difficult], minlength=self.num_classes + 1)
-        order = np.lexsort((places, -scores.astype(np.float64)))
-        best, hit = self._best_matches(detected_boxes[order], detected_labels[order], boxes, labels)
-        counted = ~hit
-        counted[hit] = ~difficult[best[hit]]
-        true = np.zeros(len(order), bool)
-        _, first = np.unique(best[hit], return_index=True)
-        true[np.flatnonzero(hit)[first]] = True
-        kept = order[counted]
-        parts = detected_labels[kept].astype(np.int64), scores[kept].astype(np.float64), places[kept], true[counted]
-        self._judged.append(_Judged(*parts))
-
-    def _best_matches(
-        self,
-        detected: NDArray[np.floating],
-        of: NDArray[np.integer],
-        boxes: NDArray[np.floating],
-        labels: NDArray[np.integer],
-    ) -> tuple[Numbers, Bools]:
-        """For each detection the object of its class that it overlaps most, (N,), and whether that is enough."""
-        if not len(detected) or not len(boxes):
-            return np.zeros(len(detected), np.int64), np.zeros(len(detected), bool)
-        overlaps = _iou(detected.astype(np.float64), boxes.astype(np.float64), self._border)
-        overlaps[of[:, None] != labels[None, :]] = -1
-        best = overlaps.argmax(axis=1)
-        return best, overlaps[np.arange(len(best)), best] >= self.match_iou
+        own_class = detected_labels[:, None] == labels[None, :]
+        best = nearest(iou(detected_boxes, boxes, self.inclusive_pixels), own_class)
+        judged = judge(*best, scores, places, difficult, self.match_iou)
+        kept = judged.counted
+        parts = detected_labels[kept].astype(np.int64), scores[kept].astype(np.float64), places[kept], judged.true[kept]
+        self._counted.append(_Counted(*parts))
 
     def result(self, metric: str) -> dict[int, float | None]:
         """Average precision of classes 1..C by `voc07` or `voc12`; None for a class without objects."""
         rule = {"voc07": average_precision_voc07, "voc12": average_precision_voc12}[metric]
-        judged = _Judged(*map(np.concatenate, zip(*self._judged, strict=True)))
-        self._judged = [judged]
-        by_place = judged.places.argsort(kind="stable")
+        counted = _Counted(*map(np.concatenate, zip(*self._counted, strict=True)))
+        self._counted = [counted]
+        by_place = counted.places.argsort(kind="stable")
         results: dict[int, float | None] = dict.fromkeys(range(1, self.num_classes + 1))
         for label in np.flatnonzero(self._objects).tolist():
-            rows = by_place[judged.labels[by_place] == label]
-            curve = precision_recall(judged.scores[rows], judged.true[rows], int(self._objects[label]))
+            rows = by_place[counted.labels[by_place] == label]
+            curve = precision_recall(counted.scores[rows], counted.true[rows], int(self._objects[label]))
             results[label] = rule(*curve)
         return results
-
-
-def _iou(one: Floats, other: Floats, border: float) -> Floats:
-    """(N, M) IoU of xyxy boxes (N, 4) and (M, 4), whose sides are longer by `border` than their corners say."""
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    intersection = (high - low + border).clip(0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2] + border).clip(0).prod(axis=1) for boxes in (one, other)]
-    union = areas[0][:, None] + areas[1][None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
 
 
 def precision_recall(scores: Iterable[float], true: Iterable[bool], objects: int) -> tuple[Floats, Floats]:

@@ -1,0 +1,1 @@
+"""`ssd report`: a page that shows how good a detector is, and where it fails."""

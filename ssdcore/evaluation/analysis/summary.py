@@ -1,0 +1,203 @@
+"""All numbers of a detector on a split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ssdcore.evaluation.analysis.calibration import Calibration, calibration, histogram
+from ssdcore.evaluation.analysis.confusion import confusion_matrix
+from ssdcore.evaluation.analysis.curves import Curve, Point, average_precision, best_f1, curve, point_at
+from ssdcore.evaluation.analysis.errors import KINDS, Errors, find_errors
+from ssdcore.evaluation.analysis.matched import IOUS, Matched, match
+from ssdcore.evaluation.analysis.sizes import BANDS, SizeScores, over_classes, scores_by_size
+from ssdcore.evaluation.average_precision import mean
+from ssdcore.evaluation.judging import Numbers
+from ssdcore.evaluation.truth import Found, Truth
+from ssdcore.params import EvalParams
+
+FALLBACK_SCORE = 0.5
+"""From which score on detections are looked at where not one is true."""
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores of a class; None where it has no objects, or nothing of it was found.
+
+    Attributes:
+        objects: those that need to be found.
+        detections: those that count, of any score.
+        voc07, voc12: average precision at the IoU of a match.
+        at_ious: `voc12` at IoU 0.50, 0.55, ... 0.95.
+        best: the threshold with the largest F1.
+        curve: precision and recall.
+    """
+
+    name: str
+    objects: int
+    detections: int
+    voc07: float | None
+    voc12: float | None
+    at_ious: tuple[float | None, ...]
+    best: Point | None
+    curve: Curve
+
+    @property
+    def over_ious(self) -> float | None:
+        """Mean of `at_ious`."""
+        return mean(self.at_ious)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Scores of a detector on a split, and where they come from.
+
+    Attributes:
+        classes: of each class.
+        best: the score threshold with the largest F1 of all classes together; None where nothing is true.
+        at: precision, recall and F1 of all classes together from the score on that the next ones look at.
+        confusion: (C + 1, C + 1), see `confusion_matrix`.
+        errors: see `Errors`.
+        calibration, histogram: of all detections that count; `calibration_above` from `at.score` on.
+        by_area, by_share: for each class its scores by size in px², and in shares of the picture.
+        matched: what all of it was computed from.
+        images, difficult: pictures, and objects in them that need not be found.
+    """
+
+    classes: tuple[ClassScores, ...]
+    best: Point | None
+    at: Point
+    confusion: Numbers
+    errors: Errors
+    calibration: Calibration
+    calibration_above: Calibration
+    histogram: Numbers
+    by_area: list[list[SizeScores]]
+    by_share: list[list[SizeScores]]
+    matched: Matched
+    images: int
+    difficult: int
+
+    def mean_of(self, value: str) -> float | None:
+        """Mean of an attribute such as `voc12` over the classes that have objects."""
+        return mean(getattr(one, value) for one in self.classes)
+
+    @property
+    def mean_at_ious(self) -> list[float | None]:
+        """Mean over the classes of `voc12` at IoU 0.50, 0.55, ... 0.95."""
+        return [mean(column) for column in zip(*(one.at_ious for one in self.classes), strict=True)]
+
+    def error_counts(self) -> dict[str, list[int]]:
+        """How many errors of each kind there are, by class."""
+        detections, objects = self.matched.detections, self.matched.objects
+        counts = self.errors.counts(detections.labels, objects.labels, len(self.classes))
+        return dict(zip(KINDS, counts.tolist(), strict=True))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "images": self.images,
+            "objects": sum(one.objects for one in self.classes),
+            "difficult": self.difficult,
+            "match_iou": self.matched.match_iou,
+            "map": {name: self.mean_of(name) for name in ("voc07", "voc12", "over_ious")},
+            "map_at_ious": {f"{least:.2f}": value for least, value in zip(IOUS, self.mean_at_ious, strict=True)},
+            "best_f1": self.best and self.best._asdict(),
+            "at": self.at._asdict(),
+            "classes": {one.name: _class_dict(one) for one in self.classes},
+            "sizes": {"area": self._sizes(self.by_area), "share": self._sizes(self.by_share)},
+            "confusion": self.confusion.tolist(),
+            "errors": self.error_counts(),
+            "unfound": int(self.errors.unfound.sum()),
+            "calibration": _calibration_dict(self.calibration),
+            "calibration_above": _calibration_dict(self.calibration_above),
+            "scores": dict(zip(("false", "true"), self.histogram.tolist(), strict=True)),
+        }
+
+    def _sizes(self, table: list[list[SizeScores]]) -> dict[str, Any]:
+        names = [*(one.name for one in self.classes)]
+        rows = {name: _bands(row) for name, row in zip(names, table, strict=True)}
+        return {"mean": _bands(over_classes(table)), "classes": rows}
+
+
+def _bands(row: Sequence[SizeScores]) -> dict[str, Any]:
+    return {name: one._asdict() for name, one in zip(BANDS, row, strict=True)}
+
+
+def _class_dict(one: ClassScores) -> dict[str, Any]:
+    return {
+        **{name: getattr(one, name) for name in ("objects", "detections", "voc07", "voc12", "over_ious")},
+        "at_ious": list(one.at_ious),
+        "best_f1": one.best and one.best._asdict(),
+    }
+
+
+def _calibration_dict(found: Calibration) -> dict[str, Any]:
+    return {
+        "error": found.error,
+        "counts": found.counts.tolist(),
+        "true": found.true.tolist(),
+        "mean_scores": found.mean_scores.tolist(),
+    }
+
+
+def analyse(
+    truths: Sequence[Truth],
+    found: Sequence[Found],
+    classes: Sequence[str],
+    params: EvalParams,
+    score: float | None = None,
+) -> Analysis:
+    """Analyses what was found in each picture.
+
+    Args:
+        truths: the pictures.
+        found: what was found in each.
+        classes: names of classes 1..C.
+        params: least IoU of a match, and the metric of scores by size: `voc07`, else `voc12`.
+        score: from which on detections count in confusions and errors; None: that of the best F1.
+    """
+    matched = match(truths, found, len(classes), params.match_iou, params.inclusive_pixels)
+    rows = matched.detections.counted
+    scores, true = matched.detections.scores[rows], matched.detections.true[rows]
+    wanted = int(matched.objects.required.sum())
+    best = best_f1(scores, true, wanted)
+    chosen = score if score is not None else best.score if best else FALLBACK_SCORE
+    above = scores >= chosen
+    metric = "voc07" if params.metric == "voc07" else "voc12"
+    return Analysis(
+        classes=tuple(_score_class(matched, label, name) for label, name in enumerate(classes, start=1)),
+        best=best,
+        at=point_at(chosen, scores, true, wanted),
+        confusion=confusion_matrix(matched, chosen, params.inclusive_pixels),
+        errors=find_errors(matched, chosen),
+        calibration=calibration(scores, true),
+        calibration_above=calibration(scores[above], true[above]),
+        histogram=histogram(scores, true),
+        by_area=scores_by_size(matched, metric, relative=False),
+        by_share=scores_by_size(matched, metric, relative=True),
+        matched=matched,
+        images=len(truths),
+        difficult=int((~matched.objects.required).sum()),
+    )
+
+
+def _score_class(matched: Matched, label: int, name: str) -> ClassScores:
+    found, objects = matched.detections, matched.objects
+    of_class = found.labels == label
+    rows = of_class & found.counted
+    scores, true = found.scores[rows], found.true[rows]
+    wanted = int((objects.required & (objects.labels == label)).sum())
+    at_ious = []
+    for column in range(len(IOUS)):
+        kept = of_class & found.counted_at[:, column]
+        at_ious.append(average_precision(found.scores[kept], found.true_at[kept, column], wanted, "voc12"))
+    return ClassScores(
+        name=name,
+        objects=wanted,
+        detections=int(rows.sum()),
+        voc07=average_precision(scores, true, wanted, "voc07"),
+        voc12=average_precision(scores, true, wanted, "voc12"),
+        at_ious=tuple(at_ious),
+        best=best_f1(scores, true, wanted),
+        curve=curve(scores, true, wanted),
+    )
