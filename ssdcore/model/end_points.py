@@ -137,3 +137,9 @@ def layer_macs(layer: Any) -> int:
     if isinstance(layer, keras.layers.SeparableConv2D):
         return cells * sum(math.prod(kernel.shape) for kernel in (layer.depthwise_kernel, layer.pointwise_kernel))
     return cells * math.prod(layer.kernel.shape)
+
+
+def network_macs(network: keras.Model) -> int:
+    """Multiplications of all convolutions and dense layers of a network for one picture, those of models in it too."""
+    layers = network.layers
+    return sum(network_macs(one) if isinstance(one, keras.Model) else layer_macs(one) for one in layers)
