@@ -4,72 +4,44 @@ import os
 import signal
 import sys
 import threading
-from types import FrameType
-from typing import Any, Self
+from typing import NoReturn, Self
 
-from ssdcore.errors import Terminated
+from ssdcore.stopping import SIGNALS, HeldBack
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _BYTES = tuple(bytes([number]) for number in SIGNALS)
 PATIENCE = 8.0
 """Seconds that a step may take after a signal; then the program ends without saving."""
 
 
-class Interrupt:
-    """While entered, notes the first signal instead of dying of it; a second one is not held back.
+class Interrupt(HeldBack):
+    """Holds a signal back until the end of a step, but not for ever.
 
     A single step can take longer than whoever sent the signal will wait. A step cannot be left in
     the middle, so after `PATIENCE` seconds the process ends with what its last checkpoint holds.
-    In other threads than the main one, which receives the signals, it does nothing.
     """
 
     def __init__(self) -> None:
-        self._noted: int | None = None
-        self._previous: dict[int, Any] = {}
+        super().__init__()
         self._watch: threading.Thread | None = None
         self._pipe: tuple[int, int] | None = None
         self._previous_wakeup = -1
         self._granted = threading.Event()
 
     def __enter__(self) -> Self:
+        super().__enter__()
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
             self._start_watch()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._granted.set()
-        self._restore()
+        super().__exit__(*exception)
         self._end_watch()
 
-    @property
-    def noted(self) -> bool:
-        """Whether a signal has come."""
-        return self._noted is not None
-
-    def check(self) -> None:
-        """Raises if a signal has come; call it where stopping leaves nothing half done.
-
-        Raises:
-            KeyboardInterrupt: SIGINT came, or another worker of the run was told to stop.
-            Terminated: SIGTERM came.
-        """
-        if self.noted:
-            self.stop()
-
-    def stop(self) -> None:
-        """Raises as `check` does, signal or not."""
+    def stop(self) -> NoReturn:
+        """Raises as `check` does, signal or not: another worker of the run may have been told to stop."""
         self._granted.set()
-        raise Terminated if self._noted == signal.SIGTERM else KeyboardInterrupt
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self._noted = number
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
+        super().stop()
 
     def _start_watch(self) -> None:
         """A thread that hears of signals even while the main thread is inside a step."""

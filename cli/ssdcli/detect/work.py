@@ -13,11 +13,11 @@ from ssdcli.detect.formats import USUAL, make_outputs
 from ssdcli.detect.frames import Faults, Frame, batches, count_frames, read_frames
 from ssdcli.detect.outputs import OutFolder, Result
 from ssdcli.detect.sources import Source
-from ssdcli.detect.stopping import HeldBack
 from ssdcli.detect.thresholds import ANY_CLASS, Thresholds
 from ssdcli.detect.window import Window, WindowClosedError
 from ssdcli.output import Bar, progress_bar
 from ssdcore.detection import Detections
+from ssdcore.stopping import HeldBack
 
 
 class Detects(Protocol):

@@ -1,9 +1,9 @@
-"""Ctrl-C as a wish that is granted between two frames, so that what is being written comes to a proper end."""
+"""SIGINT and SIGTERM as wishes that are granted where nothing is half done."""
 
 import signal
 import threading
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from ssdcore.errors import Terminated
 
@@ -25,10 +25,27 @@ class HeldBack:
             self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
+    def __exit__(self, *exception: object) -> None:
+        self._restore()
+
+    @property
+    def noted(self) -> bool:
+        """Whether a signal has come."""
+        return self._noted is not None
+
     def check(self) -> None:
-        """Raises KeyboardInterrupt or `Terminated` if a signal has come; call it where nothing is half done."""
-        if self._noted is not None:
-            raise Terminated if self._noted == signal.SIGTERM else KeyboardInterrupt
+        """Raises if a signal has come; call it where stopping leaves nothing half done.
+
+        Raises:
+            KeyboardInterrupt: SIGINT came.
+            Terminated: SIGTERM came.
+        """
+        if self.noted:
+            self.stop()
+
+    def stop(self) -> NoReturn:
+        """Raises as `check` does, signal or not."""
+        raise Terminated if self._noted == signal.SIGTERM else KeyboardInterrupt
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._noted = number
@@ -38,6 +55,3 @@ class HeldBack:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
-
-    def __exit__(self, *exception: object) -> None:
-        self._restore()
