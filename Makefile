@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-DISTRIBUTIONS = . cli plugins/ssd-vgg plugins/ssd-mobilenet
+DISTRIBUTIONS = . cli plugins/ssd-vgg plugins/ssd-mobilenet plugins/ssd-keras
 
 .PHONY: demo test lint wheels clean
 
@@ -24,7 +24,7 @@ wheels: $(VENV)/installed
 clean:
 	rm -rf $(VENV) dist build demo-run
 
-$(VENV)/installed: pyproject.toml constraints.txt cli/pyproject.toml plugins/ssd-vgg/pyproject.toml plugins/ssd-mobilenet/pyproject.toml
+$(VENV)/installed: constraints.txt $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade -c constraints.txt pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt $(addprefix -e ,$(DISTRIBUTIONS)) --group dev

@@ -336,7 +336,9 @@ def test_unknown_backbone_message_names_the_plugins_that_failed(install: Install
         load_plugins().backbone("resnet_50")
 
 
-@pytest.mark.parametrize("module", ["ssdcore", "ssdcore.plugins", "ssd_vgg", "ssd_mobilenet", "ssdcli.main"])
+@pytest.mark.parametrize(
+    "module", ["ssdcore", "ssdcore.plugins", "ssd_vgg", "ssd_mobilenet", "ssd_keras", "ssdcli.main"]
+)
 def test_importing_needs_no_tensorflow(module: str) -> None:
     code = f"import sys, {module}; print('loaded', sorted({{'keras', 'tensorflow'}} & set(sys.modules)))"
     assert run_program([sys.executable, "-c", code]).stdout == "loaded []\n"

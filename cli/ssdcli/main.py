@@ -10,6 +10,7 @@ import click
 import ssdcore
 from ssdcli.anchors import anchors
 from ssdcli.backbones import backbones
+from ssdcli.compare import compare
 from ssdcli.data import data
 from ssdcli.demo import demo
 from ssdcli.detect import detect
@@ -17,6 +18,7 @@ from ssdcli.evaluate import evaluate
 from ssdcli.info import info
 from ssdcli.options import Program
 from ssdcli.params import params
+from ssdcli.report.command import report
 from ssdcli.train import train
 from ssdcli.weights import weights
 from ssdcore.errors import SsdError, Terminated
@@ -40,7 +42,7 @@ def cli() -> None:
     """
 
 
-for command in (anchors, backbones, data, demo, detect, evaluate, info, params, train, weights):
+for command in (anchors, backbones, compare, data, demo, detect, evaluate, info, params, report, train, weights):
     cli.add_command(command)
 
 

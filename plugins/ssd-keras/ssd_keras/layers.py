@@ -1,0 +1,46 @@
+"""Layers of Keras Applications whose variables have names that last and whose chance can be repeated."""
+
+import zlib
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class LayerScale(keras.layers.Layer):
+    """A learned factor per channel of (B, H, W, C) maps (arXiv:2103.17239).
+
+    Keras' own names its variable after how many were made before.
+    """
+
+    def __init__(self, init_values: float, projection_dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.init_values, self.projection_dim = init_values, projection_dim
+
+    def build(self, input_shape: Any) -> None:
+        start = keras.initializers.Constant(self.init_values)
+        self.gamma = self.add_weight(shape=(self.projection_dim,), initializer=start, name="gamma")
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.gamma
+
+
+class StochasticDepth(keras.layers.Layer):
+    """Zeroes a share `rate` of the maps (B, H, W, C) of a batch in training, and magnifies the others.
+
+    Frozen (`trainable = False`) it changes nothing. Keras' own keeps a random state that no weights file
+    holds; here the maps are the seed, so that a training that is resumed goes on as it would have.
+    """
+
+    def __init__(self, rate: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.rate = rate
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        if not (training and self.trainable):
+            return inputs
+        bits = tf.bitcast(tf.reduce_sum(tf.cast(inputs, tf.float32)), tf.int32)
+        seed = tf.stack([bits, zlib.crc32(self.name.encode()) >> 1])
+        chance = tf.random.stateless_uniform((tf.shape(inputs)[0], 1, 1, 1), seed)
+        factors = tf.where(chance < self.rate, 0.0, 1 / (1 - self.rate))
+        return inputs * tf.cast(factors, inputs.dtype)
