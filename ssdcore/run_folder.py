@@ -1,7 +1,7 @@
 """Where a training run keeps what."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,21 @@ class RunFolder:
         return self.root / "events"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that trains here."""
+        return self.root / ".lock"
+
+    @property
+    def metrics_lock(self) -> Path:
+        """Held while `metrics` is being changed."""
+        return self.root / ".metrics.lock"
+
+    @property
+    def watches(self) -> Path:
+        """A folder for each evaluation that watches the run, of the checkpoints that wait for it."""
+        return self.root / "watch"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 
@@ -45,13 +60,13 @@ class RunFolder:
 
     def partial(self) -> list[Path]:
         """The files that are being written, or were when a run was killed."""
-        return list(self.root.rglob(".*.partial*"))
+        return [path for folder in (self.root, self.checkpoints, self.events) for path in folder.glob(".*.partial*")]
 
     def is_unused(self) -> bool:
         """Whether nothing is there, or only what a run leaves that was killed before its first checkpoint."""
         if not self.root.is_dir():
             return not self.root.exists()
-        found = {*self.root.iterdir(), *self.checkpoints.glob("*")}
+        found = {*self.root.iterdir(), *self.checkpoints.glob("*")} - {self.lock, self.metrics_lock}
         begun = {self.checkpoints, self.params, self.classes, *self.partial()} if self.checkpoints.is_dir() else set()
         return found <= begun
 
@@ -61,6 +76,21 @@ class RunFolder:
     @property
     def best(self) -> Path:
         return self.checkpoints / "best.npz"
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step in the name of a numbered checkpoint."""
+    return int(checkpoint.stem.removeprefix("step-"))
+
+
+def spaced(steps: Iterable[int], every: int, done: Iterable[int] = ()) -> list[int]:
+    """Of some steps, the first and those `every` or more behind the one before; `done` are chosen already."""
+    chosen: list[int] = []
+    done = set(done)
+    for step in sorted({*steps, *done}):
+        if step in done or not chosen or step - chosen[-1] >= every:
+            chosen.append(step)
+    return [step for step in chosen if step not in done]
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -198,6 +198,24 @@ def test_faults_that_do_not_end_end_the_run(pond: Pond, tmp_path: Path) -> None:
     assert [row["step"] for row in rows(run) if row["loss"]] == ["3", "6", "9", "12", "14"]
 
 
+@pytest.mark.parametrize(("second", "ends"), [(8, True), (5, False)])
+def test_good_steps_between_faults_let_retries_begin_anew(
+    second: int, ends: bool, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One retry is allowed, and again behind four good steps; rates stay as low as they are."""
+    monkeypatch.setattr(trainer, "RETRIES", 1)
+    monkeypatch.setattr(trainer, "HEALTHY_STEPS", 4)
+    poison(monkeypatch, 2)
+    poison(monkeypatch, second)
+    if not ends:
+        with pytest.raises(TrainingError, match=r"not finite at step 5, .* going back 1 times"):
+            train(pond.params, pond.data, tmp_path / "run", pond.plugins)
+        return
+    train(pond.params, pond.data, tmp_path / "run", pond.plugins)
+    progress = load_checkpoint(tmp_path / "run/checkpoints/last.npz").progress
+    assert [progress[name] for name in ("retries", "rate_scale", "fault_step")] == [0, 0.25, 8]
+
+
 TWO_DEVICES = """
 import numpy as np, tensorflow as tf
 from ssdcore.training.feed import Feed
@@ -356,6 +374,29 @@ def test_undecodable_pictures_are_left_out(pond: Pond, spoilt: Path, tmp_path: P
         train(pond.params, spoilt, tmp_path / "other", pond.plugins, listener=Stop())
     train(pond.params, spoilt, tmp_path / "other", pond.plugins, resume=True)
     same_run(tmp_path / "other", tmp_path / "run")
+
+
+def test_what_was_left_out_is_still_so_when_a_run_goes_on(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
+    class Stop(Told):
+        def __init__(self, at: int) -> None:
+            super().__init__()
+            self.at = at
+
+        def on_step(self, done: int, total: int) -> None:
+            if done == self.at:
+                raise KeyboardInterrupt
+
+    expected = sorted(int(records_at(8, (0, 0), np.array([place]))[0]) for place in (2, 5))
+    for at, warnings in ((4, 2), (6, 0)):
+        told = Stop(at)
+        with pytest.raises(KeyboardInterrupt):
+            train(pond.params, spoilt, tmp_path / "run", pond.plugins, resume=at > 4, listener=told)
+        assert len(told.about("left out")) == warnings
+        progress = load_checkpoint(tmp_path / "run/checkpoints/last.npz").progress
+        assert (progress["step"], progress["undecodable"], progress["left_out"]) == (at - 1, 2, expected)
+    told = Told()
+    train(pond.params, spoilt, tmp_path / "run", pond.plugins, resume=True, listener=told)
+    assert told.about("left out") == []
 
 
 def test_undecodable_pictures_on_two_devices(pond: Pond, spoilt: Path, tmp_path: Path) -> None:

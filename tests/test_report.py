@@ -26,17 +26,19 @@ from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.model import build_ssd
 from ssdcore.run_folder import RunFolder
+from ssdcore.training.metrics import COLUMNS, format_row
 
 CLASSES = ('<b>&"ä', "</title><script>alert(1)</script>", "{cell}")
 PICTURES = [f'<i>&"{number}' for number in range(6)]
 BOXES = [(4, 4, 24, 24), (30, 20, 60, 50), (50, 2, 78, 20), (10, 30, 30, 58)]
-METRICS = """step,epoch,stage,map
-10,1,first,
-10,1,first,0.25
-20,2,first (watch val voc12),0.75
-20,2,first,0.5
-10,1,first (watch val voc12),0.125
-30,3,fir"""
+ROWS = (
+    {"step": 10, "epoch": 1, "stage": "first"},
+    {"step": 10, "epoch": 1, "stage": "first", "map": 0.25},
+    {"step": 20, "epoch": 2, "stage": "first (watch val voc12)", "map": 0.75},
+    {"step": 20, "epoch": 2, "stage": "first", "map": 0.5},
+    {"step": 10, "epoch": 1, "stage": "first (watch val voc12)", "map": 0.125},
+)
+METRICS = "".join([",".join(COLUMNS) + "\n", *map(format_row, ROWS), "30,3,fir"])
 EMPTY_TAGS = {"meta", "img", "br"}
 
 Report = Callable[..., tuple[int, str, str]]

@@ -173,6 +173,22 @@ def test_what_no_loss_scale_helps_is_a_fault() -> None:
     assert adapted(scale, False) == (True, np.inf, 1.0)
 
 
+def test_the_focal_loss_begins_with_background(pond: Pond, tmp_path: Path) -> None:
+    """Lin et al. with a softmax of three classes: 0.99 for background, ln(0.99 * 3 / 0.01) = ln 297, the others 0."""
+    found = {}
+    for name in ("focal", "mined"):
+        more = ["train.loss.focal={}"] if name == "focal" else []
+        train(pond.params.override(["train.keep=20", *more]), pond.data, tmp_path / name, pond.plugins)
+        weights = load_checkpoint(tmp_path / name / "checkpoints/step-00000000.npz").below("model/")
+        found[name] = {key: value for key, value in weights.items() if key.endswith("_logits/bias")}
+    assert len(found["focal"]) == 2
+    for bias in found["focal"].values():
+        each = bias.reshape(-1, 4)
+        np.testing.assert_allclose(each, [[np.log(297), 0, 0, 0]] * len(each), rtol=1e-6)
+        np.testing.assert_allclose(np.exp(each).sum(1) ** -1 * np.exp(each[:, 0]), 0.99, rtol=1e-6)
+    assert not any(bias.any() for bias in found["mined"].values())
+
+
 def test_an_overflow_in_half_precision_is_skipped(pond: Pond) -> None:
     """At a scale of 2^60 the gradients of half-precision outputs overflow; weights stay, the scale halves."""
     tf.keras.utils.set_random_seed(3)

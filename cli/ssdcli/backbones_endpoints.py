@@ -70,14 +70,19 @@ def _advice(found: Sequence["EndPoint"], chosen: Sequence[str], model: ModelPara
     """What a model wants, and what a plugin could answer where none has."""
     wanted = model.feature_maps or ()
     text = f"{model.name} wants maps of {', '.join(map(str, wanted))} cells"
-    if chosen:
+    least = len(wanted) - len(model.blocks)
+    if len(chosen) >= max(least, 1):
         return f"{text} and takes {', '.join(chosen)}; its own blocks supply the rest"
+    if chosen:
+        return f"{text}; {', '.join(chosen)} {_too_few(model)}"
     deepest = {one.size[0]: one.name for one in found if one.size[0] == one.size[1]}
     proposal = []
     for side in wanted:
         if side not in deepest:
             break
         proposal.append(deepest[side])
+    if proposal and len(proposal) < least:
+        return f"{text}; no end point has {wanted[len(proposal)]}, and {', '.join(proposal)} {_too_few(model)}"
     if proposal:
         return f"{text}; no plugin names feature layers: return {proposal!r} from ssdcore_feature_layers"
     nearest = min(found, key=lambda one: abs(one.size[0] - wanted[0]))
@@ -86,3 +91,8 @@ def _advice(found: Sequence["EndPoint"], chosen: Sequence[str], model: ModelPara
         'a side of n must become n / 2, rounded up, at each stride (padding="same"), up to a stride of '
         f"{round(model.image_size[0] / wanted[0])}"
     )
+
+
+def _too_few(model: ModelParams) -> str:
+    blocks, wanted = len(model.blocks), len(model.feature_maps or ())
+    return f"cannot feed it: its own blocks supply {blocks}, so name {wanted - blocks} feature layers or none"

@@ -25,7 +25,15 @@ OnPicture = Callable[[Truth, Found], None]
 class Evaluator:
     """Scores a detector on a split of converted data, as often as its weights change."""
 
-    def __init__(self, ssd: SSD, folder: Path, split: str, params: EvalParams, max_pictures: int | None = None) -> None:
+    def __init__(
+        self,
+        ssd: SSD,
+        folder: Path,
+        split: str,
+        params: EvalParams,
+        max_pictures: int | None = None,
+        threads: int | None = None,
+    ) -> None:
         """Prepares an evaluation.
 
         Args:
@@ -34,6 +42,7 @@ class Evaluator:
             split: name of the split.
             params: post-processing and metric.
             max_pictures: only so many, from the first on.
+            threads: that read and decode; None: as many as TensorFlow likes.
 
         Raises:
             DataError: folder or split are missing or damaged.
@@ -50,6 +59,10 @@ class Evaluator:
             ssd.params.data.resize,
             params.batch_size,
         )
+        if threads is not None:
+            options = tf.data.Options()
+            options.threading.private_threadpool_size = options.autotune.cpu_budget = threads
+            self._batches = self._batches.with_options(options)
         self._where = (folder, split)
         self._network, self._finish = make_halves(ssd, params)
         self._warm = False

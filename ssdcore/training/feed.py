@@ -63,11 +63,16 @@ class Feed:
                     step += 1
                     yield tuple(batch)
             except UNDECODABLE as error:
-                self._leave_out(error, stage, progress, step)
+                self._find_and_leave_out(error, stage, progress, step)
 
     def names(self, stage: Stage, number: int, step: int) -> list[str]:
         """The pictures of the batch of a stage's step, 0 for its first."""
         return [self._index.name(record) for record in self._records(stage, number, step)]
+
+    def leave_out(self, progress: Progress) -> None:
+        """Leaves out what was left out when a checkpoint was made; and notes what has been since then."""
+        self._skip |= set(progress.left_out)
+        progress.left_out, progress.undecodable = sorted(self._skip), len(self._skip)
 
     def augmented(self, number: int) -> dict[str, Any]:
         """Pictures of a stage as each part of the augmentation leaves them; see `augmentation_stages`."""
@@ -113,7 +118,7 @@ class Feed:
 
         return self._strategy.distribute_datasets_from_function(of_this_worker)
 
-    def _leave_out(self, error: tf.errors.OpError, stage: Stage, progress: Progress, step: int) -> None:
+    def _find_and_leave_out(self, error: tf.errors.OpError, stage: Stage, progress: Progress, step: int) -> None:
         """Puts the undecodable pictures of a step's batch aside."""
         found = find_undecodable(self._index, self._records(stage, progress.stage, step))
         if not found:
@@ -126,5 +131,5 @@ class Feed:
                 f"{len(self._skip)} pictures of {self._folder.absolute()} cannot be decoded, data.max_undecodable is "
                 f"{limit}; the latest: {named}; convert the data again"
             )
-        progress.undecodable = len(self._skip)
+        self.leave_out(progress)
         self._listener.on_warning(f"left out, cannot be decoded ({len(self._skip)} of at most {limit}): {named}")

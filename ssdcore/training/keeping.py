@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,14 @@ from ssdcore.errors import CheckpointError
 from ssdcore.model import SSD
 from ssdcore.run_folder import RunFolder
 from ssdcore.training.averages import WeightAverages
+from ssdcore.training.lock import is_held
 from ssdcore.training.loss_scale import LossScale
 from ssdcore.training.progress import Progress
 from ssdcore.training.update import Update
 from ssdcore.training.window import Window
+
+WATCH_LOCK = ".lock"
+"""In the folder of an evaluation that watches a run: held while it does."""
 
 _AVERAGES, _SCALE, _OPTIMIZER, _WINDOW = (
     "training/averages/",
@@ -31,7 +36,7 @@ _AVERAGES, _SCALE, _OPTIMIZER, _WINDOW = (
 def keep(run: RunFolder, ssd: SSD, progress: Progress, more: Mapping[str, Any], made: Mapping[str, Any]) -> None:
     """Saves a checkpoint of this step as the run's last one, and removes those that are too many.
 
-    Half-written ones that a killed run left behind go, too.
+    Those who watch the run are given it, too; half-written ones that a killed run left behind go.
 
     Raises:
         CheckpointError: it cannot be written; the one before stays whole.
@@ -39,15 +44,35 @@ def keep(run: RunFolder, ssd: SSD, progress: Progress, more: Mapping[str, Any], 
     path = run.at_step(progress.step)
     save_checkpoint(path, ssd, asdict(progress), more, made)
     _copy(path, run.last)
+    for folder in watched_folders(run):
+        if is_held(folder / WATCH_LOCK):
+            hand_over(path, folder)
     for old in (*run.numbered()[ssd.params.train.keep :], *run.partial()):
         old.unlink(missing_ok=True)
 
 
 def forget_later(run: RunFolder, step: int) -> None:
-    """Removes the checkpoints behind the step that a run goes on from."""
-    for path in run.numbered():
-        if path > run.at_step(step):
-            path.unlink(missing_ok=True)
+    """Removes the checkpoints behind the step that a run goes on from, and then those that wait to be scored."""
+    for folder in (run.checkpoints, *watched_folders(run)):
+        for path in folder.glob("step-*.npz"):
+            if path.name > run.at_step(step).name:
+                path.unlink(missing_ok=True)
+
+
+def watched_folders(run: RunFolder) -> list[Path]:
+    """The folders of those who watch a run, or did."""
+    return [path for path in run.watches.glob("*") if path.is_dir()]
+
+
+def hand_over(path: Path, folder: Path) -> None:
+    """Gives a checkpoint a second name in a folder, where it stays when the first one goes; a copy if need be.
+
+    Nothing happens if it has one, is gone, or cannot be copied: training is not to suffer from it.
+    """
+    target = folder / path.name
+    with suppress(OSError, CheckpointError):
+        if not target.exists():
+            _copy(path, target)
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -1,6 +1,5 @@
 """The numbers a run leaves: `metrics.csv` and TensorBoard events."""
 
-import csv
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +11,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from ssdcore.data.undecodable import one_line
 from ssdcore.errors import TrainingError
-from ssdcore.run_folder import RunFolder, explain_writing, replace_file
-from ssdcore.training.step import REPORTED
-
-COLUMNS = ("step", "epoch", "stage", *REPORTED, "images_per_second", "data_wait", "map", "eval_loss")
+from ssdcore.run_folder import RunFolder, explain_writing
+from ssdcore.training.lock import held
+from ssdcore.training.metrics import cut_back, format_row
 
 
 class MetricsLog:
@@ -24,23 +22,23 @@ class MetricsLog:
     def __init__(self, run: RunFolder, rows: int, step: int) -> None:
         """Goes on behind the first `rows` rows; what a stopped run wrote after `step` is taken out.
 
+        Rows of evaluations that watch the run stay where they are of steps up to that one.
+
         Raises:
             TrainingError: rows are missing, or the files cannot be written.
         """
         self._run = run
         self.rows = rows
-        lines = [",".join(COLUMNS) + "\n", *_rows_of(run.metrics)[:rows]]
-        if len(lines) <= rows:
+        found = cut_back(run, rows, step)
+        if found < rows:
             raise TrainingError(
-                f"{run.metrics.absolute()} has {len(lines) - 1} rows, the checkpoint was made behind {rows}; "
+                f"{run.metrics.absolute()} has {found} rows, the checkpoint was made behind {rows}; "
                 "bring the file back, or start a new run from the checkpoint's weights (train.weights=FILE)"
             )
-        replace_file(run.metrics, "".join(lines).encode())
         with self._writing_events():
             self._step, self._shown = step, forget_after(run.events, step)
         with explain_writing(run.metrics):
             self._file = run.metrics.open("a", newline="", encoding="utf-8")
-        self._csv = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
         with self._writing_events():
             self._events = tf.summary.create_file_writer(str(run.events))
 
@@ -51,8 +49,9 @@ class MetricsLog:
             TrainingError: the disk is full.
         """
         with explain_writing(self._run.metrics):
-            self._csv.writerow(row)
-            self._file.flush()
+            with held(self._run.metrics_lock):
+                self._file.write(format_row(row))
+                self._file.flush()
             os.fsync(self._file.fileno())  # a checkpoint that outlives a crash counts on its rows
         self.rows += 1
         numbers = {name: value for name, value in row.items() if name != "step" and not isinstance(value, str)}
@@ -97,27 +96,25 @@ class MetricsLog:
                 raise OSError(error.error_code, one_line(error)) from None
 
 
-def _rows_of(path: Path) -> list[str]:
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [line for line in list(file)[1:] if line.endswith("\n")]  # a killed run may leave half a line
-
-
 def forget_after(folder: Path, step: int) -> set[str]:
     """Takes the events of later steps out of TensorBoard's files; returns the names of what `step` itself has."""
-    names: set[str] = set()
+    return {name for at, name in keep_events(folder, lambda at: at <= step) if at == step}
+
+
+def keep_events(folder: Path, keeps: Callable[[int], bool]) -> set[tuple[int, str]]:
+    """Takes events of other steps out of TensorBoard's files; returns the steps and names of those that remain."""
+    found: set[tuple[int, str]] = set()
     for path in sorted(folder.glob("events.out.tfevents.*")):
         events = [(record, Event.FromString(record)) for record in _records(path)]
-        kept = [record for record, event in events if event.step <= step]
-        names |= {value.tag for _, event in events if event.step == step for value in event.summary.value}
+        kept = [record for record, event in events if keeps(event.step) or not event.summary.value]
+        found |= {(event.step, value.tag) for _, event in events for value in event.summary.value if keeps(event.step)}
         if len(kept) < len(events):
             partial = path.with_name(f".{path.name}.partial")
             with tf.io.TFRecordWriter(str(partial)) as writer:
                 for record in kept:
                     writer.write(record)
             partial.replace(path)
-    return names
+    return found
 
 
 def _records(path: Path) -> Iterator[bytes]:

@@ -1,7 +1,8 @@
 """Where a run stands, and how long its stages are."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from ssdcore.params import Stage
 
@@ -22,10 +23,12 @@ class Progress:
         best: the best value of what is monitored.
         since_best: evaluations of this stage since then.
         evaluation_due: the evaluation that belongs behind the last step has not been done.
-        retries: how often the run went back because its loss was no number.
+        retries: how often the run went back because its loss was no number, without many good steps between.
+        fault_step: step of the latest such loss.
         rate_scale: factor on all learning rates since then.
         halvings: how often the batch was halved because memory did not hold it.
-        undecodable: pictures left out because they could not be read.
+        undecodable: number of pictures left out because they could not be read.
+        left_out: these pictures, by number in the training split.
     """
 
     images: int
@@ -38,9 +41,11 @@ class Progress:
     since_best: int = 0
     evaluation_due: bool = False
     retries: int = 0
+    fault_step: int = 0
     rate_scale: float = 1.0
     halvings: int = 0
     undecodable: int = 0
+    left_out: list[int] = field(default_factory=list)
 
     def begin_stage(self, index: int) -> None:
         """Stands before the first step of a stage."""
@@ -76,3 +81,17 @@ def ends_epochs(stage: Stage, step: int, images: int, epochs: int) -> bool:
     """Whether a stage's `step`-th step is the one that completes a further `epochs` passes."""
     size, pictures = batch_size(stage), images * epochs
     return step * size // pictures > (step - 1) * size // pictures
+
+
+def position(stages: Sequence[Stage], progress: Progress) -> dict[str, float | int | str]:
+    """The first columns of a row of metrics.csv."""
+    stage = stages[progress.stage]
+    epoch = progress.stage_step * batch_size(halved(stage, progress.halvings)) / progress.images
+    return {"step": progress.step, "epoch": round(epoch, 3), "stage": stage.name}
+
+
+def is_over(stages: Sequence[Stage], progress: Progress) -> bool:
+    """Whether all stages are done, and evaluated."""
+    stage = halved(stages[progress.stage], progress.halvings)
+    done = progress.stage_over or progress.stage_step >= stage_steps(stage, progress.images)
+    return done and not progress.evaluation_due and progress.stage + 1 == len(stages)

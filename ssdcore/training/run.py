@@ -1,5 +1,7 @@
 """`train`: from parameters and data to a run folder."""
 
+import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from ssdcore.training.auto_batch import settle_batches
 from ssdcore.training.devices import check_batch, describe, explain_lost_worker, is_chief, numbers_of_all
 from ssdcore.training.feed import Feed
 from ssdcore.training.listener import TrainingListener
+from ssdcore.training.lock import alone_in
 from ssdcore.training.opening import open_run, refuse_frozen_noise
 from ssdcore.training.precision import choose_precision
 from ssdcore.training.profile import Profile
@@ -37,6 +40,9 @@ from ssdcore.weights import load_weights
 
 ENOUGH_RECALL = 0.95
 """Share of the objects that default boxes should overlap by the matching threshold."""
+
+OBJECT_PRIOR = 0.01
+"""Share of the default boxes that are expected to be objects at the start, by the focal loss."""
 
 RECALL_PICTURES = 1000
 """Pictures whose objects are looked at for that."""
@@ -77,8 +83,23 @@ def train(
     """
     listener = listener or TrainingListener()
     strategy = strategy or tf.distribute.get_strategy()
-    manifest = Manifest.load(data)
     run = RunFolder(out)
+    with alone_in(run) if is_chief(strategy) else nullcontext():
+        return _train(params, data, run, plugins, resume, listener, strategy, profile)
+
+
+def _train(
+    params: ParamSet,
+    data: Path,
+    run: RunFolder,
+    plugins: Plugins,
+    resume: bool,
+    listener: TrainingListener,
+    strategy: Any,
+    profile: bool,
+) -> SSD:
+    """See `train`; no other process trains in the folder."""
+    manifest = Manifest.load(data)
     opened = open_run(run, params, manifest, data, resume=resume, chief=is_chief(strategy))
     if opened.warning:
         listener.on_warning(opened.warning)
@@ -94,6 +115,7 @@ def train(
     with strategy.scope(), explain_lost_worker(strategy):
         ssd = build_ssd(opened.params, manifest.classes, plugins, precision)
         if opened.checkpoint is None:
+            _expect_background(ssd)
             _load_weights(ssd, plugins, listener)
             settled = settle_batches(
                 opened.params,
@@ -119,6 +141,23 @@ def train(
         finally:
             tracer.end()
     return ssd
+
+
+def _expect_background(ssd: SSD) -> None:
+    """With the focal loss, lets random class heads begin with an object in one of a hundred boxes.
+
+    Lin et al., arXiv:1708.02002, sections 3.3 and 4.1, in Detectron's form for a softmax: without
+    weights, background has 0.99 and each of C classes 0.01 / C.
+    """
+    if ssd.params.train.loss.focal is None:
+        return
+    classes = len(ssd.classes)
+    background = math.log((1 - OBJECT_PRIOR) * classes / OBJECT_PRIOR)
+    for name, _ in ssd.feature_maps:
+        bias = ssd.network.get_layer(f"{name}_logits").bias
+        each = np.zeros((bias.shape[0] // (classes + 1), classes + 1), np.float32)
+        each[:, 0] = background
+        bias.assign(each.reshape(-1))
 
 
 def _load_weights(ssd: SSD, plugins: Plugins, listener: TrainingListener) -> None:

@@ -30,14 +30,23 @@ from ssdcore.training.log import MetricsLog
 from ssdcore.training.loss_scale import LossScale
 from ssdcore.training.opening import load_latest
 from ssdcore.training.profile import Profile
-from ssdcore.training.progress import Progress, batch_size, ends_epochs, halved, stage_steps, steps_per_epoch
+from ssdcore.training.progress import (
+    Progress,
+    batch_size,
+    ends_epochs,
+    halved,
+    position,
+    stage_steps,
+    steps_per_epoch,
+)
 from ssdcore.training.scoring import Scorer
 from ssdcore.training.step import METRICS, make_step
 from ssdcore.training.update import Update
 from ssdcore.training.window import Window
 
-RETRIES, RETRY_RATE = 3, 0.5
-"""How often a run goes back when its loss is no number, and what that does to its rates."""
+RETRIES, RETRY_RATE, HEALTHY_STEPS = 3, 0.5, 1000
+"""How often a run goes back when its loss is no number, what that does to its rates, and how many good steps
+let it begin to count anew."""
 
 HALVINGS = 3
 MUCH_WAITING = 0.2
@@ -111,6 +120,7 @@ class Trainer:
             )
         self.checkpoint = checkpoint
         self.progress = Progress(**checkpoint.progress)
+        self.feed.leave_out(self.progress)
         self.made = dict(checkpoint.made)
         assign_weights(self.ssd, checkpoint, averaged=False)
         restore_averages(checkpoint, self.averages, self.scale)
@@ -165,7 +175,7 @@ class Trainer:
         step = self._make_step(stage, total)
         self.listener.on_stage(stage.name, self.progress.stage_step, total)
         if self.progress.evaluation_due:
-            self._evaluate(stage)
+            self._evaluate()
         self._show_pictures()
         batches = iter(self.feed.batches(stage, self.progress, total))
         first = self.progress.stage_step
@@ -231,7 +241,7 @@ class Trainer:
         at_end = progress.stage_step == total
         stop, save, progress.stage_over = self._agreed_wishes(metrics)
         if self._over(total) or progress.stage_step % self.params.log_every == 0:
-            self._log(stage)
+            self._log()
         every = self.params.eval_every
         progress.evaluation_due = bool(every) and (
             at_end or ends_epochs(stage, progress.stage_step, progress.images, every)
@@ -241,13 +251,15 @@ class Trainer:
         if stop:
             self.interrupt.stop()
         if progress.evaluation_due:
-            self._evaluate(stage)
+            self._evaluate()
         elif self._over(total):
             self._save()
 
-    def _log(self, stage: Stage) -> None:
+    def _log(self) -> None:
         self._refuse_faults()
-        row = {**self._position(stage), **self.window.take()}
+        if self.progress.step - self.progress.fault_step >= HEALTHY_STEPS:
+            self.progress.retries = 0
+        row = {**position(self.params.stages, self.progress), **self.window.take()}
         self._write(row)
         self.listener.on_log(row)
         waited = float(row.get("data_wait", 0.0))
@@ -269,11 +281,7 @@ class Trainer:
         if steps_ago is not None:
             raise NotFiniteError(steps_ago)
 
-    def _position(self, stage: Stage) -> dict[str, float | int | str]:
-        epoch = self.progress.stage_step * batch_size(stage) / self.progress.images
-        return {"step": self.progress.step, "epoch": round(epoch, 3), "stage": stage.name}
-
-    def _evaluate(self, stage: Stage) -> None:
+    def _evaluate(self) -> None:
         """Scores the weights, or their averages, and keeps them if they are the best so far."""
         self._refuse_faults()
         if self.scorer:
@@ -281,7 +289,7 @@ class Trainer:
             score = self.scorer.score(variables, self._stop_if_told)
             is_best = score.better_than(self.progress.best)
             self.progress.since_best = 0 if is_best else self.progress.since_best + 1
-            self._write({**self._position(stage), **score.row()})
+            self._write({**position(self.params.stages, self.progress), **score.row()})
             if is_best:
                 self.progress.best = score.value
                 self._keep_best()
@@ -321,7 +329,7 @@ class Trainer:
                 f"warm-up; the last good weights are in {self.run.last.absolute()}"
             )
         self.go_on(load_latest(self.run)[0])
-        self.progress = replace(self.progress, retries=retries, rate_scale=scale)
+        self.progress = replace(self.progress, retries=retries, rate_scale=scale, fault_step=step)
         self.listener.on_warning(
             f"{story}; went back to step {self.progress.step}, rates are {scale:.3g} of what they were at first "
             f"({retries} of {RETRIES} times)"

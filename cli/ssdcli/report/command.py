@@ -41,8 +41,9 @@ def report(
     """
     target = out or _default_out(models)
     load_tensorflow()
-    from ssdcli.report.scored import Where, open_model, split_of
+    from ssdcli.report.scored import Where, open_model
     from ssdcli.report.tables import PAGE, numbers, require_free, write_report
+    from ssdcli.splits import split_of
 
     require_free(target)
     first, *_ = [open_model(path) for path in models]  # all of them, so that nothing is scored in vain

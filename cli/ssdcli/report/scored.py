@@ -1,24 +1,21 @@
 """Runs a model over a split and keeps what a report says about it; pictures are not kept."""
 
-import csv
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ssdcli.splits import was_chosen_on
 from ssdcore.checkpoint import Checkpoint, assign_weights, load_checkpoint
-from ssdcore.data.manifest import Manifest
 from ssdcore.evaluation import Evaluation, Evaluator
 from ssdcore.evaluation.analysis import Analysis, analyse
 from ssdcore.evaluation.truth import Found, Truth
 from ssdcore.model import build_ssd
 from ssdcore.plugins import Plugins
 from ssdcore.run_folder import RunFolder, find_checkpoint
+from ssdcore.training.metrics import read_lines
 
 OnBatch = Callable[[int, int], None]
-
-_WATCHED = re.compile(r".* \((watch .+)\)")
 
 
 @dataclass(frozen=True)
@@ -77,12 +74,6 @@ class Scored:
         }
 
 
-def split_of(checkpoint: Checkpoint, data: Path) -> str:
-    """The split that a model is scored on where none is named: that of its param set, else test or val."""
-    wanted = checkpoint.params.data
-    return Manifest.load(data).eval_split(wanted.eval_split, wanted.train_split or "")
-
-
 def open_model(path: Path) -> Checkpoint:
     """The checkpoint that a path means."""
     return load_checkpoint(find_checkpoint(path))
@@ -102,8 +93,6 @@ def score_model(path: Path, label: str, where: Where, plugins: Plugins, on_batch
     found: list[Found] = []
     evaluation = evaluator.run(on_batch, lambda truth, one: found.append(one))
     analysis = analyse(evaluator.truths, found, checkpoint.classes, checkpoint.params.eval, where.score)
-    same_data = checkpoint.made.get("data_digest") == Manifest.load(where.data).source
-    same_split = checkpoint.params.data.eval_split == where.split
     return Scored(
         label=label,
         checkpoint=replace(checkpoint, arrays={}),
@@ -111,7 +100,7 @@ def score_model(path: Path, label: str, where: Where, plugins: Plugins, on_batch
         analysis=analysis,
         truths=evaluator.truths,
         steps=read_steps(RunFolder(path)),
-        chosen_here=checkpoint.path.name == "best.npz" and same_data and same_split,
+        chosen_here=was_chosen_on(checkpoint, where.data, where.split),
     )
 
 
@@ -121,19 +110,15 @@ def read_steps(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
     Those of training itself are called `training`, those of programs that watched it as their rows are. Rows that
     make no sense are left out: the last one may still be being written.
     """
-    if not run.metrics.is_file():
-        return {}
     series: dict[str, list[tuple[int, float]]] = {}
-    with run.metrics.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            watched = _WATCHED.fullmatch(row.get("stage") or "")
-            if point := _point(row):
-                series.setdefault(watched[1] if watched else "training", []).append(point)
+    for line in read_lines(run.metrics):
+        if point := _point(line.fields):
+            series.setdefault(f"watch {line.watch}" if line.watch else "training", []).append(point)
     return {name: sorted(points) for name, points in series.items()}
 
 
-def _point(row: dict[str, Any]) -> tuple[int, float] | None:
+def _point(row: dict[str, str]) -> tuple[int, float] | None:
     try:
         return int(row["step"]), float(row["map"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, ValueError):
         return None

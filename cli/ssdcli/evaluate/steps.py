@@ -1,0 +1,83 @@
+"""The checkpoints that a run has kept: a score for each, and the curve of them."""
+
+import csv
+import io
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssdcli.evaluate.scoring import Wish, load, make_evaluator
+from ssdcli.options import Program
+from ssdcli.output import print_json, print_scores, progress_bar
+from ssdcore.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from ssdcore.evaluation import Evaluation
+
+Scores = Sequence[tuple[int, "Evaluation"]]
+
+
+def score_steps(program: Program, wish: Wish, every: int) -> Scores:
+    """The scores of the kept checkpoints of a run that are `every` steps or more apart, by step."""
+    from ssdcore.data.output import require_unused
+    from ssdcore.run_folder import RunFolder, spaced, step_of
+
+    if wish.out:
+        require_unused(wish.out)
+    run = RunFolder(wish.source)
+    steps = spaced(map(step_of, run.numbered()), every)
+    if not steps:
+        raise CheckpointError(f"{wish.source.absolute()} holds no checkpoints step-*.npz; give a run folder")
+    checkpoints = (load(run.at_step(step), wish.assignments) for step in steps)
+    first = next(checkpoints)
+    evaluator, assign = make_evaluator(program, first, wish)
+    scores = []
+    with progress_bar("evaluating") as bar:
+        for step, checkpoint in zip(steps, (first, *checkpoints), strict=True):
+            assign(checkpoint)
+            scores.append((step, evaluator.run(partial(bar.update, note=checkpoint.path.stem))))
+    return scores
+
+
+def show_steps(scores: Scores, out: Path | None, as_json: bool) -> None:
+    """Prints the scores; leaves a table and a picture of them in the folder `out`, if there is one."""
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "steps.csv").write_text(_table(scores), "utf-8")
+        draw_curve(scores, out / "steps.png")
+    if as_json:
+        print_json([{"step": step, **result.as_dict()} for step, result in scores])
+    else:
+        print_scores(scores)
+
+
+def _table(scores: Scores) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", "map", *scores[0][1].average_precisions])
+    for step, result in scores:
+        writer.writerow([step, result.mean_average_precision, *result.average_precisions.values()])
+    return text.getvalue()
+
+
+def draw_curve(scores: Scores, path: Path) -> None:
+    """A picture of the mean average precision and of each class's, over steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    steps, first = [step for step, _ in scores], scores[0][1]
+    for name in first.average_precisions:
+        axes.plot(steps, _curve([one.average_precisions[name] for _, one in scores]), lw=1, marker=".", label=name)
+    axes.plot(steps, _curve([one.mean_average_precision for _, one in scores]), "k", lw=2, marker="o", label="mAP")
+    axes.set(xlabel="step", ylabel=f"average precision ({first.metric})", ylim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(
+        loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", ncols=1 + len(first.average_precisions) // 25
+    )
+    figure.savefig(path)
+
+
+def _curve(values: Sequence[float | None]) -> list[float]:
+    return [float("nan") if value is None else value for value in values]

@@ -1,0 +1,22 @@
+"""Which split a model is scored on, and whether that flatters it; imports TensorFlow."""
+
+from pathlib import Path
+
+from ssdcore.checkpoint import Checkpoint
+from ssdcore.data.manifest import Manifest
+
+
+def split_of(checkpoint: Checkpoint, data: Path) -> str:
+    """The split to score on where none is named: that of the param set, else test or val.
+
+    Raises:
+        DataError: the data has neither.
+    """
+    wanted = checkpoint.params.data
+    return Manifest.load(data).eval_split(wanted.eval_split, wanted.train_split or "")
+
+
+def was_chosen_on(checkpoint: Checkpoint, data: Path, split: str) -> bool:
+    """Whether a checkpoint was chosen as the best of its run by its score on these very pictures."""
+    same_data = checkpoint.made.get("data_digest") == Manifest.load(data).source
+    return checkpoint.path.name == "best.npz" and same_data and checkpoint.params.data.eval_split == split
