@@ -67,7 +67,7 @@ class Plugins:
         note = f"; plugins that failed to load: {failed}" if failed else ""
         raise PluginError(
             f"no installed plugin provides the backbone {name!r}; {did_you_mean(name, self.backbones)}{note}; "
-            "backbones come in packages of their own, such as ssd-vgg and ssd-mobilenet"
+            "backbones come in packages of their own, such as ssd-vgg, ssd-mobilenet and ssd-keras"
         )
 
     def feature_layers(self, backbone: str, model: str) -> tuple[str, ...]:
