@@ -75,7 +75,15 @@ def test_the_command_says_which_end_points_fit(ssd_here: Ssd) -> None:
     assert rows["conv3_3"].count("wrong size") == 2
     assert "fits as 1" in rows["conv4_2"]
     assert "ssd300 wants maps of 38, 19, 10, 5, 3, 1 cells and takes conv4_3" in out
-    assert "no plugin names feature layers: return ['pool5'] from ssdcore_feature_layers" in out
+    assert "no end point has 10, and pool5 cannot feed it: its own blocks supply 4, so name 2 feature layers" in out
+
+
+def test_the_command_proposes_feature_layers(ssd_here: Ssd) -> None:
+    """The Caffe port names none for SSD300, which its maps of 38, 19 and 10 cells fit."""
+    code, out, _ = ssd_here("backbones", "endpoints", "mobilenet_v1_caffe_025")
+    assert code == 0
+    proposal = "['Conv2d_5_pointwise', 'Conv2d_11_pointwise', 'Conv2d_13_pointwise']"
+    assert f"no plugin names feature layers: return {proposal} from ssdcore_feature_layers" in out
 
 
 def test_the_command_gives_json_at_another_size(ssd_here: Ssd) -> None:

@@ -9,9 +9,8 @@ from ssdcli.backbones_endpoints import endpoints
 from ssdcli.backbones_new import new
 from ssdcli.options import Program, pass_program
 from ssdcli.output import print_json, print_table
+from ssdcore.params.presets import MODELS
 from ssdcore.plugins import Plugins
-
-MODELS = ("ssd300", "ssd512")
 
 
 @click.group()
@@ -27,7 +26,7 @@ for command in (check, endpoints, new):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_program
 def list_backbones(program: Program, as_json: bool) -> None:
-    """Installed backbones with their feature layers, and plugins that failed."""
+    """Installed backbones, the SSD models that they have feature layers for, and plugins that failed."""
     plugins = program.plugins
     found = _describe(plugins)
     failures = [
@@ -37,9 +36,9 @@ def list_backbones(program: Program, as_json: bool) -> None:
     if as_json:
         print_json({"backbones": found, "failures": failures})
         return
-    columns = ("backbone", "distribution", "version", *(f"feature layers for {model}" for model in MODELS))
+    columns = ("backbone", "distribution", "version", "SSD models")
     rows = [
-        (row["name"], row["distribution"], row["version"], *(", ".join(row[model]) or "-" for model in MODELS))
+        (row["name"], row["distribution"], row["version"], ", ".join(model for model in MODELS if row[model]) or "-")
         for row in found
     ]
     print_table(columns, rows)

@@ -20,6 +20,7 @@ from ssd_keras.param_sets import PARAM_SETS
 from ssdcore.batch_norm import FusedBatchNormalization
 from ssdcore.checkpoint import load_checkpoint, restore_model, save_checkpoint
 from ssdcore.model import SSD, build_ssd
+from ssdcore.model.end_points import base_net_end_points
 from ssdcore.model.layers import Preprocess
 from ssdcore.model.variables import named_variables, set_trainable
 from ssdcore.params import DefaultBoxes, ModelParams, ParamSet, Stage, TrainParams, Weights
@@ -269,3 +270,10 @@ def test_stochastic_depth_rests_in_evaluation_and_when_it_is_frozen() -> None:
     set_trainable(ssd, "ssd")
     frozen, evaluated = (ssd.backbone(pictures(), training=training)[0] for training in (True, False))
     np.testing.assert_array_equal(frozen, evaluated)
+
+
+def test_resnet50_equals_the_published_counts() -> None:
+    """At 224 px: 25,636,712 parameters and 3.858 billion MACs, with a classifier of 2,049,000 and 2,048,000."""
+    last = base_net_end_points(PLUGINS.backbones["resnet50"], 224)[-1]
+    assert last.parameters == 25_636_712 - 2_049_000
+    assert last.macs == 3_857_973_248 - 2_048_000
