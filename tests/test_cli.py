@@ -86,7 +86,7 @@ def test_help_names_all_commands(ssd: Run) -> None:
         (["train", "--params", "vgg16-ssd300", "--data", "records"], "--out"),
         (["eval", "run"], "--data"),
         (["eval", "run", "--data", "records", "--metric", "voc99"], "voc07"),
-        (["detect", "run"], "SOURCES"),
+        (["detect", "run"], "SOURCE"),
         (["detect", "run", "a.jpg", "--out", "found", "--score", "2"], "--score"),
         (["data", "synth", "shapes", "--test", "many"], "--test"),
     ],

@@ -29,6 +29,17 @@ from ssdcore.training.metrics import cut_back
 
 NAME = "(watch test voc07)"
 QUICK = "import ssdcore.training.watch as watch; watch.PAUSE, watch.GRACE = 0.05, {grace}\n"
+PATIENT = """
+import time
+import ssdcore.training.keeping as keeping
+watched_folders = keeping.watched_folders
+def patient(run):
+    while not any(keeping.is_held(folder / keeping.WATCH_LOCK) for folder in watched_folders(run)):
+        time.sleep(0.02)
+    return watched_folders(run)
+keeping.watched_folders = patient
+"""
+"""Code that lets a training, whose steps take milliseconds, wait for its watcher behind the first checkpoint."""
 ON_STEP = "ssdcli.training_progress.TrainingProgress.on_step"
 Run = Callable[..., tuple[int, str, str]]
 
@@ -130,7 +141,7 @@ def test_each_checkpoint_of_a_training_is_scored_once(
     assert list(scores) == list(range(15))
     beside = watcher.start(run)
     beside.wait_for(f"waiting for a training to begin in {run}")
-    training = pond.child("", *pond.arguments(run, "train.keep=2"))
+    training = pond.child(PATIENT, *pond.arguments(run, "train.keep=2"))
     ended(training)
     assert len(RunFolder(run).numbered()) == 2
     ended(beside)
@@ -156,8 +167,8 @@ def test_a_training_that_is_killed_goes_on_beside_it(
     run = tmp_path / "run"
     beside = watcher.start(run)
     for code in (killing(ON_STEP, 9), killing("ssdcore.training.log.cut_back", 1)):
-        ended(pond.child(code, *pond.arguments(run)), -signal.SIGKILL)
-    ended(pond.child("", *pond.arguments(run)))
+        ended(pond.child(PATIENT + code, *pond.arguments(run)), -signal.SIGKILL)
+    ended(pond.child(PATIENT, *pond.arguments(run)))
     ended(beside)
     whole(run, scores)
     assert own(run) == all_rows(finished)

@@ -5,8 +5,6 @@ import threading
 import time
 from pathlib import Path
 
-import click
-
 from ssdcli.options import quiet_tensorflow
 from ssdcore.errors import ParamError
 
@@ -33,7 +31,8 @@ def limit(threads: int | None, memory: float | None) -> None:
         if not _USED.exists():
             raise ParamError("--memory: this system does not tell how much memory is in use; leave it out")
         _limit_gpus(memory)
-        threading.Thread(target=_guard, args=(memory,), daemon=True).start()
+        # A descriptor of its own: standard error is closed to messages while TensorFlow loads.
+        threading.Thread(target=_guard, args=(memory, os.dup(2)), daemon=True).start()
 
 
 def _limit_gpus(memory: float) -> None:
@@ -45,15 +44,15 @@ def _limit_gpus(memory: float) -> None:
             tf.config.set_logical_device_configuration(gpu, [most])
 
 
-def _guard(memory: float) -> None:
+def _guard(memory: float, messages: int) -> None:
     """Ends the program if it takes too much: a limit of the system's would do so without a word."""
     while (used := resident()) <= memory:
         time.sleep(PAUSE)
-    click.echo(
+    message = (
         f"error: the evaluation takes {used:.2f} GiB, --memory allows {memory:g}; give a smaller eval.batch_size, or "
-        "more; what was scored is kept",
-        err=True,
+        "more; what was scored is kept\n"
     )
+    os.write(messages, message.encode())
     os._exit(FAILED)
 
 
