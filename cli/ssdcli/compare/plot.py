@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ssdcli.compare.front import pareto_front
 from ssdcli.compare.measure import Measured
@@ -25,12 +26,15 @@ def draw(found: Sequence[Measured], path: Path) -> None:
         axes.set_ylabel("billion MACs")
         axes.set_yscale("log")
     axes.set_xscale("log")
-    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        axis("{x:g}")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("ms from a picture in memory to its detections")
     for x, y, one in points:
         axes.scatter(x, y, s=20 + one.parameters / 4e5, alpha=0.6)
         axes.annotate(one.name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axes.margins(x=0.15)  # names stand to the right of their points
     axes.set_title("area: parameters", fontsize=9, loc="right")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
