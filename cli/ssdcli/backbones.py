@@ -36,15 +36,13 @@ def list_backbones(program: Program, as_json: bool) -> None:
     if as_json:
         print_json({"backbones": found, "failures": failures})
         return
-    columns = ("backbone", "distribution", "version", "SSD models")
     rows = [
         (row["name"], row["distribution"], row["version"], ", ".join(model for model in MODELS if row[model]) or "-")
         for row in found
     ]
-    print_table(columns, rows)
+    print_table(("backbone", "distribution", "version", "SSD models"), rows)
     if failures:
-        columns = ("failed plugin", "distribution", "reason")
-        print_table(columns, [tuple(failure.values()) for failure in failures])
+        print_table(("failed plugin", "distribution", "reason"), [tuple(failure.values()) for failure in failures])
 
 
 def _describe(plugins: Plugins) -> list[dict[str, Any]]:
