@@ -68,7 +68,8 @@ def compare(
         require_unused(out)
     load_tensorflow()
     manifest = Manifest.load(data)
-    candidates = list(_candidates(names or tuple(program.plugins.backbones), models, program.plugins, manifest, batch))
+    names = names or _suited(program.plugins, models)
+    candidates = list(_candidates(names, models, program.plugins, manifest, batch))
     found = _measure_all(candidates, data, split or manifest.eval_split(None, ""), max_pictures)
     if out:
         _write(found, out)
@@ -78,6 +79,11 @@ def compare(
         _print(found)
         if out:
             click.echo(f"{out / 'compare.csv'} and {out / 'compare.png'} hold the same")
+
+
+def _suited(plugins: Plugins, models: Sequence[str]) -> tuple[str, ...]:
+    """The backbones that have feature layers for one of the models."""
+    return tuple(name for name in plugins.backbones if any(plugins.feature_layers(name, model) for model in models))
 
 
 def _candidates(
@@ -95,7 +101,7 @@ def _candidates(
             continue
         plugins.backbone(name)
         suited = [model for model in models if plugins.feature_layers(name, model)]
-        if not suited and len(names) < len(plugins.backbones):
+        if not suited:
             raise PluginError(
                 f"{name} has no feature layers for {', '.join(models)}; choose another --model, or leave it out "
                 "('ssd backbones list' shows which has which)"
