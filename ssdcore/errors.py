@@ -7,6 +7,9 @@ makes sense without a traceback. Anything that is not an `SsdError` is a defect 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LISTED = 20
+"""Names that a message lists at most."""
+
 
 class SsdError(Exception):
     """Base of all errors caused by what a user gave: input, files, parameters or plugins."""
@@ -44,9 +47,10 @@ class Terminated(SystemExit):
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """A sentence that offers the nearest of `candidates`, or lists them all when none is near."""
+    """A sentence that offers the nearest of `candidates`, or lists the first `LISTED` when none is near."""
     known = sorted(candidates)
     near = get_close_matches(name, known, n=2, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(match) for match in near) + "?"
-    return "known: " + (", ".join(known) or "none")
+    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    return "known: " + (", ".join(known[:LISTED]) or "none") + more

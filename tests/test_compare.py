@@ -63,7 +63,7 @@ def test_a_backbone_and_a_checkpoint(records: Path, tmp_path: Path, plugins: Plu
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["resnet_51"], "no installed plugin provides the backbone 'resnet_51'"),
+        (["resnet_51"], "/resnet_51, and no installed plugin provides the backbone 'resnet_51'"),
         (["mobilenet_v1_caffe"], "mobilenet_v1_caffe has no feature layers for ssd300; choose another --model"),
     ],
 )

@@ -24,6 +24,7 @@ from ssdcore.checkpoint import load_checkpoint
 from ssdcore.data.order import records_at
 from ssdcore.data.record_index import RecordIndex
 from ssdcore.errors import TrainingError
+from ssdcore.run_folder import RunFolder, step_of
 from ssdcore.training import train, trainer
 from ssdcore.training.cluster import read_cluster
 from ssdcore.training.feed import Feed
@@ -117,6 +118,7 @@ def workers(pond: Pond, alone: Path) -> tuple[Bench, list[Told]]:
         "early": {"assignments": EARLY},
         "recovers": {"assignments": RECOVERS, "code": POISON.format(times=1)},
         "chain": {"assignments": CHAIN},
+        "saves": {"assignments": ["train.keep=9", "train.eval_every=0", stage(6)]},
     }
     index = RecordIndex.of_split(pond.data, "trainval")
     spoilt = shutil.copytree(pond.data, pond.root / "spoilt")
@@ -242,6 +244,12 @@ def test_an_early_end_comes_to_both_workers_after_the_same_step(workers: tuple[B
     assert (progress["step"], progress["stage_over"]) == (6, True)
 
 
+def test_each_wish_to_save_saves_once(workers: tuple[Bench, list[Told]]) -> None:
+    """A save is always due; what one step asks for is done behind the next one."""
+    kept = RunFolder(workers[0].folder / "saves").numbered()
+    assert sorted(map(step_of, kept)) == [0, 2, 4, 6]
+
+
 def test_a_fault_of_one_worker_takes_both_back(workers: tuple[Bench, list[Told]]) -> None:
     """The second worker's pictures of step 5 are no numbers once."""
     bench, told = workers
@@ -280,12 +288,14 @@ ON_STEP = "ssdcli.training_progress.TrainingProgress.on_step"
 DIES = killing(ON_STEP, 5)
 IS_TOLD = killing(ON_STEP, 2, "after").replace("SIGKILL", "SIGTERM")
 IS_TOLD_THEN = killing("ssdcore.evaluation.evaluate.Evaluator._warm_up", 1, "after").replace("SIGKILL", "SIGTERM")
+IS_TOLD_FIRST = killing("ssdcore.training.trainer.Trainer._show_pictures", 1, "after").replace("SIGKILL", "SIGTERM")
 WAYS = {
     "second dies": ("", DIES),
     "first dies": (DIES, ""),
     "both told": (IS_TOLD, IS_TOLD),
     "second told": ("", IS_TOLD),
     "first told in an evaluation": (IS_TOLD_THEN, ""),
+    "both told in that evaluation": (IS_TOLD_THEN, IS_TOLD_FIRST),
 }
 """How a run is ended, one way after the other, each time started again: what the two workers' programs do."""
 
@@ -327,6 +337,14 @@ def test_a_signal_ends_both_workers_after_the_same_step(way: str, codes: list[in
     assert [lines[-1] for lines in ending.messages] == [{130: "interrupted", 143: "terminated"}[code] for code in codes]
     assert ending.after == ending.before + 4
     assert ending.seconds < 30
+
+
+def test_a_signal_while_the_other_evaluates_ends_both(endings: dict[str, Ending]) -> None:
+    """The second one waits in its next step, which cannot be done any more."""
+    ending = endings["both told in that evaluation"]
+    assert ending.codes == [143, 143], ending.messages
+    assert [lines[-1] for lines in ending.messages] == ["terminated", "terminated"]
+    assert ending.after == ending.before
 
 
 def block(begin: str) -> str:

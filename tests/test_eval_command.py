@@ -293,6 +293,17 @@ def test_options_of_models_are_refused_of_files(evaluate: Eval, tmp_path: Path, 
     assert f"{option[0]} is for a model." in err
 
 
+@pytest.mark.parametrize(("name", "telling"), [("last.npz", "is a file"), ("lost.npz", "is named like a checkpoint")])
+def test_a_checkpoint_is_not_watched(
+    run: Path, evaluate: Eval, monkeypatch: pytest.MonkeyPatch, name: str, telling: str
+) -> None:
+    monkeypatch.setattr("ssdcli.evaluate.command.be_modest", lambda: None)
+    monkeypatch.setattr("ssdcli.evaluate.command.limit", lambda threads, memory: None)
+    code, _, err = evaluate(run / "checkpoints" / name, "--watch")
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"{name} {telling}; --watch wants the run folder of a training" in err
+
+
 def test_options_of_files_are_refused_of_models(run: Path, evaluate: Eval) -> None:
     code, _, err = evaluate(run, "--annotations", "truth.json")
     assert code == 2

@@ -14,7 +14,7 @@ from ssdcore.model.variables import named_variables, set_trainable
 from ssdcore.params import Stage
 from ssdcore.run_folder import RunFolder, replace_file
 from ssdcore.training.averages import WeightAverages
-from ssdcore.training.devices import is_chief, numbers_of_all, worker_count
+from ssdcore.training.devices import is_chief, lost_worker, numbers_of_all, worker_count
 from ssdcore.training.feed import Feed
 from ssdcore.training.interrupt import Interrupt
 from ssdcore.training.keeping import (
@@ -94,6 +94,7 @@ class Trainer:
         self.interrupt = Interrupt()
         self.saved_at = time.monotonic()
         self.wished: Any = None
+        self.asked_to_save = False
         self.warned_of_waiting = False
         self.log: MetricsLog | None = None
 
@@ -150,6 +151,10 @@ class Trainer:
                     self._go_back(fault)
                 except tf.errors.ResourceExhaustedError as error:
                     self._halve_batch(error)
+                except tf.errors.OpError as error:
+                    if self.interrupt.noted and lost_worker(error):  # the others were told to stop as well
+                        self.interrupt.stop()
+                    raise
                 finally:
                     self._close_log()
 
@@ -214,7 +219,8 @@ class Trainer:
     def _wishes(self) -> Any:
         """What this worker wants: to stop, to save, to end the stage; (3,) float32."""
         stop, save, over = self._own_wishes()
-        return tf.constant([stop, save, over], tf.float32)
+        self.asked_to_save = save and not self.asked_to_save  # what the step before asked for is still to come
+        return tf.constant([stop, self.asked_to_save, over], tf.float32)
 
     def _own_wishes(self) -> tuple[bool, bool, bool]:
         overdue = self.chief and time.monotonic() - self.saved_at > 60 * self.params.save_minutes

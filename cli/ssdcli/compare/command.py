@@ -99,7 +99,7 @@ def _candidates(
         if name not in plugins.backbones and Path(name).exists():
             yield _trained(Path(name), batch)
             continue
-        plugins.backbone(name)
+        _require_backbone(name, plugins)
         suited = [model for model in models if plugins.feature_layers(name, model)]
         if not suited:
             raise PluginError(
@@ -109,6 +109,13 @@ def _candidates(
         for model in suited:
             params = _untrained(name, model, batch)
             yield Candidate(f"{name} {model}", params, tuple(manifest.classes))
+
+
+def _require_backbone(name: str, plugins: Plugins) -> None:
+    try:
+        plugins.backbone(name)
+    except PluginError as error:
+        raise PluginError(f"there is no run folder or checkpoint {Path(name).absolute()}, and {error}") from None
 
 
 def _trained(path: Path, batch: int) -> Candidate:

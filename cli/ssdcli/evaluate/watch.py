@@ -24,8 +24,9 @@ def watch_run(program: Program, wish: Wish, every: int, as_json: bool) -> None:
     from ssdcore.training.watch import await_run, watching
 
     run = RunFolder(wish.source)
-    if run.root.is_file():
-        raise CheckpointError(f"{run.root.absolute()} is a file; --watch wants the run folder of a training")
+    if run.root.is_file() or (run.root.suffix == ".npz" and not run.root.exists()):
+        what = "is a file" if run.root.is_file() else "is named like a checkpoint"
+        raise CheckpointError(f"{run.root.absolute()} {what}; --watch wants the run folder of a training")
     Manifest.load(wish.data)
     await_run(run, _tell)
     first = load(run.last, wish.assignments)
