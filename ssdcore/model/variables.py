@@ -13,15 +13,29 @@ Variable = Any
 
 
 def named_variables(ssd: SSD) -> dict[str, Variable]:
-    """Every variable by name: `layer/variable`, with the backbone's name before its own layers."""
+    """Every variable by name: `layer/variable`, with the backbone's name before its own layers.
+
+    The states of random layers are among them, as `random_state/0` and so on.
+    """
+    states = filter(_is_random, ssd.network.variables)
+    return named_weights(ssd) | {f"random_state/{number}": state for number, state in enumerate(states)}
+
+
+def named_weights(ssd: SSD) -> dict[str, Variable]:
+    """`named_variables` without the states of random layers, which no file of weights holds."""
     own = backbone_variables(ssd)
     names = {id(variable): f"{ssd.backbone.name}/{name}" for name, variable in own.items()}
-    return {names.get(id(variable), variable.path): variable for variable in ssd.network.variables}
+    return {names.get(id(one), one.path): one for one in ssd.network.variables if not _is_random(one)}
 
 
 def backbone_variables(ssd: SSD) -> dict[str, Variable]:
-    """The base net's variables by `layer/variable`, as a plugin's name maps know them."""
-    return {variable.path: variable for variable in ssd.backbone.variables}
+    """The base net's weights by `layer/variable`, as a plugin's name maps know them."""
+    return {variable.path: variable for variable in ssd.backbone.variables if not _is_random(variable)}
+
+
+def _is_random(variable: Variable) -> bool:
+    """Whether it is the state of a random layer such as Dropout, which Keras names by how many were made before."""
+    return bool(variable.name == "seed_generator_state")
 
 
 def set_trainable(ssd: SSD, what: Literal["ssd", "all"] | int | Sequence[str], freeze_batch_norm: bool = False) -> None:

@@ -31,7 +31,10 @@ class WeightAverages:
         kept = tf.minimum(self.decay, (1.0 + updates) / (10.0 + updates))
         for name, average in self.variables.items():
             value = tf.convert_to_tensor(self._followed[name])
-            average.assign_sub((average - value) * tf.cast(1.0 - kept, value.dtype))
+            if value.dtype.is_floating:
+                average.assign_sub((average - value) * tf.cast(1.0 - kept, value.dtype))
+            else:  # the state of a random layer
+                average.assign(value)
         self.updates.assign_add(1.0)
 
     def restart(self) -> None:

@@ -17,7 +17,7 @@ from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import (
     backbone_variables,
     check_scopes,
-    named_variables,
+    named_weights,
     set_trainable,
     synchronize_batch_norm,
 )
@@ -178,7 +178,7 @@ def _check_stages(ssd: SSD, strategy: Any) -> None:
         ParamError: a stage names layers that are not there.
         TrainingError: a batch cannot be divided among the devices.
     """
-    names = list(named_variables(ssd))
+    names = list(named_weights(ssd))
     for number, stage in enumerate(ssd.params.train.stages):
         set_trainable(ssd, stage.trainable, stage.freeze_batch_norm)
         check_scopes(ssd, f"train.stages.{number}.rate_factors", list(stage.rate_factors), names)

@@ -11,7 +11,7 @@ from ssdcore.backbones import Backbone
 from ssdcore.checkpoint_maps import Source
 from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.model import SSD, build_ssd
-from ssdcore.model.variables import check_scopes, named_variables
+from ssdcore.model.variables import check_scopes, named_weights
 from ssdcore.params import ParamSet, Weights
 from ssdcore.plugins import Plugins
 from ssdcore.weights.classes import ClassTransfer, move_channels, name_classes, transfer_classes
@@ -72,7 +72,7 @@ def _path(weights: Weights) -> Path:
 
 
 def _load(ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> ImportReport:
-    variables = named_variables(ssd)
+    variables = named_weights(ssd)
     chosen = _choose(ssd, variables, weights)
     matching = _Matching(ssd, plugins, weights, file)
     for name in chosen:
