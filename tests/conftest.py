@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -12,7 +14,14 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import pytest
 from ssdcli.main import main
 
+from ssdcore.params import ParamSet
 from ssdcore.plugins import Plugins, load_plugins
+
+if TYPE_CHECKING:
+    from small_runs import Pond
+
+# What a failed assertion compared is told for test files only, unless a module is named here.
+pytest.register_assert_rewrite("annotation_files", "browser", "shared_runs", "small_runs", "ssd_program")
 
 # A shell's background jobs ignore SIGINT, and so would the programs that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -57,6 +66,21 @@ def _existing(path: Path) -> Path:
 def plugins() -> Plugins:
     """The installed plugins."""
     return load_plugins()
+
+
+@pytest.fixture
+def vgg300(plugins: Plugins) -> ParamSet:
+    """The shipped param set `vgg16-ssd300`."""
+    return plugins.param_sets["vgg16-ssd300"]
+
+
+@pytest.fixture(scope="module")
+def pond(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Pond"]:
+    """A small detector's plugin and data; imported here, since most tests do not need it and it takes long."""
+    from small_runs import Pond
+
+    with closing(Pond(tmp_path_factory.mktemp("pond"))) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

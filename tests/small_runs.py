@@ -22,6 +22,7 @@ from ssdcore.data.formats import read_labelled
 from ssdcore.data.synth import synthesize
 from ssdcore.params import ParamSet
 from ssdcore.plugins import Plugins, load_plugins
+from ssdcore.training import TrainingListener
 
 MODULE = """
 from ssdcore import ArgScope, Backbone, Preprocessing, hookimpl
@@ -61,6 +62,9 @@ train:
   - {{name: second, steps: 8, batch_size: 2, optimizer: {{kind: adam}}}}
 """
 """Fourteen steps of 2 pictures over 8 in two stages; evaluations after steps 4, 6, 10, 14, rows each third step."""
+
+BARE = ["train.eval_every=0", "train.save_minutes=100"]
+"""Assignments for runs that are neither evaluated nor saved before the end of a stage."""
 
 TIMES = ("images_per_second", "data_wait")
 
@@ -213,6 +217,32 @@ setattr(owner, name, deadly)
 """
 
 
+class Told(TrainingListener):
+    """Collects the warnings of a run."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def on_warning(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def about(self, part: str) -> list[str]:
+        return [message for message in self.warnings if part in message]
+
+
+def spoil_picture(folder: Path, name: str) -> None:
+    """Overwrites a picture's JPEG bytes with zeros, and mends the record's checksum."""
+    (shard,) = folder.glob("trainval*")
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(shard))]
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for record in records:
+            example = tf.train.Example.FromString(record)
+            (encoded,) = example.features.feature["image/encoded"].bytes_list.value
+            if example.features.feature["image/filename"].bytes_list.value[0].decode() == name:
+                example.features.feature["image/encoded"].bytes_list.value[0] = bytes(len(encoded))
+            writer.write(example.SerializeToString(deterministic=True))
+
+
 def rows(run: Path) -> list[dict[str, str]]:
     """Rows of metrics.csv without those columns that time has a part in."""
     with (run / "metrics.csv").open(newline="") as file:
@@ -231,6 +261,12 @@ def events(run: Path) -> Counter[tuple[int, str, float]]:
                 if value.tag not in TIMES:
                     found[event.step, value.tag, number] += 1
     return found
+
+
+def no_event_twice(run: Path) -> bool:
+    """Whether each step has one number of each name; the epoch is given with the loss and with the evaluation."""
+    seen = [(step, name) for (step, name, _), count in events(run).items() for _ in range(count) if name != "epoch"]
+    return len(seen) == len(set(seen))
 
 
 def differences(one: Path, other: Path) -> list[str]:

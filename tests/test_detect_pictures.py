@@ -4,8 +4,7 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -22,12 +21,6 @@ from ssdcore import Detections, Detector, load_detector
 from ssdcore.errors import DataError, SsdError
 
 Outcome = tuple[int, str, str]
-
-
-@pytest.fixture(scope="module")
-def pond(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pond]:
-    with closing(Pond(tmp_path_factory.mktemp("detect"))) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from shared_runs import Bench, Ending, Told, end_in_ways
-from small_runs import Pond, killing, leftovers, rows, same_run
+from small_runs import Pond, killing, leftovers, rows, same_run, spoil_picture
 from test_devices import free_ports
-from test_faults import spoil_picture
 
 from ssdcore.checkpoint import load_checkpoint
 from ssdcore.data.order import records_at
@@ -64,13 +63,6 @@ def batches(self, stage, progress, total):
 Feed.batches = batches
 """
 RECOVERS = [*LOG, "train.eval_every=1", stage(8)]
-
-
-@pytest.fixture(scope="module")
-def pond(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pond]:
-    made = Pond(tmp_path_factory.mktemp("distribution"))
-    yield made
-    made.close()
 
 
 def parts_of_two_replicas(real: Any) -> Any:

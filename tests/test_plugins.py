@@ -1,38 +1,18 @@
 """Plugins: discovery through entry points, what a broken one may not hurt, and what a good one adds."""
 
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from plugin_files import HEAVY, MISSPELT_HOOK, RAISES_AT_IMPORT, TOY_BACKBONE, TOY_PARAM_SET, run_program, write_plugin
 
+from ssdcore import Backbone
 from ssdcore.errors import PluginError
 from ssdcore.plugins import DISABLE_VARIABLE, PluginFailure, Plugins, load_plugins
 
 Install = Callable[..., None]
-Completed = subprocess.CompletedProcess[str]
-Run = Callable[..., Completed]
-
-TOY_BACKBONE = """
-from ssdcore import Backbone, hookimpl
-
-@hookimpl
-def ssdcore_backbones():
-    return [Backbone(name="{name}", base_net=print, arg_scope=print)]
-"""
-
-RAISES_AT_IMPORT = 'raise RuntimeError("no licence found")'
-
-MISSPELT_HOOK = """
-from ssdcore import hookimpl
-
-@hookimpl
-def ssdcore_backbone():
-    return []
-"""
 
 WRONG_ARGUMENT = """
 from ssdcore import hookimpl
@@ -76,66 +56,11 @@ def ssdcore_backbones():
 
 NAME_WITH_A_SPACE = TOY_BACKBONE.format(name="res net")
 
-TOY_PARAM_SET = """
-from ssdcore import ParamSet, hookimpl
-from ssdcore.params.presets import ssd300, two_stages
-
-@hookimpl
-def ssdcore_param_sets():
-    return {{"{name}": ParamSet(backbone="vgg_16", model=ssd300(), train=two_stages(1, 1, 1))}}
-"""
-
 RETARGET = """
 @hookimpl
 def ssdcore_feature_layers(backbone, model):
     return ["{layer}"] if (backbone, model) == ("vgg_16", "{model}") else None
 """
-
-COMMANDS = """
-import os
-import signal
-
-import click
-from ssdcore import hookimpl
-
-@click.command()
-@click.argument("whom")
-def hello(whom):
-    click.echo("hello " + whom)
-
-@click.command()
-def boom():
-    raise RuntimeError("the tables turned")
-
-@click.command()
-def wait():
-    os.kill(os.getpid(), signal.SIGINT)
-    signal.pause()
-
-@hookimpl
-def ssdcore_commands(cli):
-    for command in (hello, boom, wait):
-        cli.add_command(command)
-"""
-
-COMMANDS_HOOK_RAISES = """
-from ssdcore import hookimpl
-
-@hookimpl
-def ssdcore_commands(cli):
-    raise RuntimeError("no commands today")
-"""
-
-
-def write_plugin(folder: Path, name: str, code: str, module: str | None = None) -> None:
-    """What pip leaves behind for a plugin of one module: `fake_NAME.py` and a dist-info folder."""
-    if module is None:
-        module = f"fake_{name}"
-        (folder / f"{module}.py").write_text(code, "utf-8")
-    info = folder / f"fake_{name}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: fake-{name}\nVersion: 1.0\n", "utf-8")
-    (info / "entry_points.txt").write_text(f"[ssdcore]\n{name} = {module}\n", "utf-8")
 
 
 @pytest.fixture
@@ -145,22 +70,6 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     yield lambda name, code, module=None: write_plugin(tmp_path, name, code, module)
     for name in [name for name in sys.modules if name.startswith("fake_")]:
         del sys.modules[name]
-
-
-@pytest.fixture
-def run_with(tmp_path: Path, ssd_command: list[str]) -> Run:
-    """Runs `ssd` in a process of its own that sees one fake plugin."""
-
-    def run(name: str, code: str, *arguments: str) -> Completed:
-        write_plugin(tmp_path, name, code)
-        return run_program([*ssd_command, *arguments], tmp_path)
-
-    return run
-
-
-def run_program(command: list[str], *path: Path) -> Completed:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
 def only_failure(found: Plugins) -> PluginFailure:
@@ -264,29 +173,12 @@ def test_entry_point_name_that_is_taken_is_refused(install: Install, plugins: Pl
     assert found.feature_layers("mobilenet_v1", "ssd300") == plugins.feature_layers("mobilenet_v1", "ssd300")
 
 
-HEAVY = "import tensorflow\n" + TOY_BACKBONE.format(name="heavy_net")
-
-
 def test_plugin_that_imports_tensorflow_is_refused(tmp_path: Path, plugins: Plugins) -> None:
     write_plugin(tmp_path, "heavy", HEAVY)
     code = "from ssdcore.plugins import load_plugins as l; p = l(); print(*p.backbones); print(p.failures[0].reason)"
     names, reason = run_program([sys.executable, "-c", code], tmp_path).stdout.splitlines()
     assert names.split() == list(plugins.backbones)
     assert all(part in reason for part in ("fake_heavy", "imports TensorFlow"))
-
-
-def test_backbones_list_shows_the_plugin_that_imports_tensorflow(run_with: Run, plugins: Plugins) -> None:
-    shown = json.loads(run_with("heavy", HEAVY, "backbones", "list", "--json").stdout)
-    assert [row["name"] for row in shown["backbones"]] == list(plugins.backbones)
-    assert [failure["plugin"] for failure in shown["failures"]] == ["heavy"]
-
-
-def test_plugin_that_exits_at_import_does_not_end_the_program(run_with: Run, plugins: Plugins) -> None:
-    done = run_with("quitter", "import sys\nsys.exit(3)", "backbones", "list", "--json")
-    assert done.returncode == 0, done
-    shown = json.loads(done.stdout)
-    assert [failure["plugin"] for failure in shown["failures"]] == ["quitter"]
-    assert [row["name"] for row in shown["backbones"]] == list(plugins.backbones)
 
 
 def test_disabled_plugin_is_never_imported(install: Install, plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,12 +207,41 @@ def test_plugin_may_retarget_the_backbone_of_another(install: Install) -> None:
     assert found.feature_layers("vgg_16", "ssd300") == ("conv4_3",)
 
 
+@pytest.mark.parametrize("given", ['"conv4_3"', '["conv4_3", "conv4_3"]', "[1, 2]", "7"])
+def test_feature_layers_that_are_no_list_of_different_names_are_refused(install: Install, given: str) -> None:
+    code = "from ssdcore import hookimpl\n" + RETARGET.format(model="ssd640", layer="")
+    install("tiles", code.replace('[""]', given))
+    found = load_plugins()
+    assert not found.failures
+    with pytest.raises(PluginError) as caught:
+        found.feature_layers("vgg_16", "ssd640")
+    shown = given.replace('"', "'")
+    assert str(caught.value).startswith(f"ssdcore_feature_layers('vgg_16', 'ssd640') of a plugin gave {shown}; it must")
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"name": None}, "name must be letters"),
+        ({"preprocessing": None}, "'toy': preprocessing must be an ssdcore.Preprocessing, not None"),
+        (
+            {"checkpoints": {"pytorch": "x"}},
+            r"'toy': checkpoints\['pytorch'\] must be an ssdcore.CheckpointMap, not 'x'",
+        ),
+        ({"checkpoints": ["caffe"]}, r"'toy': checkpoints must be a dict.*not \['caffe'\]"),
+    ],
+)
+def test_a_backbone_of_wrong_values_is_refused(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(PluginError, match=says):
+        Backbone(**{"name": "toy", "base_net": print, "arg_scope": print, **fields})
+
+
 def test_nobody_knows_the_feature_layers_of_an_unknown_model(plugins: Plugins) -> None:
     assert plugins.feature_layers("vgg_16", "ssd640") == ()
 
 
 @pytest.mark.parametrize(
-    ("asked", "offered"), [("vgg_61", "'vgg_16'"), ("mobilnet_v1", "'mobilenet_v1'"), ("zzz", "mobilenet_v1_stride1")]
+    ("asked", "offered"), [("vgg_61", "'vgg_16'"), ("mobilnet_v1", "'mobilenet_v1'"), ("zzz", "mobilenet_v1,")]
 )
 def test_unknown_backbone_is_answered_with_near_or_known_names(plugins: Plugins, asked: str, offered: str) -> None:
     with pytest.raises(PluginError) as caught:
@@ -342,97 +263,3 @@ def test_unknown_backbone_message_names_the_plugins_that_failed(install: Install
 def test_importing_needs_no_tensorflow(module: str) -> None:
     code = f"import sys, {module}; print('loaded', sorted({{'keras', 'tensorflow'}} & set(sys.modules)))"
     assert run_program([sys.executable, "-c", code]).stdout == "loaded []\n"
-
-
-@pytest.fixture(scope="module")
-def broken_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three broken plugins and a good one, for PYTHONPATH."""
-    folder = tmp_path_factory.mktemp("broken")
-    write_plugin(folder, "alpha", RAISES_AT_IMPORT)
-    write_plugin(folder, "beta", MISSPELT_HOOK)
-    write_plugin(folder, "good", TOY_BACKBONE.format(name="toy"))
-    write_plugin(folder, "zeta", TOY_BACKBONE.format(name="vgg_16"))
-    return folder
-
-
-def test_backbones_list_tells_broken_plugins_in_json(
-    broken_environment: Path, ssd_command: list[str], plugins: Plugins
-) -> None:
-    done = run_program([*ssd_command, "backbones", "list", "--json"], broken_environment)
-    shown = json.loads(done.stdout)
-    reasons = {failure["plugin"]: failure["reason"] for failure in shown["failures"]}
-    assert done.returncode == 0
-    assert list(reasons) == ["alpha", "beta", "zeta"]
-    assert "no licence found" in reasons["alpha"]
-    assert "ssdcore_backbone'" in reasons["beta"]
-    assert "ssd-vgg" in reasons["zeta"]
-    assert {row["name"]: row["distribution"] for row in shown["backbones"]} == {
-        name: provider.distribution for name, provider in plugins.providers.items()
-    } | {"toy": "fake-good"}
-
-
-def test_backbones_list_tells_broken_plugins_in_a_table(
-    broken_environment: Path, ssd_command: list[str], plugins: Plugins
-) -> None:
-    done = run_program([*ssd_command, "backbones", "list"], broken_environment)
-    assert done.returncode == 0
-    rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
-    assert {*plugins.backbones, "toy", "alpha", "beta", "zeta"} <= set(rows)
-    assert "no licence found" in rows["alpha"]
-    assert "ssdcore_backbone'" in rows["beta"]
-    assert "fake-zeta" in rows["zeta"]
-
-
-def test_backbones_list_shows_feature_layers(broken_environment: Path, ssd_command: list[str]) -> None:
-    shown = json.loads(run_program([*ssd_command, "backbones", "list", "--json"], broken_environment).stdout)
-    layers = {row["name"]: row["ssd300"] for row in shown["backbones"]}
-    assert layers["vgg_16"] == ["conv4_3"]
-    assert layers["mobilenet_v1_stride1"] == ["Conv2d_11_pointwise"]
-    assert layers["toy"] == []
-
-
-def test_param_set_of_a_plugin_is_listed(run_with: Run) -> None:
-    done = run_with("tables", TOY_PARAM_SET.format(name="my-very-own"), "params", "list")
-    assert done.returncode == 0
-    assert {"my-very-own", "vgg16-ssd300"} <= {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
-
-
-def test_command_of_a_plugin_runs(run_with: Run) -> None:
-    done = run_with("greeter", COMMANDS, "hello", "world")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "hello world\n", "")
-
-
-def test_command_of_a_plugin_is_in_the_help(run_with: Run) -> None:
-    listed = run_with("greeter", COMMANDS, "--help").stdout.split()
-    assert {"hello", "boom", "train"} <= set(listed)
-
-
-def test_unexpected_error_is_one_line(run_with: Run) -> None:
-    done = run_with("greeter", COMMANDS, "boom")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: RuntimeError: the tables turned")
-    assert done.stderr.count("\n") == 1
-    assert "--debug" in done.stderr
-
-
-def test_debug_shows_the_traceback_of_an_unexpected_error(
-    run_with: Run,
-) -> None:
-    done = run_with("greeter", COMMANDS, "--debug", "boom")
-    assert done.returncode == 1
-    assert "Traceback" in done.stderr
-    assert "fake_greeter.py" in done.stderr
-
-
-def test_interrupted_command_ends_with_130(run_with: Run) -> None:
-    done = run_with("greeter", COMMANDS, "wait")
-    assert done.returncode == 130
-    assert done.stderr.split() == ["interrupted"]
-
-
-def test_commands_hook_that_raises_leaves_all_other_commands(
-    run_with: Run,
-) -> None:
-    done = run_with("grumpy", COMMANDS_HOOK_RAISES, "params", "list")
-    assert done.returncode == 0, done.stderr
-    assert "vgg16-ssd300" in done.stdout

@@ -1,10 +1,9 @@
-"""Files of detections: written as the official programs want them, read from whoever wrote them."""
+"""Files of detections: written as the official programs want them, and scored as what was written."""
 
 import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -13,51 +12,23 @@ import pytest
 from devkit import Guess, Thing, eleven_points, voc_ap, voc_eval_det
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from voc_files import draw, write_voc
+from three_pictures import CLASSES, NAMES, OBJECTS, SIZE, three_pictures
+from voc_files import write_voc
 
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.errors import DataError
 from ssdcore.evaluation.files import evaluate_files
-from ssdcore.evaluation.read_results import is_results, read_results
+from ssdcore.evaluation.read_results import read_results
 from ssdcore.evaluation.scores import Tally
 from ssdcore.evaluation.truth import Found, Truth, read_truths
 from ssdcore.evaluation.write_results import ResultFiles
 from ssdcore.params import EvalParams
 
-CLASSES = ("cat", "polar bear", "bear")
-NAMES = ("000012", "000007", "2008 x.1")
-SIZE = (333, 517)
-# Picture, class, box as xywh, ignore, iscrowd.
-OBJECTS = (
-    (0, 0, [33.33, 41.07, 101.6, 77.77], 0, 0),
-    (0, 1, [1, 2, 50, 60], 0, 0),
-    (0, 1, [200, 2, 50, 60], 1, 0),
-    (1, 0, [10.01, 20.02, 300.03, 200.04], 0, 0),
-    (1, 2, [400, 300, 10, 20], 0, 1),
-    (1, 2, [100, 100, 99, 99], 0, 0),
-)
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Records of three pictures of 517 x 333 px, the last without objects, in the split `test`."""
-    root = tmp_path_factory.mktemp("results")
-    (root / "coco/test").mkdir(parents=True)
-    for seed, name in enumerate(NAMES):
-        draw(root / f"coco/test/{name}.jpg", seed, SIZE)
-    objects = [
-        {"id": number, "image_id": picture, "category_id": label, "bbox": box, "ignore": ignore, "iscrowd": crowd}
-        for number, (picture, label, box, ignore, crowd) in enumerate(OBJECTS)
-    ]
-    contents = {
-        "images": [{"id": number, "file_name": f"{name}.jpg"} for number, name in enumerate(NAMES)],
-        "categories": [{"id": number, "name": name} for number, name in enumerate(CLASSES)],
-        "annotations": objects,
-    }
-    (root / "coco/test.json").write_text(json.dumps(contents))
-    convert(read_labelled(root / "coco"), root / "records", classes=CLASSES)
-    return root / "records"
+    return three_pictures(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +163,7 @@ def test_classes_whose_names_are_no_file_names(truths: list[Truth], tmp_path: Pa
         ResultFiles(tmp_path / "other", "test", ("a/b", "a_b"), truths)
 
 
-# --- reading
+# --- scoring
 
 
 @pytest.mark.parametrize("metric", ["voc07", "voc12", "coco"])
@@ -244,148 +215,6 @@ def test_equal_scores_go_by_their_lines(data: Path, tmp_path: Path) -> None:
         (tmp_path / "comp3_det_val_cat.txt").write_text("\n".join(lines))
         found = evaluate_files(tmp_path, data, "test", EvalParams(metric="voc12"))
         assert found.average_precisions["cat"] == expected  # one of two objects, at precision 1 or 1/2
-
-
-def test_what_other_programs_write_is_read(truths: list[Truth], tmp_path: Path) -> None:
-    lines = "\ufeff000012.jpg .5  1 2\t3 4\r\n\r\n2008 x.1 1e-3 -1 -2.5 3 4 \r\n"
-    (tmp_path / "comp4_det_test_cat.txt").write_text(lines, "utf-8", newline="")
-    (tmp_path / "comp4_det_test_polar bear.txt").write_text("000007 -7 1 1 1 1")
-    found = dict(
-        zip([truth.name for truth in truths], read_results(tmp_path, truths, CLASSES).by_picture(), strict=True)
-    )
-    assert found["000012"].boxes.tolist() == [[1, 2, 3, 4]]
-    assert found["2008 x.1"].boxes.tolist() == [[-1, -2.5, 3, 4]]
-    assert (found["000012"].scores.tolist(), found["2008 x.1"].scores.tolist()) == ([0.5], [0.001])
-    assert (found["000007"].labels.tolist(), found["000007"].scores.tolist()) == ([2], [-7])
-
-
-def test_the_longest_name_of_a_class_counts(truths: list[Truth], tmp_path: Path) -> None:
-    (tmp_path / "comp4_det_my_val_bear.txt").write_text("000007 1 1 1 2 2")
-    (one,) = [
-        found for found in read_results(tmp_path, truths, (*CLASSES, "val_bear")).by_picture() if len(found.scores)
-    ]
-    assert one.labels.tolist() == [4]
-
-
-LINES = {
-    "few values": ("000012 0.5 1 2 3", "wanted 'picture score xmin ymin xmax ymax', found '000012 0.5 1 2 3'"),
-    "no number": ("000012 high 1 2 3 4", "'high' is no number"),
-    "not finite": ("000012 0.5 1 2 nan 4", "'nan' is no number"),
-    "underscore": ("000012 0.5 1_0 2 30 4", "'1_0' is no number"),
-    "another picture": ("000013 0.5 1 2 3 4", "the split has no picture '000013'"),
-    "width for right": ("000012 0.5 50 60 10 10", "the box 50 60 10 10 is not xmin ymin xmax ymax"),
-}
-
-
-@pytest.mark.parametrize("fault", LINES)
-def test_a_faulty_line_is_named(truths: list[Truth], tmp_path: Path, fault: str) -> None:
-    line, telling = LINES[fault]
-    file = tmp_path / "comp4_det_test_cat.txt"
-    file.write_text(f"000012 0.5 1 2 3 4\n{line}\n")
-    for source in (tmp_path, file):
-        with pytest.raises(DataError) as caught:
-            read_results(source, truths, CLASSES)
-        assert str(caught.value) == f"detections cannot be read: {file}, line 2: {telling}"
-
-
-def test_many_faulty_lines_are_one_message(truths: list[Truth], tmp_path: Path) -> None:
-    (tmp_path / "comp4_det_test_cat.txt").write_text("x\n" * 50)
-    with pytest.raises(DataError, match=r"line 1: .*line 2: .*line 3: [^;]*; and 47 more$"):
-        read_results(tmp_path, truths, CLASSES)
-
-
-RESULT = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
-ENTRIES: dict[str, tuple[object, str]] = {
-    "picture": ({**RESULT, "image_id": 99}, "there is no image_id 99; say with --annotations what the numbers are"),
-    "class": ({**RESULT, "category_id": "1"}, "there is no category_id '1'"),
-    "no class": ({"image_id": 1}, "there is no category_id NoneType"),
-    "list": ({**RESULT, "image_id": [1]}, "there is no image_id list"),
-    "box": ({**RESULT, "bbox": [1, 2, 3]}, "it has no bbox of four numbers"),
-    "side": ({**RESULT, "bbox": [1, 2, None, 4]}, "NoneType is no number"),
-    "score": ({**RESULT, "score": True}, "True is no number"),
-    "negative": ({**RESULT, "bbox": [5, 2, -3, 4]}, "the box 5 2 2 6 is not xmin ymin xmax ymax"),
-    "no table": ([1], "it is no table of keys and values, but list"),
-}
-
-
-@pytest.mark.parametrize("fault", ENTRIES)
-def test_a_faulty_result_is_named(truths: list[Truth], tmp_path: Path, fault: str) -> None:
-    entry, telling = ENTRIES[fault]
-    file = tmp_path / "results.json"
-    file.write_text(json.dumps([RESULT, entry]))
-    with pytest.raises(DataError) as caught:
-        read_results(file, truths, CLASSES)
-    assert str(caught.value).startswith(f"detections cannot be read: {file}, result 2: {telling}")
-
-
-def test_the_numbers_of_another_file_of_annotations(truths: list[Truth], tmp_path: Path) -> None:
-    contents = {
-        "images": [
-            {"id": 5, "file_name": "a/2008 x.1.png"},
-            {"id": "six", "file_name": "000007.jpg"},
-            {"id": 7, "file_name": "elsewhere.jpg"},
-        ],
-        "categories": [{"id": 90, "name": " bear"}, {"id": 3, "name": "ox"}],
-    }
-    (tmp_path / "truth.json").write_text(json.dumps(contents))
-    rows = [{**RESULT, "image_id": 5, "category_id": 90}, {**RESULT, "image_id": "six", "category_id": 90}]
-    (tmp_path / "results.json").write_text(json.dumps(rows))
-    results = read_results(tmp_path / "results.json", truths, CLASSES, tmp_path / "truth.json")
-    found = dict(zip([truth.name for truth in truths], results.by_picture(), strict=True))
-    assert [found[name].labels.tolist() for name in ("2008 x.1", "000007", "000012")] == [[3], [3], []]
-    for row in ({"image_id": 7, "category_id": 90}, {"image_id": 5, "category_id": 3}):
-        (tmp_path / "results.json").write_text(json.dumps([{**RESULT, **row}]))
-        with pytest.raises(DataError, match="result 1: there is no"):
-            read_results(tmp_path / "results.json", truths, CLASSES, tmp_path / "truth.json")
-    (tmp_path / "truth.json").write_text("[]")
-    with pytest.raises(DataError, match="is no file of COCO's annotations"):
-        read_results(tmp_path / "results.json", truths, CLASSES, tmp_path / "truth.json")
-
-
-def two_splits(folder: Path) -> Path:
-    for split in ("test", "val"):
-        (folder / f"comp4_det_{split}_cat.txt").touch()
-    return folder
-
-
-def of_a_cow(folder: Path) -> Path:
-    (folder / "comp4_det_test_polar_bears.txt").touch()
-    return folder
-
-
-def with_text(name: str, content: bytes) -> Callable[[Path], Path]:
-    def make(folder: Path) -> Path:
-        (folder / name).write_bytes(content)
-        return folder / name
-
-    return make
-
-
-@pytest.mark.parametrize(
-    ("make", "telling"),
-    [
-        (two_splits, "are of the same class"),
-        (of_a_cow, "is of no class of the data: 'polar_bears'; did you mean 'polar bear'"),
-        (with_text("r.json", b"{"), "is no JSON"),
-        (with_text("r.json", b"{}"), "holds no list of results"),
-        (with_text("r.json", b"\xff"), "is not UTF-8 text"),
-        (with_text("comp4_det_test_cat.txt", b"\xff"), "is not UTF-8 text"),
-        (lambda folder: folder / "absent.json", "cannot read .*absent.json: No such file"),
-    ],
-    ids=["two splits", "unknown class", "cut JSON", "table", "bytes in JSON", "bytes in text", "absent"],
-)
-def test_unusable_files_are_one_clear_error(truths: list[Truth], tmp_path: Path, make, telling: str) -> None:
-    with pytest.raises(DataError, match=telling) as caught:
-        read_results(make(tmp_path), truths, CLASSES)
-    assert str(tmp_path) in str(caught.value)
-
-
-def test_what_is_taken_for_detections(tmp_path: Path) -> None:
-    assert not is_results(tmp_path)
-    assert not is_results(tmp_path / "last.npz")
-    assert is_results(tmp_path / "results.json")
-    (tmp_path / "comp4_det_test_cat.txt").touch()
-    assert is_results(tmp_path)
 
 
 def test_files_are_scored_without_tensorflow(data: Path, truths: list[Truth], tmp_path: Path) -> None:

@@ -6,8 +6,6 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,12 +17,6 @@ from ssdcore.training import train
 from ssdcore.training.lock import alone_in, held, is_held
 from ssdcore.training.log import MetricsLog
 from ssdcore.training.metrics import add_watched, watched_steps
-
-
-@pytest.fixture(scope="module")
-def pond(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pond]:
-    with closing(Pond(tmp_path_factory.mktemp("lock"))) as found:
-        yield found
 
 
 def test_two_trainings_do_not_share_a_folder(pond: Pond, tmp_path: Path) -> None:

@@ -26,11 +26,6 @@ from ssdcore.training.update import Update
 from ssdcore.training.window import Window
 
 
-@pytest.fixture(scope="module")
-def pond(tmp_path_factory: pytest.TempPathFactory) -> Pond:
-    return Pond(tmp_path_factory.mktemp("log"))
-
-
 def test_averages_follow_the_recurrence(pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """average += (1 - min(decay, (1 + n) / (10 + n))) * (weight - average), over both stages."""
     sequence: list[dict[str, Any]] = []

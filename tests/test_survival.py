@@ -4,27 +4,19 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from small_runs import Pond, Program, differences, events, killing, leftovers, rows, same_run
+from small_runs import Pond, Program, Told, differences, events, killing, leftovers, rows, same_run
 
 from ssdcore.checkpoint import load_checkpoint
 from ssdcore.errors import CheckpointError, Terminated, TrainingError
 from ssdcore.params import ParamSet
 from ssdcore.run_folder import RunFolder
-from ssdcore.training import TrainingListener, train
+from ssdcore.training import train
 from ssdcore.training.log import MetricsLog
-
-
-@pytest.fixture(scope="module")
-def pond(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pond]:
-    with closing(Pond(tmp_path_factory.mktemp("survival"))) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +24,6 @@ def finished(pond: Pond) -> Path:
     """An undisturbed run."""
     train(pond.params, pond.data, pond.root / "finished", pond.plugins)
     return pond.root / "finished"
-
-
-class Told(TrainingListener):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def on_warning(self, message: str) -> None:
-        self.warnings.append(message)
 
 
 class Signal(Told):

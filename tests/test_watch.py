@@ -60,12 +60,6 @@ class Watcher:
 
 
 @pytest.fixture(scope="module")
-def pond(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pond]:
-    with closing(Pond(tmp_path_factory.mktemp("watch"))) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def watcher(pond: Pond) -> Iterator[Watcher]:
     with closing(Watcher(pond)) as found:
         yield found

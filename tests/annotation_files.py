@@ -1,0 +1,54 @@
+"""Writes annotations of every format that is text, and tells what was read from them."""
+
+import json
+from pathlib import Path
+
+from ssdcore.data.example import Example, LabelledSet
+from ssdcore.data.faults import KINDS
+
+HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+"""The first line of a CSV file."""
+
+
+def write(path: Path, content: str | bytes = b"") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def write_voc(root: Path, objects: dict[str, str], lists: dict[str, str] | None = None) -> Path:
+    """A VOC folder with the XML of these objects, and these lists or a train list of all."""
+    for name, text in objects.items():
+        write(root / f"JPEGImages/{name}.jpg")
+        write(root / f"Annotations/{name}.xml", f"<annotation>{text}</annotation>")
+    for split, text in (lists or {"train": "\n".join(objects)}).items():
+        write(root / f"ImageSets/Main/{split}.txt", text)
+    return root
+
+
+def write_coco(path: Path, images: list, annotations: list, categories: list | None = None) -> Path:
+    categories = [{"id": 1, "name": "dog"}] if categories is None else categories
+    return write(path, json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+
+
+def write_yolo(root: Path, labels: dict[str, str], yaml: str = "train: images\nnames: [dog, cat]\n") -> Path:
+    write(root / "data.yaml", yaml)
+    for name, text in labels.items():
+        write(root / f"images/{name}.jpg")
+        write(root / f"labels/{name}.txt", text)
+    return root
+
+
+def names(found: LabelledSet) -> dict[str, list[str]]:
+    return {split: [example.name for example in examples] for split, examples in found.splits.items()}
+
+
+def only(found: LabelledSet) -> Example:
+    assert not found.faults
+    (example,) = (example for split in found.splits.values() for example in split)
+    return example
+
+
+def faults(found: LabelledSet) -> list[tuple[str, str, int | None]]:
+    assert all(fault.kind in KINDS and "\n" not in str(fault) and len(str(fault)) < 600 for fault in found.faults)
+    return [(fault.kind, fault.file.name, fault.object) for fault in found.faults]
