@@ -1,8 +1,14 @@
 """`ssd backbones new`: a plugin package to begin with."""
 
+import keyword
 import re
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -10,6 +16,7 @@ import click
 
 from ssdcli.options import PathOption, Program, pass_program
 from ssdcore.errors import PluginError
+from ssdcore.plugins import Plugins
 
 SUFFIX = ".txt"
 
@@ -24,16 +31,15 @@ def new(program: Program, name: str, out: Path | None) -> None:
     It installs, is found, passes `ssd backbones check` and trains as it is; its README says what to change.
     """
     words = _words(name)
-    if name in program.plugins.backbones:
-        provider = program.plugins.providers[name].distribution
-        raise PluginError(f"{provider} provides a backbone {name!r} already; choose another name")
+    taken = _taken(words, program.plugins)
+    if taken:
+        raise PluginError(f"{taken} already; choose another name")
     folder = out or Path(words["distribution"])
-    if folder.exists():
-        raise PluginError(f"{folder.absolute()} exists; choose another --out")
-    written = _write(files("ssdcli") / "templates" / "backbone", folder, words)
-    for path in written:
-        click.echo(path)
-    click.echo(f"\nnext: pip install -e {folder} && ssd backbones check {name}")
+    texts = dict(_render(files("ssdcli") / "templates" / "backbone", Path(), words))
+    _write(folder, texts)
+    for path in texts:
+        click.echo(folder / path)
+    click.echo(f"\nnext: pip install -e {shlex.quote(str(folder))} && ssd backbones check {name}")
 
 
 def _words(name: str) -> dict[str, str]:
@@ -42,23 +48,60 @@ def _words(name: str) -> dict[str, str]:
     Raises:
         PluginError: the name cannot be one of a backbone, a module and a distribution.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise PluginError(
             f"{name!r} cannot name a backbone, its module and its package; use lower-case letters, digits and single "
-            "underscores, as in my_net50"
+            "underscores, as in my_net50, and no word of Python's own"
         )
     dashed = name.replace("_", "-")
-    return {"name": name, "dashed": dashed, "distribution": f"ssd-{dashed}", "module": f"ssd_{name}", "function": name}
+    return {"name": name, "dashed": dashed, "distribution": f"ssd-{dashed}", "module": f"ssd_{name}"}
 
 
-def _write(template: Traversable, target: Path, words: dict[str, str]) -> list[Path]:
-    """Writes a template, a file or all of a folder; names the files that it made."""
+def _taken(words: Mapping[str, str], plugins: Plugins) -> str | None:
+    """Who has one of the names that the package would have; installing it would replace or break that."""
+    name, params = words["name"], f"{words['dashed']}-ssd300"
+    if name in plugins.backbones:
+        return f"{plugins.providers[name].distribution} provides a backbone {name!r}"
+    if name in plugins.plugins:
+        return f"{plugins.plugins[name].distribution} has an entry point {name!r}"
+    if params in plugins.param_sets:
+        return f"an installed plugin provides a param set {params!r}"
+    try:
+        found = distribution(words["distribution"])
+        return f"the package {found.name} {found.version} is installed"
+    except PackageNotFoundError:
+        spec = find_spec(words["module"])
+    return f"there is a module {words['module']} ({spec.origin or 'a folder'})" if spec else None
+
+
+def _render(template: Traversable, path: Path, words: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
+    """The files of a template, a file or all of a folder: where they go, and their texts."""
     if template.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(Template(template.read_text("utf-8")).substitute(words), "utf-8")
-        return [target]
-    written = []
+        yield path, Template(template.read_text("utf-8")).substitute(words)
+        return
     for part in sorted(template.iterdir(), key=lambda part: part.name):
         name = part.name.removesuffix(SUFFIX).replace("module", words["module"])
-        written += _write(part, target / name, words)
-    return written
+        yield from _render(part, path / name, words)
+
+
+def _write(folder: Path, texts: Mapping[Path, str]) -> None:
+    """Makes a folder of files, wholly or not at all.
+
+    Raises:
+        PluginError: it exists, or cannot be written.
+    """
+    from ssdcore.data.output import partial_path
+
+    target = folder.resolve()
+    if target.exists():
+        raise PluginError(f"{target} exists; choose another --out")
+    partial = partial_path(target)
+    try:
+        for path, text in texts.items():
+            (partial / path).parent.mkdir(parents=True, exist_ok=True)
+            (partial / path).write_text(text, "utf-8")
+        partial.rename(target)
+    except OSError as error:
+        raise PluginError(f"cannot write {target}: {error.strerror}; make room there or choose another --out") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

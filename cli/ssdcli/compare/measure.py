@@ -33,7 +33,7 @@ class Measured:
         backbone: its backbone.
         image_size: height and width of the network input, px.
         parameters: numbers in its weights file.
-        macs: multiplications of its convolutions for one picture.
+        macs: multiplications of its convolutions for one picture; None where a layer's are not known.
         read_ms, network_ms, nms_ms: milliseconds for each picture: waiting until it is read, decoded and resized;
             the network; from its outputs to detections.
         memory_mib: the most memory that building and running it took beside TensorFlow, MiB; None where the system
@@ -46,7 +46,7 @@ class Measured:
     backbone: str
     image_size: tuple[int, int]
     parameters: int
-    macs: int
+    macs: int | None
     read_ms: float
     network_ms: float
     nms_ms: float

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ssdcli.labels import labels
 from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
 from ssdcli.output import print_json, progress_bar
 
@@ -72,17 +73,6 @@ def _score_all(program: Program, models: tuple[Path, ...], where: "Where") -> "l
         for path, label in zip(models, labels(models), strict=True):
             scored.append(score_model(path, label, where, program.plugins, partial(bar.update, note=label)))
     return scored
-
-
-def labels(models: tuple[Path, ...]) -> list[str]:
-    """A short name for each path: its last part, or all of it where that is needed to tell them apart."""
-    short = [path.absolute().stem if path.suffix == ".npz" else path.absolute().name for path in models]
-    if len(set(short)) == len(short):
-        return short
-    whole = [str(path) for path in models]
-    if len(set(whole)) < len(whole):
-        raise click.UsageError("the same model is given twice.")
-    return whole
 
 
 def _page(scored: "list[Scored]", where: "Where") -> str:
