@@ -2,15 +2,229 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
+from numpy.typing import NDArray
 
+from ssdcore import ArgScope, Backbone
 from ssdcore.errors import PluginError
-from ssdcore.model.end_points import base_net_end_points, describe_end_points
+from ssdcore.model.end_points import EndPoint, base_net_end_points, describe_end_points, network_macs
 from ssdcore.plugins import Plugins
 
 Ssd = Callable[..., tuple[int, str, str]]
+Net = Callable[[Any], Any]
+L = keras.layers
+SIDE = 48
+
+
+def conv(filters: int, kernel: int | tuple[int, int], strides: int = 1, **options: Any) -> Any:
+    return L.Conv2D(filters, kernel, strides=strides, padding="same", use_bias=False, **options)
+
+
+def described(net: Net, side: int = SIDE) -> EndPoint:
+    inputs = keras.Input((side, side, 3))
+    (found,) = describe_end_points(inputs, {"only": net(inputs)})
+    return found
+
+
+def probed_field(net: Net) -> int:
+    """The side of the square of pixels that have a gradient, at most, at sixteen cells in the middle of the map."""
+    inputs = keras.Input((SIDE, SIDE, 3))
+    network = keras.Model(inputs, net(inputs))
+    pictures = tf.constant(np.random.default_rng(0).normal(size=(32, SIDE, SIDE, 3)), tf.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(pictures)
+        maps = network(pictures)
+        start = [max(side // 2 - 2, 0) for side in maps.shape[1:3]]
+        cells = [tf.reduce_sum(maps[:, start[0] + at // 4, start[1] + at % 4]) for at in range(16)]
+    touched = [np.any(tape.gradient(cell, pictures).numpy() != 0, axis=(0, 3)) for cell in cells]
+    return max(span(one.any(axis=axis)) for one in touched for axis in (0, 1))
+
+
+def span(touched: NDArray[np.bool_]) -> int:
+    at = np.flatnonzero(touched)
+    return int(at.max() - at.min()) + 1
+
+
+class Scale(L.Layer):
+    """A factor for each channel."""
+
+    def build(self, input_shape: Any) -> None:
+        self.gamma = self.add_weight(shape=(input_shape[-1],), name="gamma")
+
+    def call(self, inputs: Any) -> Any:
+        return inputs * self.gamma
+
+
+class Blur(L.Layer):
+    """Means of 3x3 cells: has no weights, and mixes neighbours."""
+
+    def call(self, inputs: Any) -> Any:
+        return keras.ops.average_pool(inputs, 3, 1, padding="same")
+
+
+class Block(L.Layer):
+    """A convolution in a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = conv(4, 3, 2)
+
+    def build(self, input_shape: Any) -> None:
+        self.conv.build(input_shape)
+
+    def call(self, inputs: Any) -> Any:
+        return self.conv(inputs)
+
+
+def pyramid(enlarge: Callable[[Any], Any]) -> Net:
+    def net(inputs: Any) -> Any:
+        fine = conv(4, 3, 2)(inputs)
+        coarse = conv(4, 3, 2)(fine)
+        return conv(4, 3)(fine + enlarge(coarse))
+
+    return net
+
+
+def same_layer_twice(layer: Any, between: Any) -> Net:
+    return lambda inputs: layer(between(layer(inputs)))
+
+
+def same_model_twice(inputs: Any) -> Any:
+    part = keras.Input((SIDE, SIDE, 3))
+    model = keras.Model(part, [conv(3, 3)(part), conv(3, 5)(part)])
+    return model(model(inputs)[0])[1]
+
+
+def focus(inputs: Any) -> Any:
+    parts = [inputs[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    return conv(4, 3)(L.Concatenate()(parts))
+
+
+def chain(*layers: Callable[[Any], Any]) -> Net:
+    def net(inputs: Any) -> Any:
+        for layer in layers:
+            inputs = layer(inputs)
+        return inputs
+
+    return net
+
+
+NETS: dict[str, tuple[int, Callable[[], Net]]] = {
+    "transposed 3": (2, lambda: chain(conv(4, 3, 4), L.Conv2DTranspose(4, 3, strides=2, padding="same"))),
+    "transposed 4": (2, lambda: chain(conv(4, 3, 4), L.Conv2DTranspose(4, 4, strides=2, padding="same"))),
+    "transposed 5, valid": (2, lambda: chain(conv(4, 3, 4), L.Conv2DTranspose(4, 5, strides=2))),
+    "pyramid": (2, lambda: pyramid(L.UpSampling2D(2))),
+    "pyramid, bilinear": (2, lambda: pyramid(L.UpSampling2D(2, interpolation="bilinear"))),
+    "pyramid, resized": (2, lambda: pyramid(lambda x: keras.ops.image.resize(x, (24, 24), "nearest"))),
+    "resized to odd": (2, lambda: chain(conv(4, 3, 4), lambda x: keras.ops.image.resize(x, (23, 23)), conv(2, 3))),
+    "up, then even kernel": (2, lambda: chain(conv(4, 3, 4), L.UpSampling2D(2), conv(4, 2))),
+    "convolution twice": (1, lambda: same_layer_twice(conv(3, 3), L.Rescaling(2.0))),
+    "pool twice": (4, lambda: same_layer_twice(L.AveragePooling2D(2), conv(3, 3))),
+    "activation twice": (2, lambda: same_layer_twice(L.LeakyReLU(), conv(3, 3, 2))),
+    "model twice": (1, lambda: same_model_twice),
+    "sequential": (4, lambda: chain(keras.Sequential([conv(4, 3, 2), conv(4, 3, 2)]), conv(4, 3))),
+    "operation max_pool": (4, lambda: chain(conv(64, 3, 2), lambda x: keras.ops.max_pool(x, 3, 2, padding="same"))),
+    "operation average_pool": (2, lambda: lambda x: keras.ops.average_pool(x, 2)),
+    "slice": (4, lambda: chain(conv(4, 3, 2), lambda x: x[:, ::2, ::2], conv(4, 3))),
+    "focus": (2, lambda: focus),
+    "dense on a map": (2, lambda: chain(conv(4, 3, 2), L.Dense(5))),
+    "1x7": (1, lambda: conv(4, (1, 7))),
+    "1x7, then 5x1": (1, lambda: chain(conv(4, (1, 7)), conv(4, (5, 1)))),
+    "oblong pool": (1, lambda: L.AveragePooling2D((1, 3), strides=1, padding="same")),
+    "oblong stride": (2, lambda: conv(4, 3, (1, 2))),
+    "padded, cropped": (2, lambda: chain(L.ZeroPadding2D(3), L.Cropping2D(1), L.Conv2D(4, 5, strides=2))),
+    "other alignment": (
+        1,
+        lambda: lambda x: keras.ops.pad(x, ((0, 0), (0, 9), (0, 9), (0, 0)))[:, 9:, 9:] + conv(3, 3)(x),
+    ),
+    "scaled by a layer of its own": (1, lambda: chain(conv(4, 3), Scale(), conv(4, 3))),
+    "shuffled channels": (
+        1,
+        lambda: chain(
+            conv(4, 3), L.Reshape((SIDE, SIDE, 2, 2)), L.Permute((1, 2, 4, 3)), L.Reshape((SIDE, SIDE, 4)), conv(4, 3)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_fields_and_strides_are_those_that_a_gradient_shows(name: str) -> None:
+    stride, net = NETS[name]
+    keras.utils.set_random_seed(1)
+    found = described(net())
+    assert found.receptive_field == probed_field(net())
+    assert found.stride == stride
+    assert not found.sees_everything
+
+
+def attention(inputs: Any) -> Any:
+    maps = conv(4, 3, 8)(inputs)
+    tokens = L.Reshape((-1, 4))(maps)
+    return L.Reshape(maps.shape[1:])(L.MultiHeadAttention(2, 4)(tokens, tokens))
+
+
+@pytest.mark.parametrize(
+    ("net", "stride"),
+    [
+        (lambda x: x * keras.ops.mean(x, axis=(1, 2), keepdims=True), 1),
+        (chain(conv(4, 3, 2), lambda x: x * L.Reshape((1, 1, 4))(keras.ops.max(x, axis=[1, 2]))), 2),
+        (chain(conv(4, 3, 2), L.GroupNormalization(2), conv(4, 3, 2)), 4),
+        (attention, 8),
+    ],
+)
+def test_what_sees_the_whole_map_sees_everything(net: Net, stride: int) -> None:
+    found = described(net)
+    assert (found.receptive_field, found.sees_everything, found.stride) == (None, True, stride)
+
+
+@pytest.mark.parametrize(
+    ("layers", "stride"),
+    [((Block(), Block()), 4), ((Blur(),), 1), ((L.Permute((2, 1, 3)), conv(4, 3, 2)), 2), ((L.Softmax(axis=1),), 1)],
+)
+def test_what_an_unknown_layer_sees_is_not_said(layers: tuple[Any, ...], stride: int) -> None:
+    found = described(chain(*layers))
+    assert (found.receptive_field, found.sees_everything, found.stride) == (None, False, stride)
+
+
+def test_a_stride_of_unknown_layers_is_that_of_sizes_rounded_up() -> None:
+    """300, 150, 75, 38, 19, 10 cells."""
+    assert described(chain(*(Block() for _ in range(5))), 300).stride == 32
+
+
+def macs(net: Net) -> tuple[int | None, int]:
+    """Multiplications, of an end point and of a network, and parameters."""
+    found = described(net, 16)
+    inputs = keras.Input((16, 16, 3))
+    assert network_macs(keras.Model(inputs, net(inputs))) == found.macs
+    return found.macs, found.parameters
+
+
+def test_costs_count_calls_and_numbers_once() -> None:
+    assert macs(same_layer_twice(conv(3, 3), L.ReLU())) == (2 * 256 * 81, 81)
+    assert macs(chain(conv(4, 3, 4), L.Conv2DTranspose(5, 3, strides=2))) == (16 * 108 + 16 * 180, 108 + 185)
+    assert macs(keras.Sequential([conv(4, 3, 2), conv(4, 3, 2)])) == (64 * 108 + 16 * 144, 108 + 144)
+    assert macs(L.Dense(5)) == (256 * 15, 20)
+    assert macs(chain(Scale(), L.PReLU(shared_axes=[1, 2]), L.BatchNormalization())) == (0, 3 + 3 + 12)
+
+
+def test_costs_of_a_model_count_as_often_as_it_is_called() -> None:
+    part = keras.Input((16, 16, 3))
+    model = keras.Model(part, conv(3, 3)(part))
+    assert macs(lambda inputs: model(model(inputs))) == (2 * 256 * 81, 81)
+
+
+def test_costs_of_unknown_layers_are_not_said() -> None:
+    part = keras.Input((None, None, 3))
+    anywhere = keras.Model(part, conv(3, 3)(part))
+    assert macs(Block()) == (None, 108)
+    assert macs(anywhere) == (None, 81)
+    assert macs(attention)[0] is None
+    assert macs(lambda x: keras.ops.matmul(x, np.ones((3, 3), np.float32))) == (None, 0)
 
 
 def test_vgg16_equals_the_published_counts(plugins: Plugins) -> None:
@@ -64,6 +278,7 @@ def test_squeeze_and_excitation_sees_everything() -> None:
     excited = keras.layers.Multiply()([inputs, keras.layers.Conv2D(4, 1)(squeezed)])
     (found,) = describe_end_points(inputs, {"excited": excited})
     assert found.receptive_field is None
+    assert found.sees_everything
     assert (found.macs, found.parameters) == (16, 20)
 
 
@@ -95,11 +310,26 @@ def test_the_command_gives_json_at_another_size(ssd_here: Ssd) -> None:
     assert (last["size"], last["stride"], last["ssd512"]) == ([16, 16], 32, "feature layer 3")
 
 
+def test_the_command_shows_what_is_not_known(ssd_here: Ssd, monkeypatch: pytest.MonkeyPatch) -> None:
+    end_point = EndPoint("block", (38, 38), 4, 8, None, False, 252, None)
+    monkeypatch.setattr("ssdcore.model.end_points.base_net_end_points", lambda *_: [end_point])
+    code, out, _ = ssd_here("backbones", "endpoints", "vgg_16")
+    assert code == 0
+    (row,) = [line for line in out.splitlines() if line.split()[:1] == ["block"]]
+    assert row.split()[:7] == ["block", "38x38", "4", "8", "?", "252", "?"]
+
+
+def test_an_end_point_is_a_map_made_from_the_input() -> None:
+    inputs, other = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
+    with pytest.raises(PluginError, match=r"'flat' has the shape .* return a map"):
+        describe_end_points(inputs, {"flat": L.Flatten()(inputs)})
+    with pytest.raises(PluginError, match="made from another input"):
+        describe_end_points(inputs, {"other": conv(4, 3)(other)})
+
+
 def test_a_base_net_that_cannot_be_built_is_named(plugins: Plugins) -> None:
     def broken(inputs: object, scope: object) -> None:
         raise ValueError("no such layer")
-
-    from ssdcore import ArgScope, Backbone
 
     with pytest.raises(PluginError, match="base net of 'broken' cannot be built for 300x300 px: ValueError: no such"):
         base_net_end_points(Backbone("broken", broken, ArgScope), 300)

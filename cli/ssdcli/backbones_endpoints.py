@@ -26,7 +26,8 @@ def endpoints(program: Program, name: str, image_size: int, as_json: bool) -> No
     """End points of a backbone: size, cost, and what SSD models can take from them.
 
     Parameters and MACs (multiplications of convolutions for one picture) are those up to the end point; what a
-    cell sees is the side of its receptive field. The backbone needs no feature layers yet.
+    cell sees is the side of its receptive field. Behind a layer of a kind that the core does not know they are "?".
+    The backbone needs no feature layers yet.
     """
     backbone = program.plugins.backbone(name)
     load_tensorflow()
@@ -50,10 +51,14 @@ def endpoints(program: Program, name: str, image_size: int, as_json: bool) -> No
 
 
 def _row(one: "EndPoint") -> tuple[str, ...]:
-    field = "everything" if one.receptive_field is None else str(one.receptive_field)
+    field = "everything" if one.sees_everything else _or_unknown(one.receptive_field)
     cells = f"{one.size[0]}x{one.size[1]}"
-    counts = f"{one.parameters:,}", f"{one.macs / 1e6:,.1f}"
-    return one.name, cells, str(one.channels), str(one.stride), field, *counts
+    macs = _or_unknown(None if one.macs is None else f"{one.macs / 1e6:,.1f}")
+    return one.name, cells, str(one.channels), str(one.stride), field, f"{one.parameters:,}", macs
+
+
+def _or_unknown(value: object) -> str:
+    return "?" if value is None else str(value)
 
 
 def _use(one: "EndPoint", chosen: Sequence[str], model: ModelParams) -> str:

@@ -19,8 +19,12 @@ def require_unused(folder: Path) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file so that it is there under its name wholly or not at all, whenever the power fails."""
     partial = partial_path(path)
-    partial.write_bytes(content)
-    publish(partial, path)
+    try:
+        partial.write_bytes(content)
+        publish(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def partial_path(path: Path) -> Path:

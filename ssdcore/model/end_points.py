@@ -1,24 +1,33 @@
 """What the end points of a base net see and cost, read from its layers."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import keras
 
 from ssdcore.backbones import Backbone
 from ssdcore.errors import PluginError
+from ssdcore.model.layer_calls import Call, Tensor, innermost_calls, operation_name
+from ssdcore.model.receptive_field import Sees, Sight, sights
 
-Tensor = Any
-_WEIGHTED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense)
-_POOLS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
-_WHOLE_MAP = (
-    keras.layers.GlobalAveragePooling2D,
-    keras.layers.GlobalMaxPooling2D,
+_WEIGHTED = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
     keras.layers.Dense,
-    keras.layers.Flatten,
 )
+_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+_TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
+# Their weights may have the shape of the map, and are no kernels.
+_NO_KERNEL = (keras.layers.PReLU, keras.layers.LayerNormalization, keras.layers.Normalization, keras.layers.Embedding)
+_PRODUCTS = (keras.layers.Attention, keras.layers.AdditiveAttention, keras.layers.Dot)
+_PRODUCT_OPERATIONS = {
+    *("Conv", "DepthwiseConv", "SeparableConv", "ConvTranspose"),
+    *("Matmul", "Dot", "Einsum", "Inner", "Outer", "Tensordot", "Vdot", "DotProductAttention"),
+}
 
 
 @dataclass(frozen=True)
@@ -29,12 +38,13 @@ class EndPoint:
         name: by which the base net gives it.
         size: height and width, cells.
         channels: of each cell.
-        stride: distance of neighbouring cells, px of the image.
-        receptive_field: side of the square of the image that a cell depends on, px; None where some of it
-            comes from the whole image, as behind squeeze-and-excitation. (Araujo et al. 2019, "Computing Receptive
-            Fields of Convolutional Neural Networks", eq. 2.)
+        stride: distance of neighbouring cells, px of the image; where rows and columns differ, the greater.
+        receptive_field: side of the square of the image that a cell depends on, px, as if the image had no edge;
+            None where it sees everything, and where a layer of unknown kind lies before it.
+        sees_everything: some of it comes from the whole image, as behind squeeze-and-excitation.
         parameters: numbers that a file of weights holds for it and what it is made from.
-        macs: multiplications of convolutions and dense layers up to it, for one picture.
+        macs: multiplications of convolutions and dense layers up to it, for one picture; None where a layer of
+            unknown kind has kernels.
     """
 
     name: str
@@ -42,16 +52,9 @@ class EndPoint:
     channels: int
     stride: int
     receptive_field: int | None
+    sees_everything: bool
     parameters: int
-    macs: int
-
-
-class _Seen(NamedTuple):
-    """What lies behind a tensor: stride and receptive field, px, and the layers that it is made by."""
-
-    stride: int
-    field: float
-    layers: frozenset[Any]
+    macs: int | None
 
 
 def base_net_end_points(backbone: Backbone, image_size: int) -> list[EndPoint]:
@@ -81,65 +84,74 @@ def describe_end_points(inputs: Tensor, end_points: Mapping[str, Tensor]) -> lis
 
     Returns:
         One each, in the order given.
+
+    Raises:
+        PluginError: an end point is no map of known size, or is not made from the input.
     """
-    model = keras.Model(inputs, list(end_points.values()))
-    seen = {id(inputs): _Seen(1, 1, frozenset())}
-    for operation in model.operations:
-        if isinstance(operation, keras.layers.InputLayer):
-            continue
-        behind = _behind(operation, [seen[id(one)] for one in _tensors(operation.input)])
-        seen |= {id(one): behind for one in _tensors(operation.output)}
-    return [_describe(name, tensor, seen[id(tensor)]) for name, tensor in end_points.items()]
+    for name, tensor in end_points.items():
+        if len(tensor.shape) != 4 or None in tensor.shape[1:]:
+            raise PluginError(
+                f"end point {name!r} has the shape {tensor.shape}; return a map (B, H, W, C) whose size is known"
+            )
+    try:
+        seen = sights(inputs, end_points.values())
+    except KeyError:
+        raise PluginError("an end point is made from another input than that of the base net; use that one") from None
+    return [_describe(name, end_points[name], sight) for name, sight in zip(end_points, seen, strict=True)]
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _behind(operation: Any, inputs: list[_Seen]) -> _Seen:
-    stride = max(one.stride for one in inputs)
-    field = max(one.field for one in inputs)
-    if isinstance(operation, _WHOLE_MAP):
-        field = math.inf
-    kernel, step = _window(operation)
-    layers = frozenset([operation]).union(*(one.layers for one in inputs))
-    return _Seen(stride * step, field + (kernel - 1) * stride, layers)
-
-
-def _window(operation: Any) -> tuple[int, int]:
-    """Cells that a window of a layer spans along a side, and the step from window to window."""
-    if isinstance(operation, _POOLS):
-        return operation.pool_size[0], operation.strides[0]
-    if isinstance(operation, _WEIGHTED) and not isinstance(operation, keras.layers.Dense):
-        return 1 + (operation.kernel_size[0] - 1) * operation.dilation_rate[0], operation.strides[0]
-    return 1, 1
-
-
-def _describe(name: str, tensor: Tensor, seen: _Seen) -> EndPoint:
+def _describe(name: str, tensor: Tensor, sight: Sight) -> EndPoint:
     _, height, width, channels = tensor.shape
-    layers = [one for one in seen.layers if isinstance(one, keras.layers.Layer)]
+    calls = list(innermost_calls([tensor]))
+    layers = {one.operation for one in calls if isinstance(one.operation, keras.layers.Layer)}
     return EndPoint(
         name=name,
         size=(height, width),
         channels=channels,
-        stride=seen.stride,
-        receptive_field=None if math.isinf(seen.field) else int(seen.field),
+        stride=max(1, *(round(side.step) for side in sight.sides)),
+        receptive_field=max(side.field for side in sight.sides) if sight.sees is Sees.WINDOW else None,
+        sees_everything=sight.sees is Sees.EVERYTHING,
         parameters=sum(layer.count_params() for layer in layers),
-        macs=sum(layer_macs(layer) for layer in layers),
+        macs=_macs(calls),
     )
 
 
-def layer_macs(layer: Any) -> int:
-    """Multiplications of a convolution or dense layer for one picture, without its bias; 0 for other layers."""
-    if not isinstance(layer, _WEIGHTED):
-        return 0
-    cells = math.prod(layer.output.shape[1:-1])
-    if isinstance(layer, keras.layers.SeparableConv2D):
-        return cells * sum(math.prod(kernel.shape) for kernel in (layer.depthwise_kernel, layer.pointwise_kernel))
-    return cells * math.prod(layer.kernel.shape)
+def network_macs(network: keras.Model) -> int | None:
+    """Multiplications of all convolutions and dense layers of a network for one picture, those of models in it too.
+
+    A layer counts as often as it is called. None where a layer of unknown kind has kernels.
+    """
+    return _macs(innermost_calls(network.outputs))
 
 
-def network_macs(network: keras.Model) -> int:
-    """Multiplications of all convolutions and dense layers of a network for one picture, those of models in it too."""
-    layers = network.layers
-    return sum(network_macs(one) if isinstance(one, keras.Model) else layer_macs(one) for one in layers)
+def _macs(calls: Iterable[Call]) -> int | None:
+    total = 0
+    for call in calls:
+        macs = _call_macs(call)
+        if macs is None:
+            return None
+        total += macs
+    return total
+
+
+def _call_macs(call: Call) -> int | None:
+    """Multiplications by the kernels of a layer, without its bias; None where they are not known."""
+    layer = call.operation
+    if isinstance(layer, _SEPARABLE):
+        kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
+    elif isinstance(layer, (*_WEIGHTED, *_TRANSPOSED)):
+        kernels = [layer.kernel]
+    else:
+        return None if _multiplies(call) else 0
+    # A transposed convolution spreads each cell that it is given.
+    shape = (call.input_tensors if isinstance(layer, _TRANSPOSED) else call.outputs)[0].shape[1:-1]
+    return None if None in shape else math.prod(shape) * sum(math.prod(one.shape) for one in kernels)
+
+
+def _multiplies(call: Call) -> bool:
+    """Whether an operation, or layer of unknown kind, holds kernels or multiplies maps as matrices."""
+    layer = call.operation
+    if not isinstance(layer, keras.layers.Layer):
+        return operation_name(call) in _PRODUCT_OPERATIONS
+    kernels = not isinstance(layer, _NO_KERNEL) and any(len(one.shape) > 1 for one in layer.weights)
+    return kernels or isinstance(layer, _PRODUCTS)

@@ -3,14 +3,13 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from ssdcli.compare.measure import Measured
-from ssdcore.data.output import partial_path, require_unused, write_whole
+from ssdcore.data.output import require_unused, write_whole
 from ssdcore.errors import DataError
 
 TABLE, PLOT = "compare.csv", "compare.png"
@@ -44,16 +43,13 @@ def write(found: Sequence[Measured], out: Path) -> None:
     from ssdcli.compare.plot import draw
 
     contents = {TABLE: _table(found), PLOT: draw(found)}
-    done = False
     try:
         for name, content in contents.items():
             write_whole(out / name, content)
-        done = True
     except OSError as error:
+        for name in contents:
+            (out / name).unlink(missing_ok=True)
         raise _unwritable(out, error) from None
-    finally:
-        if not done:
-            _remove(out / name for name in contents)
 
 
 def _table(found: Sequence[Measured]) -> bytes:
@@ -63,13 +59,6 @@ def _table(found: Sequence[Measured]) -> bytes:
     writer.writeheader()
     writer.writerows({**row, "image_size": "x".join(map(str, row["image_size"]))} for row in rows)
     return text.getvalue().encode()
-
-
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        with suppress(OSError):
-            partial_path(path).unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
 
 
 def _unwritable(out: Path, error: OSError) -> DataError:
