@@ -47,8 +47,26 @@ class Backbone:
     checkpoints: Mapping[str, CheckpointMap] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.name):
             raise PluginError(f"a backbone's name must be letters, digits and underscores, not {self.name!r}")
         for part in ("base_net", "arg_scope"):
             if not callable(getattr(self, part)):
                 raise PluginError(f"backbone {self.name!r}: {part} must be a function")
+        if not isinstance(self.preprocessing, Preprocessing):
+            raise PluginError(
+                f"backbone {self.name!r}: preprocessing must be an ssdcore.Preprocessing, not {self.preprocessing!r}; "
+                "leave it out if pixels from 0 to 255 are taken as they are"
+            )
+        self._check_checkpoints()
+
+    def _check_checkpoints(self) -> None:
+        if not isinstance(self.checkpoints, Mapping):
+            raise PluginError(
+                f"backbone {self.name!r}: checkpoints must be a dict, format -> ssdcore.CheckpointMap, not "
+                f"{self.checkpoints!r}"
+            )
+        for form, found in self.checkpoints.items():
+            if not isinstance(found, CheckpointMap):
+                raise PluginError(
+                    f"backbone {self.name!r}: checkpoints[{form!r}] must be an ssdcore.CheckpointMap, not {found!r}"
+                )

@@ -74,13 +74,19 @@ class Plugins:
         """The end points that feed the first prediction layers of `model`; empty if nobody says.
 
         Raises:
-            PluginError: a plugin's answer to that raised.
+            PluginError: a plugin's answer to that raised, or is not a list of names that differ.
         """
         try:
             found = self.manager.hook.ssdcore_feature_layers(backbone=backbone, model=model)
         except Exception as error:
             raise PluginError(f"ssdcore_feature_layers({backbone!r}, {model!r}) of a plugin failed: {error}") from error
-        return tuple(found or ())
+        names = () if found is None else found
+        if not _are_names(names):
+            raise PluginError(
+                f"ssdcore_feature_layers({backbone!r}, {model!r}) of a plugin gave {found!r}; it must give a list of "
+                "names of end points, each once, finest map first, or None"
+            )
+        return tuple(names)
 
     def with_commands(self, cli: Any) -> "Plugins":
         """Lets each plugin add its commands to a `click.Group`; one that raises joins the failures."""
@@ -198,6 +204,13 @@ class _Loader:
             MappingProxyType(self.providers),
             MappingProxyType(self.plugins),
         )
+
+
+def _are_names(found: Any) -> bool:
+    """Whether this is a sequence of names that differ."""
+    if isinstance(found, str) or not isinstance(found, Sequence):
+        return False
+    return all(isinstance(name, str) for name in found) and len(set(found)) == len(found)
 
 
 def _ask(manager: pluggy.PluginManager, hook: str, module: Any, **arguments: Any) -> Any:

@@ -3,7 +3,8 @@
     [tool.pytest.ini_options]
     ssd_backbones = ["pond"]
 
-Every check of every backbone named there is then a test. Elsewhere nothing heavy is imported.
+Every check of every backbone named there is then a test, unless certain tests are asked for (`pytest file.py::test`).
+Elsewhere nothing heavy is imported.
 """
 
 from collections.abc import Callable
@@ -19,17 +20,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    if any("::" in argument for argument in config.args):  # somebody wants certain tests
+        return
     for name in config.getini(SETTING):
         items += _tests_of(session, name)
 
 
 def _tests_of(session: pytest.Session, name: str) -> list[pytest.Item]:
+    from ssdcore.errors import PluginError
     from ssdcore.plugins import load_plugins
+
+    plugins = load_plugins()
+    try:
+        backbone = plugins.backbone(name)
+    except PluginError as error:
+        raise pytest.UsageError(f"{SETTING}: {error}") from None
     from ssdcore.testing.contract import CHECKS
     from ssdcore.testing.subject import Subject
 
-    plugins = load_plugins()
-    subject = Subject(plugins.backbone(name), plugins)
+    subject = Subject(backbone, plugins)
     return [
         ContractItem.from_parent(session, name=f"{name}: {check.__name__}", check=check, subject=subject)
         for check in CHECKS
@@ -44,11 +53,13 @@ class ContractItem(pytest.Item):
         self._check, self._subject = check, subject
 
     def runtest(self) -> None:
-        from ssdcore.testing.contract import fault_of
+        from ssdcore.testing.contract import result_of
 
-        fault = fault_of(self._check, self._subject)
-        if fault:
-            pytest.fail(fault, pytrace=False)
+        result = result_of(self._check, self._subject)
+        if result.not_run:
+            pytest.skip(result.not_run)
+        if result.fault:
+            pytest.fail(result.fault, pytrace=False)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         return self.path, None, self.name

@@ -1,61 +1,35 @@
 """`check_backbone` and its commands: planted faults are named, and a new package is right as it is written."""
 
+import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from planted import GOOD, BaseNet, arg_scope, plant, stages, through
 
-from ssdcore import ArgScope, Backbone, BatchNorm, Preprocessing, hookimpl
+from ssdcore import ArgScope, Backbone, BatchNorm, Preprocessing
 from ssdcore.errors import PluginError
 from ssdcore.plugins import load_plugins
-from ssdcore.testing import check_backbone
+from ssdcore.pytest_plugin import ContractItem
+from ssdcore.testing import check_backbone, checks
+from ssdcore.testing.subject import NotRunError
 
 Ssd = Callable[..., tuple[int, str, str]]
-BaseNet = Callable[[Any, ArgScope], Any]
-LAYERS = ("stage3", "stage4", "stage5")
-GOOD = Preprocessing(mean=(127.5,) * 3, scale=1 / 127.5)
-
-
-def arg_scope(*, weight_decay: float, data_format: str) -> ArgScope:
-    return ArgScope(weight_decay, data_format, norm=BatchNorm())
-
-
-def stages(inputs: Any, scope: ArgScope, strides: tuple[int, ...] = (2, 2, 2, 2, 2)) -> tuple[Any, dict[str, Any]]:
-    end_points = {}
-    for stage, step in enumerate(strides, start=1):
-        inputs = end_points[f"stage{stage}"] = scope.conv2d(inputs, 8, 3, strides=step, name=f"stage{stage}")
-    return inputs, end_points
 
 
 def check(base_net: BaseNet, scope: Any = arg_scope, preprocessing: Preprocessing = GOOD) -> None:
-    """Checks a base net as if its plugin were installed."""
-
-    def feature_layers(backbone: str, model: str) -> tuple[str, ...] | None:
-        return LAYERS if (backbone, model) == ("planted", "ssd300") else None
-
-    plugins, backbone = load_plugins(), Backbone("planted", base_net, scope, preprocessing)
-    plugins.manager.register(SimpleNamespace(ssdcore_feature_layers=hookimpl(feature_layers)), "planted")
-    known: Mapping[str, Backbone] = MappingProxyType({**plugins.backbones, "planted": backbone})
-    check_backbone("planted", replace(plugins, backbones=known))
-
-
-def through(layer: Callable[[], Callable[[Any], Any]]) -> BaseNet:
-    """A base net with a layer behind its first stage."""
-
-    def base_net(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:
-        return stages(layer()(scope.conv2d(inputs, 4, 3, name="stem")), scope)
-
-    return base_net
+    """Checks a base net as if its plugin were installed; raises at its first fault."""
+    _, plugins = plant(base_net, scope, preprocessing)
+    check_backbone("planted", plugins)
 
 
 def test_a_right_backbone_passes() -> None:
@@ -105,9 +79,14 @@ class Restless(keras.layers.BatchNormalization):
         return super().call(inputs, training=True)
 
 
+def restless(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:
+    norm = Restless(momentum=scope.norm.momentum if scope.norm else 0.9, name="restless")
+    return stages(norm(scope.conv2d(inputs, 4, 3, name="stem")), scope)
+
+
 class Noise(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
-        return inputs + tf.random.normal(tf.shape(inputs))
+        return inputs + tf.random.normal(tf.shape(inputs), dtype=inputs.dtype)
 
 
 class Secret(keras.layers.Layer):
@@ -123,7 +102,7 @@ class Secret(keras.layers.Layer):
 
 class Python(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
-        return tf.ensure_shape(tf.py_function(lambda value: value * 1, [inputs], tf.float32), inputs.shape)
+        return tf.ensure_shape(tf.py_function(lambda value: value * 1, [inputs], inputs.dtype), inputs.shape)
 
 
 class Detached(keras.layers.Layer):
@@ -138,7 +117,7 @@ class Detached(keras.layers.Layer):
         (with_wrong_stride, r"feature_layers_fit: ssd300 wants prediction layers of 38.*stage3 75x75"),
         (without_stage3, r"feature_layers_fit: .*no end point 'stage3'"),
         (without_scope, r"scope_is_applied: the kernel of own does not carry.*weight_decay"),
-        (through(Restless), r"evaluation_is_still: evaluation changes .*restless.*/moving_mean"),
+        (restless, r"evaluation_is_still: evaluation changes .*restless.*/moving_mean"),
         (channels_first, r"base_net_gives_maps: stage1 is \(None, 8, 150, 150\), not \(B, H, W, C\)"),
         (cut_off_at_the_rim, r"other_sizes_follow: stage3 has 40x42 cells for 321x337 px.*gives 41x43"),
         (through(Noise), r"evaluation_is_still: two evaluations of the same pictures differ"),
@@ -222,14 +201,14 @@ def run(pond: tuple[Path, dict[str, str]], *command: str) -> "subprocess.Complet
 def test_a_new_package_passes_the_check(pond: tuple[Path, dict[str, str]], ssd_command: list[str]) -> None:
     done = run(pond, *ssd_command, "backbones", "check", "my_pond")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("ok    ") == 11
+    assert done.stdout.count("ok    ") == 13
 
 
 def test_a_new_package_passes_its_own_tests(pond: tuple[Path, dict[str, str]]) -> None:
-    """One of its own, and eleven of the contract by a line in its settings."""
+    """One of its own, and thirteen of the contract by a line in its settings."""
     folder = pond[0] / "ssd-my-pond"
     done = run((folder, pond[1]), sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
-    assert "12 passed" in done.stdout, done.stdout + done.stderr
+    assert "14 passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_new_package_trains_on_the_shapes(pond: tuple[Path, dict[str, str]], ssd_command: list[str]) -> None:
@@ -260,13 +239,63 @@ def test_a_name_or_folder_that_is_taken(arguments: list[str], says: str, ssd_her
 def test_the_command_exits_with_1_and_goes_on_after_a_fault(ssd_here: Ssd, monkeypatch: pytest.MonkeyPatch) -> None:
     from ssdcore.testing import contract
 
-    def wrong(subject: object) -> None:
+    def wrong(_: object) -> None:
         """All is well."""
         raise PluginError("it is not; mend it")
 
-    monkeypatch.setattr(contract, "CHECKS", (wrong, contract.CHECKS[1]))
+    def hindered(_: object) -> None:
+        """All is well here too."""
+        raise NotRunError("nothing to look at")
+
+    monkeypatch.setattr(contract, "CHECKS", (wrong, checks.base_net_gives_maps, hindered))
     code, out, err = ssd_here("backbones", "check", "mobilenet_v1_025")
     assert code == 1
-    assert out.splitlines()[:2] == ["FAIL  All is well.", "      it is not; mend it"]
-    assert out.splitlines()[2].startswith("ok    `base_net(inputs, scope)` gives")
-    assert "mobilenet_v1_025 fails 1 of 2 checks" in err
+    lines = out.splitlines()
+    assert lines[:2] == ["FAIL  All is well.", "      it is not; mend it"]
+    assert lines[2].startswith("ok    `base_net(inputs, scope)` gives")
+    assert lines[3:5] == ["-     All is well here too.", "      nothing to look at"]
+    assert "mobilenet_v1_025 fails 1 of 3 checks and 1 could not be run" in err
+    _, out, _ = ssd_here("backbones", "check", "mobilenet_v1_025", "--json")
+    assert [(row["check"], row["fault"], row["not_run"]) for row in json.loads(out)] == [
+        ("wrong", "it is not; mend it", None),
+        ("base_net_gives_maps", None, None),
+        ("hindered", None, "nothing to look at"),
+    ]
+
+
+@pytest.fixture
+def pytest_in(tmp_path: Path) -> Callable[..., str]:
+    """Runs pytest in a folder with one test and a setting of backbones; what it prints."""
+
+    def run_pytest(backbones: str, *arguments: str) -> str:
+        (tmp_path / "pytest.ini").write_text(f"[pytest]\nssd_backbones = {backbones}\n")
+        (tmp_path / "test_a.py").write_text("def test_a(): pass\n")
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    return run_pytest
+
+
+def test_a_misspelt_name_in_the_settings_of_pytest_is_one_line(pytest_in: Callable[..., str]) -> None:
+    said = pytest_in("mobilenet_v1_02")
+    assert re.search(r"^ERROR: ssd_backbones: no installed plugin provides .*mobilenet_v1_025", said, re.MULTILINE)
+    assert "Traceback" not in said
+    assert "INTERNALERROR" not in said
+
+
+def test_pytest_adds_the_checks_unless_certain_tests_are_asked_for(pytest_in: Callable[..., str]) -> None:
+    whole = pytest_in("mobilenet_v1_025", "--collect-only", "test_a.py").splitlines()
+    assert "test_a.py::test_a" in whole
+    assert "::mobilenet_v1_025: import_is_light" in whole
+    assert sum(line.startswith("::mobilenet_v1_025: ") for line in whole) == 13
+    assert "1 passed" in pytest_in("mobilenet_v1_025", "test_a.py::test_a")
+
+
+def test_a_check_that_cannot_say_anything_is_a_skipped_test() -> None:
+    def hindered(_: object) -> None:
+        raise NotRunError("nothing to look at")
+
+    item: Any = SimpleNamespace(_check=hindered, _subject=None)
+    with pytest.raises(pytest.skip.Exception, match="nothing to look at"):
+        ContractItem.runtest(item)

@@ -62,7 +62,7 @@ def test_the_page_shows_whole_files() -> None:
 def test_it_passes_the_check(package: Path, ssd_here: Ssd) -> None:
     code, out, err = ssd_here("backbones", "check", "squeeze")
     assert code == 0, out + err
-    assert out.count("ok    ") == 11
+    assert out.count("ok    ") == 13
 
 
 def test_its_end_points_are_those_that_the_page_tells_of(package: Path, ssd_here: Ssd) -> None:

@@ -1,9 +1,8 @@
 """A backbone under test, with what several checks look at made once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import keras
 import numpy as np
@@ -20,6 +19,12 @@ from ssdcore.plugins import Plugins
 DECAY = 0.25
 CLASSES = ("one", "two")
 
+Made = TypeVar("Made")
+
+
+class NotRunError(Exception):
+    """A check needs a part whose fault an earlier check has found."""
+
 
 def require(condition: bool, message: str) -> None:
     """Ends a check.
@@ -31,6 +36,29 @@ def require(condition: bool, message: str) -> None:
         raise PluginError(message)
 
 
+class Part(Generic[Made]):
+    """A part of a subject that is made when it is first asked for.
+
+    If making it raises, that is told once: whoever asks again gets a `NotRunError`.
+    """
+
+    def __init__(self, make: Callable[[Any], Made]) -> None:
+        self.make, self.name = make, make.__name__
+
+    def __get__(self, subject: Any, kind: type) -> Made:
+        failed: set[str] = subject.__dict__.setdefault("failed", set())
+        if self.name in failed:
+            raise NotRunError("not run: it needs what failed above")
+        try:
+            made = self.make(subject)
+        except BaseException:
+            failed.add(self.name)
+            raise
+        # Python looks here first from now on.
+        subject.__dict__[self.name] = made
+        return made
+
+
 @dataclass(frozen=True)
 class Subject:
     """What the checks are about: a backbone, and the plugins it is installed with."""
@@ -38,7 +66,7 @@ class Subject:
     backbone: Backbone
     plugins: Plugins
 
-    @cached_property
+    @Part
     def models(self) -> Mapping[str, ModelParams]:
         """The SSD models of the core that some plugin names feature layers for, smallest pictures first."""
         found = [make() for name, make in MODELS.items() if self.plugins.feature_layers(self.backbone.name, name)]
@@ -49,41 +77,44 @@ class Subject:
         )
         return {model.name: model for model in sorted(found, key=lambda model: model.image_size)}
 
-    @cached_property
+    @property
     def smallest(self) -> ModelParams:
         """The model with the smallest pictures, which checks that compute something use."""
         return next(iter(self.models.values()))
 
-    @cached_property
+    @Part
     def scope(self) -> ArgScope:
         """The layer defaults of the backbone at a weight decay of its own."""
         found = self.backbone.arg_scope(weight_decay=DECAY, data_format="channels_last")
         require(isinstance(found, ArgScope), f"arg_scope must give an ssdcore.ArgScope, not {found!r}")
         return found
 
-    @cached_property
+    @Part
     def base_net(self) -> tuple[Any, Any, Mapping[str, Any]]:
         """Inputs, net and end points, for pictures of 300 px."""
-        inputs = keras.Input((300, 300, 3))
-        given = self.backbone.base_net(inputs, self.scope)
+        return self.make_base_net(300, self.scope)
+
+    def make_base_net(self, side: int, scope: ArgScope) -> tuple[Any, Any, Mapping[str, Any]]:
+        """Inputs, net and end points for square pictures of so many px, made anew."""
+        inputs = keras.Input((side, side, 3))
+        given = self.backbone.base_net(inputs, scope)
         require(
             isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping),
             f"base_net must give (net, end_points), the end points by name; it gave {type(given).__name__}",
         )
         return inputs, *given
 
-    @cached_property
+    @Part
     def network(self) -> keras.Model:
         """The base net as a model with all end points."""
-        inputs, net, end_points = self.base_net
-        return keras.Model(inputs, [net, *end_points.values()])
+        return as_model(*self.base_net)
 
-    @cached_property
+    @Part
     def ssd(self) -> SSD:
-        """A detector on the smallest model; its weights are the same each time."""
+        """A detector on the smallest model."""
         return self.build(self.smallest)
 
-    def build(self, model: ModelParams) -> SSD:
+    def build(self, model: ModelParams, precision: str = "float32") -> SSD:
         """A detector on a model, batch-normalised in its blocks where the backbone is."""
         norm = BlockNorm() if isinstance(self.scope.norm, BatchNorm) else None
         return build_ssd(
@@ -94,6 +125,7 @@ class Subject:
             ),
             CLASSES,
             self.plugins,
+            precision,
         )
 
     def pictures(self, count: int) -> NDArray[np.float32]:
@@ -105,3 +137,13 @@ class Subject:
         """What the detector predicts in evaluation, (B, A, classes)."""
         found: NDArray[np.float32] = self.ssd.network(pictures, training=False)["logits"].numpy()
         return found
+
+
+def as_model(inputs: Any, net: Any, end_points: Mapping[str, Any]) -> keras.Model:
+    """A base net as a model with outputs [net, *end_points]."""
+    return keras.Model(inputs, [net, *end_points.values()])
+
+
+def layers_of(network: keras.Model) -> list[Any]:
+    """All layers of a network, those inside of models and layers too."""
+    return list(network._flatten_layers(include_self=False))

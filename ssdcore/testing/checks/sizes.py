@@ -1,0 +1,46 @@
+"""Checks of a base net under the SSD models, at other sizes and in mixed precision."""
+
+from ssdcore.errors import PluginError
+from ssdcore.testing.subject import Subject, require
+
+MEASURED = 512
+
+
+def feature_layers_fit(subject: Subject) -> None:
+    """The feature layers exist and have the sizes that each SSD model wants."""
+    for model in subject.models.values():
+        if model is subject.smallest:
+            _ = subject.ssd
+        else:
+            subject.build(model)
+
+
+def other_sizes_follow(subject: Subject) -> None:
+    """At an odd and oblong size each map has a cell for every begun stride, as TensorFlow's SAME padding has."""
+    _, model = subject.ssd, subject.smallest  # what cannot be built at all has been told of already
+    size = (model.image_size[0] + 21, model.image_size[1] + 37)
+    boxes = model.default_boxes.model_copy(update={"steps": None})
+    free = model.model_copy(update={"image_size": size, "feature_maps": None, "default_boxes": boxes})
+    found = dict(subject.build(free).feature_maps)
+    _, _, end_points = subject.make_base_net(MEASURED, subject.scope)
+    for name in subject.plugins.feature_layers(subject.backbone.name, model.name):
+        # A side that every stride divides shows the stride, whatever the net is made of.
+        stride = MEASURED // end_points[name].shape[1]
+        wanted = tuple(-(-side // stride) for side in size)
+        require(
+            found[name] == wanted,
+            f"{name} has {found[name][0]}x{found[name][1]} cells for {size[0]}x{size[1]} px; a stride of {stride} "
+            f"with TensorFlow's SAME padding gives {wanted[0]}x{wanted[1]}: pad by the size of the map",
+        )
+
+
+def mixed_precision_fits(subject: Subject) -> None:
+    """The base net can be built with layers that compute in bfloat16."""
+    _, model = subject.ssd, subject.smallest  # what cannot be built in float32 either is another fault
+    try:
+        subject.build(model, "mixed_bfloat16")
+    except Exception as error:  # whatever the arithmetic of a plugin raises
+        raise PluginError(
+            f"it cannot be built in mixed_bfloat16 ({type(error).__name__}: {' '.join(str(error).split()):.400}); cast "
+            "constants to the layer's compute_dtype"
+        ) from error
