@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -103,3 +104,14 @@ def ssd_here(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str,
         return (code if isinstance(code, int) else 1, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def limit_files() -> Iterator[Callable[[int], None]]:
+    """Lets no file become longer than so many bytes, as if the disk were full; -1: as long as the system allows."""
+
+    def limit(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+    yield limit
+    limit(-1)

@@ -3,11 +3,10 @@
 import csv
 import json
 import os
-import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -259,20 +258,8 @@ def test_what_the_plot_leaves_out_is_counted(
     assert axes.get_title("left") == title
 
 
-def limit_files(size: int) -> None:
-    """Lets no file become longer than so many bytes; -1: as long as the system allows."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-
-
-@pytest.fixture
-def unlimited() -> Iterator[None]:
-    yield
-    limit_files(-1)
-
-
-@pytest.mark.usefixtures("unlimited")
 def test_a_disk_that_is_full_before_is_found_out_before(
-    records: Path, tmp_path: Path, measuring: Measuring, ssd_here: Ssd
+    records: Path, tmp_path: Path, measuring: Measuring, ssd_here: Ssd, limit_files: Callable[[int], None]
 ) -> None:
     limit_files(50_000)
     code, _, err = ssd_here("compare", "mobilenet_v1_025", "--data", records, "--out", tmp_path / "out")
@@ -283,9 +270,8 @@ def test_a_disk_that_is_full_before_is_found_out_before(
     assert measuring.names == []
 
 
-@pytest.mark.usefixtures("unlimited")
 def test_a_disk_that_is_full_afterwards_takes_neither_the_table_on_the_screen_nor_half_the_files(
-    records: Path, tmp_path: Path, measuring: Measuring, ssd_here: Ssd
+    records: Path, tmp_path: Path, measuring: Measuring, ssd_here: Ssd, limit_files: Callable[[int], None]
 ) -> None:
     """There is room for the CSV of some 200 bytes, not for the plot of some 20,000."""
     command = ("compare", "mobilenet_v1_025", "--data", records, "--out", tmp_path / "out")

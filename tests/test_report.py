@@ -306,6 +306,24 @@ def test_wrong_use_is_refused_before_anything_is_scored(work: Work, report: Repo
     assert not (tmp_path / "new").exists()
 
 
+def test_a_full_disk_is_told_and_the_next_report_replaces_what_is_there(
+    work: Work, report: Report, tmp_path: Path, limit_files: Callable[[int], None]
+) -> None:
+    """There is room for the tables, not for the page with its pictures."""
+    out = tmp_path / "out"
+    limit_files(20_000)
+    code, _, err = report(work.run, more=("--out", out))
+    assert code == 1
+    assert err.splitlines()[-1] == (
+        f"error: cannot write into {out}: File too large; make room there or choose another --out"
+    )
+    assert not (out / "index.html").exists()
+    assert not list(out.glob(".*"))
+    limit_files(-1)
+    assert report(work.run, more=("--out", out))[0] == 0
+    assert (out / "index.html").stat().st_size > 20_000
+
+
 def test_steps_are_read_from_a_run_that_is_going_on(work: Work, tmp_path: Path) -> None:
     assert read_steps(RunFolder(work.run)) == {
         "training": [(10, 0.25), (20, 0.5)],

@@ -1,6 +1,8 @@
 """Files and folders to write."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ssdcore.errors import DataError
@@ -14,6 +16,21 @@ def require_unused(folder: Path) -> None:
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder.absolute()} exists already; remove it or choose another --out")
+
+
+@contextmanager
+def writing_into(folder: Path) -> Iterator[None]:
+    """Says what could not be written.
+
+    Raises:
+        DataError: writing failed inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write into {folder.absolute()}: {error.strerror}; make room there or choose another --out"
+        ) from None
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from ssdcli.compare.measure import Measured
-from ssdcore.data.output import require_unused, write_whole
+from ssdcore.data.output import require_unused, write_whole, writing_into
 from ssdcore.errors import DataError
 
 TABLE, PLOT = "compare.csv", "compare.png"
@@ -24,14 +24,12 @@ def prepare(out: Path) -> None:
         DataError: it is in use or cannot be written.
     """
     require_unused(out)
-    try:
+    with writing_into(out):
         out.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=out) as file:
             file.write(bytes(ROOM))
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:
-        raise _unwritable(out, error) from None
 
 
 def write(found: Sequence[Measured], out: Path) -> None:
@@ -44,12 +42,13 @@ def write(found: Sequence[Measured], out: Path) -> None:
 
     contents = {TABLE: _table(found), PLOT: draw(found)}
     try:
-        for name, content in contents.items():
-            write_whole(out / name, content)
-    except OSError as error:
+        with writing_into(out):
+            for name, content in contents.items():
+                write_whole(out / name, content)
+    except DataError:
         for name in contents:
             (out / name).unlink(missing_ok=True)
-        raise _unwritable(out, error) from None
+        raise
 
 
 def _table(found: Sequence[Measured]) -> bytes:
@@ -59,7 +58,3 @@ def _table(found: Sequence[Measured]) -> bytes:
     writer.writeheader()
     writer.writerows({**row, "image_size": "x".join(map(str, row["image_size"]))} for row in rows)
     return text.getvalue().encode()
-
-
-def _unwritable(out: Path, error: OSError) -> DataError:
-    return DataError(f"cannot write into {out.absolute()}: {error.strerror}; make room there or choose another --out")

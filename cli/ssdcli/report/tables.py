@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ssdcli.report.scored import Scored, Where
-from ssdcore.data.output import write_whole
+from ssdcore.data.output import write_whole, writing_into
 from ssdcore.errors import DataError
 from ssdcore.evaluation.analysis.errors import KINDS
 from ssdcore.evaluation.analysis.sizes import BANDS
@@ -38,17 +38,25 @@ def numbers(models: Sequence[Scored], where: Where) -> dict[str, Any]:
 
 
 def write_report(out: Path, page: str, models: Sequence[Scored], where: Where) -> None:
-    """Writes the page and its numbers; the page comes last."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name, (columns, rows) in TABLES.items():
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("model", *columns))
-        writer.writerows((model.label, *row) for model in models for row in rows(model))
-        write_whole(out / name, text.getvalue().encode())
+    """Writes the page and its numbers: those first by which a report is known, and the page last.
+
+    Raises:
+        DataError: that is not possible.
+    """
     whole = json.dumps(numbers(models, where), indent=2, ensure_ascii=False) + "\n"
-    write_whole(out / NUMBERS, whole.encode())
-    write_whole(out / PAGE, page.encode())
+    tables = {name: _table(models, columns, rows) for name, (columns, rows) in TABLES.items()}
+    with writing_into(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in {NUMBERS: whole, **tables, PAGE: page}.items():
+            write_whole(out / name, text.encode())
+
+
+def _table(models: Sequence[Scored], columns: Sequence[str], rows: Callable[[Scored], Rows]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("model", *columns))
+    writer.writerows((model.label, *row) for model in models for row in rows(model))
+    return text.getvalue()
 
 
 def _classes(model: Scored) -> Rows:
