@@ -73,10 +73,7 @@ def _resize(call: Call, axis: int, cells: int, at: NDArray[np.int64]) -> Window 
     cuts = [getattr(layer, one, False) for one in ("antialias", "crop_to_aspect_ratio", "pad_to_aspect_ratio")]
     if layer.interpolation not in ("nearest", "bilinear") or any(cuts):
         return None
-    numerator, wanted = (
-        (2 * at + 1) * cells,
-        2 * len(at),
-    )  # the middle of a cell, in cells of the input, is the quotient
+    numerator, wanted = (2 * at + 1) * cells, 2 * len(at)  # of the middle of a cell, in cells of the input
     if layer.interpolation == "nearest":
         first = last = numerator // wanted
     else:

@@ -15,6 +15,7 @@ from ssdcore.model import SSD, build_ssd
 from ssdcore.params import BlockNorm, ModelParams, ParamSet, Stage, TrainParams
 from ssdcore.params.presets import MODELS
 from ssdcore.plugins import Plugins
+from ssdcore.testing.elsewhere import logits
 
 DECAY = 0.25
 CLASSES = ("one", "two")
@@ -135,8 +136,7 @@ class Subject:
 
     def logits(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the detector predicts in evaluation, (B, A, classes)."""
-        found: NDArray[np.float32] = self.ssd.network(pictures, training=False)["logits"].numpy()
-        return found
+        return logits(self.ssd, pictures)
 
 
 def as_model(inputs: Any, net: Any, end_points: Mapping[str, Any]) -> keras.Model:
