@@ -1,8 +1,8 @@
-"""How long do scores take, and how much memory? VOC's and COCO's metric on as many pictures as VOC 2007 tests.
+"""How long do scores take, and how much memory? VOC's and COCO's metric on as many images as VOC 2007 tests.
 
-    python benchmarks/average_precision.py [--pictures 4952] [--detections 200] [--classes 20]
+    python benchmarks/average_precision.py [--images 4952] [--detections 200] [--classes 20]
 
-Measured in turn, each in a process of its own that draws the same pictures: VOC's mean average precision;
+Measured in turn, each in a process of its own that draws the same images: VOC's mean average precision;
 the same from VOC's result files, with reading them; COCO's metric by pycocotools. Memory is the most
 that the process ever had (VmHWM), with Python, libraries and the drawn detections.
 """
@@ -17,28 +17,28 @@ from pathlib import Path
 
 import numpy as np
 
+from ssdcore.evaluation.ground_truth import Found, Truth
 from ssdcore.evaluation.read_results import read_results
 from ssdcore.evaluation.scores import Tally
-from ssdcore.evaluation.truth import Found, Truth
 from ssdcore.evaluation.write_results import ResultFiles
 from ssdcore.params import EvalParams
 
 SIZE = np.array([500.0, 375.0])
-OBJECTS = 5  # at most, of a picture; VOC 2007 has 2.4 on average
+OBJECTS = 5  # at most, of an image; VOC 2007 has 2.4 on average
 NEAR = 8  # detections of each object, px off by as much
 
 
 def boxes(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Boxes (N, 4) xyxy, px, anywhere in a picture."""
+    """Boxes (N, 4) xyxy, px, anywhere in an image."""
     corners = rng.uniform(0, 1, (2, count, 2)) * SIZE
     return np.concatenate([corners.min(axis=0), corners.max(axis=0)], axis=1)
 
 
 def truths(arguments: argparse.Namespace) -> list[Truth]:
-    """Pictures with objects, a tenth of them difficult."""
+    """Images with objects, a tenth of them difficult."""
     rng = np.random.default_rng(0)
     found = []
-    for number in range(arguments.pictures):
+    for number in range(arguments.images):
         count = rng.integers(0, OBJECTS + 1)
         labels = rng.integers(1, arguments.classes + 1, count)
         difficult = rng.random(count) < 0.1
@@ -48,10 +48,10 @@ def truths(arguments: argparse.Namespace) -> list[Truth]:
     return found
 
 
-def detections(arguments: argparse.Namespace, pictures: list[Truth]) -> Iterator[Found]:
+def detections(arguments: argparse.Namespace, images: list[Truth]) -> Iterator[Found]:
     """Some near the objects, the rest anywhere."""
     rng = np.random.default_rng(1)
-    for truth in pictures:
+    for truth in images:
         drawn = boxes(rng, arguments.detections)
         labels = rng.integers(1, arguments.classes + 1, arguments.detections)
         near = np.repeat(np.arange(len(truth.labels)), NEAR)[: arguments.detections]
@@ -65,17 +65,17 @@ def detections(arguments: argparse.Namespace, pictures: list[Truth]) -> Iterator
 def measured(arguments: argparse.Namespace, metric: str) -> tuple[float, float, float]:
     """Seconds from the detections to the score by the clock and of the processor, and the score."""
     classes = [f"class{number}" for number in range(arguments.classes)]
-    pictures = truths(arguments)
-    found = detections(arguments, pictures)
+    images = truths(arguments)
+    found = detections(arguments, images)
     if metric == "files":
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "out"
-            with ResultFiles(out, "test", classes, pictures) as files:
-                for truth, one in zip(pictures, found, strict=True):
+            with ResultFiles(out, "test", classes, images) as files:
+                for truth, one in zip(images, found, strict=True):
                     files.add(truth, one)
-            return timed(lambda: total(pictures, read_results(out, pictures, classes).by_picture(), classes, "voc07"))
+            return timed(lambda: total(images, read_results(out, images, classes).by_image(), classes, "voc07"))
     kept = list(found)
-    return timed(lambda: total(pictures, kept, classes, metric))
+    return timed(lambda: total(images, kept, classes, metric))
 
 
 def timed(work: Callable[[], float]) -> tuple[float, float, float]:
@@ -84,9 +84,9 @@ def timed(work: Callable[[], float]) -> tuple[float, float, float]:
     return time.perf_counter() - wall, time.process_time() - processor, score
 
 
-def total(pictures: list[Truth], found: Iterable[Found], classes: list[str], metric: str) -> float:
-    tally = Tally(classes, [truth.name for truth in pictures], EvalParams(metric=metric))
-    for truth, one in zip(pictures, found, strict=True):
+def total(images: list[Truth], found: Iterable[Found], classes: list[str], metric: str) -> float:
+    tally = Tally(classes, [truth.name for truth in images], EvalParams(metric=metric))
+    for truth, one in zip(images, found, strict=True):
         tally.add(truth, one)
     return tally.evaluation(None).mean_average_precision
 
@@ -99,7 +99,7 @@ def peak_memory() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=4952)
+    parser.add_argument("--images", type=int, default=4952)
     parser.add_argument("--detections", type=int, default=200)
     parser.add_argument("--classes", type=int, default=20)
     parser.add_argument("--only", choices=("voc07", "files", "coco"), help="measure one, in this process")

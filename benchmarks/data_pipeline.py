@@ -1,4 +1,4 @@
-"""Does training wait for its data? Pictures a second, measured against peers in the same run.
+"""Does training wait for its data? Images a second, measured against peers in the same run.
 
     python benchmarks/data_pipeline.py RECORDS [--seconds 10] [--params mobilenet-ssd300-1917 vgg16-ssd300]
 
@@ -19,14 +19,14 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import numpy as np
 import tensorflow as tf
 
-from ssdcore.data.manifest import Manifest
+from ssdcore.contract.plugins import load_plugins
 from ssdcore.data.pipeline import read_records, training_stream
-from ssdcore.data.record_index import RecordIndex
-from ssdcore.data.records import decode, parse
+from ssdcore.data.records.index import RecordIndex
+from ssdcore.data.records.manifest import Manifest
+from ssdcore.data.records.record import decode, parse
 from ssdcore.model import build_ssd
 from ssdcore.model.variables import set_trainable
 from ssdcore.params import AugmentParams, DataParams
-from ssdcore.plugins import load_plugins
 from ssdcore.training.step import make_step
 from ssdcore.training.update import Update
 
@@ -46,9 +46,9 @@ def plain(folder: Path, split: str) -> Iterable:
 
 
 def chain(folder: Path, split: str, augmentation: AugmentParams) -> Iterable:
-    """Everything that training does to its pictures, but for the targets."""
+    """Everything that training does to its images, but for the targets."""
     stream = training_stream(RecordIndex.of_split(folder, split), (0, 0), 0, SIZE, DataParams(), augmentation)
-    return stream.map(lambda picture: picture.image).batch(BATCH).prefetch(2)
+    return stream.map(lambda image: image.image).batch(BATCH).prefetch(2)
 
 
 def images_per_second(batches: Iterable, seconds: float, warm_up: int = 4) -> float:
@@ -63,7 +63,7 @@ def images_per_second(batches: Iterable, seconds: float, warm_up: int = 4) -> fl
 
 
 def step_per_second(name: str, seconds: float) -> float:
-    """Pictures a second that a training step on one batch in memory consumes."""
+    """Images a second that a training step on one batch in memory consumes."""
     plugins = load_plugins()
     params = plugins.param_sets[name]
     ssd = build_ssd(params, [str(number) for number in range(20)], plugins)

@@ -33,14 +33,14 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import tensorflow as tf
 
-from ssdcore.data.manifest import Manifest
+from ssdcore.contract.plugins import Plugins, load_plugins
+from ssdcore.data.records.manifest import Manifest
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.variables import set_trainable
 from ssdcore.params import Fixed, ParamSet
-from ssdcore.plugins import Plugins, load_plugins
-from ssdcore.training import TrainingListener, train
-from ssdcore.training.feed import Feed
+from ssdcore.training import TrainingCallback, train
+from ssdcore.training.dataset import TrainingDataset
 from ssdcore.training.optimizers import make_optimizer
 from ssdcore.training.progress import Progress
 
@@ -62,7 +62,7 @@ def prepared(params: ParamSet, steps: int, batch: int) -> ParamSet:
 def peers(ssd: SSD, records: Path) -> dict[str, Callable[[], object]]:
     """Functions that take one step: on a batch in memory, and on further batches of the records."""
     stage = ssd.params.train.stages[0]
-    feed = Feed(ssd, records, tf.distribute.get_strategy(), TrainingListener())
+    feed = TrainingDataset(ssd, records, tf.distribute.get_strategy(), TrainingCallback())
     batches = feed.batches(stage, Progress(feed.images), (stage.steps or 0) + 1)
     step, batch = bare_step(ssd), next(batches)
     return {"bare": lambda: step(*batch), "fed": lambda: step(*next(batches))}
@@ -108,7 +108,7 @@ def seconds_per_step(ends: list[Seconds]) -> Seconds:
 
 
 @dataclass
-class Turns(TrainingListener):
+class Turns(TrainingCallback):
     """Lets the others take turns after each one of the trainer; keeps what the steps of all turns took."""
 
     others: dict[str, Callable[[], object]]
@@ -144,7 +144,7 @@ def measure(params: ParamSet, precision: str, records: Path, plugins: Plugins, s
     ssd = build_ssd(params, Manifest.load(records).classes, plugins, precision)
     turns = Turns(peers(ssd, records), steps)
     with tempfile.TemporaryDirectory() as folder:
-        train(params, records, Path(folder) / "run", plugins, listener=turns)
+        train(params, records, Path(folder) / "run", plugins, callback=turns)
     return turns
 
 

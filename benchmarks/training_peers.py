@@ -3,9 +3,9 @@
     python benchmarks/training_peers.py [--python PYTHON] [--threads 2] [--batch 8] [--rounds 5] [--seconds 6]
 
 PYTHON is an interpreter that can import torch and torchvision; without it the one that runs this. Its
-process holds torchvision's model and waits while ours takes its turn. Batches are in memory; pictures are
+process holds torchvision's model and waits while ours takes its turn. Batches are in memory; images are
 noise, with four objects each. Both sides do forward, loss, gradient and SGD with momentum; ours also
-clips and measures, and torchvision's also scales its pictures and matches its boxes, which our data
+clips and measures, and torchvision's also scales its images and matches its boxes, which our data
 pipeline does. A FLOP is half a multiply-add of a convolution's forward pass, counted for both by
 `multiply_adds`. Rates go by the clock and by the time that a process had a core, for machines with other work.
 
@@ -41,7 +41,7 @@ OPERATORS = (
 
 
 def multiply_adds(output: Sequence[int], window: Sequence[int], inputs: int) -> int:
-    """Of a convolution for one picture: its output (all axes but the batch), kernel and input channels per group."""
+    """Of a convolution for one image: its output (all axes but the batch), kernel and input channels per group."""
     return math.prod(output) * math.prod(window) * inputs
 
 
@@ -55,11 +55,11 @@ def our_step(name: str, batch: int) -> tuple[Callable[[], object], float]:
     """A training step of a param set, and the GFLOP of its network."""
     import tensorflow as tf
 
+    from ssdcore.contract.plugins import load_plugins
     from ssdcore.model import build_ssd
     from ssdcore.model.targets import encode_targets
     from ssdcore.model.variables import set_trainable
     from ssdcore.params import Fixed, Sgd
-    from ssdcore.plugins import load_plugins
     from ssdcore.training.step import make_step
     from ssdcore.training.update import Update
 
@@ -84,7 +84,7 @@ def our_step(name: str, batch: int) -> tuple[Callable[[], object], float]:
 
 
 def our_gflop(network) -> float:
-    """Of a Keras model's convolutions, for one picture; the model inside it included."""
+    """Of a Keras model's convolutions, for one image; the model inside it included."""
     import keras
 
     total = 0
@@ -138,7 +138,7 @@ def their_step(name: str, batch: int) -> tuple[Callable[[], object], float]:
 
 
 def their_gflop(torch, model, step: Callable[[], object], batch: int) -> float:
-    """Of a torch model's convolutions in one step's forward pass, for one picture."""
+    """Of a torch model's convolutions in one step's forward pass, for one image."""
     counted = []
 
     def count(layer, inputs, output) -> None:

@@ -5,11 +5,11 @@ Importing this package is cheap: TensorFlow is loaded by the first name that nee
 
 from typing import TYPE_CHECKING, Any
 
-from ssdcore.arg_scope import ArgScope, BatchNorm
-from ssdcore.backbones import Backbone
-from ssdcore.checkpoint_maps import CheckpointMap, Source
+from ssdcore.contract.arg_scope import ArgScope, BatchNorm
+from ssdcore.contract.backbones import Backbone
+from ssdcore.contract.checkpoint_maps import CheckpointMap, Source
+from ssdcore.contract.hookspecs import hookimpl
 from ssdcore.errors import SsdError
-from ssdcore.hookspecs import hookimpl
 from ssdcore.params import ParamSet, Preprocessing
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The errors a user can meet.
 
-Every message says what was wanted, what was found, where, and what to do next, in one line that
-makes sense without a traceback. Anything that is not an `SsdError` is a defect of ours.
+Every message says what was wanted, what was found and where, in one line that makes sense without a
+traceback, and what to do next where that is no matter of the command line. Anything that is not an `SsdError` is a defect of ours.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,17 @@ LISTED = 20
 
 
 class SsdError(Exception):
-    """Base of all errors caused by what a user gave: input, files, parameters or plugins."""
+    """Base of all errors caused by what a user gave: input, files, parameters or plugins.
+
+    Args:
+        message: what was wanted, what was found and where, in one line. It names no command or option.
+        reason: what kind of error this is, for programs that add advice of their own; empty if there is none.
+        facts: values that such advice may quote.
+    """
+
+    def __init__(self, message: str, reason: str = "", **facts: object) -> None:
+        super().__init__(message)
+        self.reason, self.facts = reason, facts
 
 
 class ParamError(SsdError):
@@ -24,7 +34,7 @@ class PluginError(SsdError):
 
 
 class DataError(SsdError):
-    """Pictures, annotations or records are missing or unusable."""
+    """Images, annotations or records are missing or unusable."""
 
 
 class ModelError(SsdError):

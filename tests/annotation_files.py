@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from ssdcore.data.example import Example, LabelledSet
-from ssdcore.data.faults import KINDS
+from ssdcore.data.annotations import Example, LabelledSet
+from ssdcore.data.validation.issues import KINDS
 
 HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
 """The first line of a CSV file."""
@@ -44,11 +44,11 @@ def names(found: LabelledSet) -> dict[str, list[str]]:
 
 
 def only(found: LabelledSet) -> Example:
-    assert not found.faults
+    assert not found.issues
     (example,) = (example for split in found.splits.values() for example in split)
     return example
 
 
-def faults(found: LabelledSet) -> list[tuple[str, str, int | None]]:
-    assert all(fault.kind in KINDS and "\n" not in str(fault) and len(str(fault)) < 600 for fault in found.faults)
-    return [(fault.kind, fault.file.name, fault.object) for fault in found.faults]
+def issues(found: LabelledSet) -> list[tuple[str, str, int | None]]:
+    assert all(issue.kind in KINDS and "\n" not in str(issue) and len(str(issue)) < 600 for issue in found.issues)
+    return [(issue.kind, issue.file.name, issue.object) for issue in found.issues]

@@ -88,7 +88,7 @@ class Tab:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def picture(self, path: Path, whole: bool = True) -> None:
+    def image(self, path: Path, whole: bool = True) -> None:
         """Saves what is seen, the whole length of the page or the part in the window, as PNG."""
         found = self.call("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(found["data"]))

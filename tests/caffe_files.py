@@ -44,7 +44,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Model:
-    """A network with its weights, and how pictures become its input."""
+    """A network with its weights, and how images become its input."""
 
     name: str
     size: int
@@ -62,9 +62,9 @@ class Model:
         """The weights of each layer that has some."""
         return {layer.name: layer.blobs for layer in self.layers if layer.blobs}
 
-    def blob(self, pictures: Array) -> Array:
-        """The network's input for RGB pictures (N, H, W, 3) of its size, 0..255."""
-        return caffe_blob(pictures, self.mean_bgr, self.scale)
+    def blob(self, images: Array) -> Array:
+        """The network's input for RGB images (N, H, W, 3) of its size, 0..255."""
+        return caffe_blob(images, self.mean_bgr, self.scale)
 
 
 @dataclass(frozen=True)
@@ -222,8 +222,8 @@ def opencv_outputs(prototxt: Path, caffemodel: Path, blob: Array) -> tuple[Array
 
 
 def opencv_detections(prototxt: Path, caffemodel: Path, blob: Array) -> list[Array]:
-    """For each picture OpenCV's rows (label, score, xmin, ymin, xmax, ymax), best first."""
+    """For each image OpenCV's rows (label, score, xmin, ymin, xmax, ymax), best first."""
     (found,) = opencv_layers(prototxt, caffemodel, blob, ["detection_out"])
     rows = found.reshape(-1, 7)
     rows = rows[rows[:, 1] > 0]  # the rest of the fixed number of rows is zero
-    return [rows[rows[:, 0] == picture, 1:] for picture in range(len(blob))]
+    return [rows[rows[:, 0] == image, 1:] for image in range(len(blob))]

@@ -27,7 +27,7 @@ CENTRING = 0.3  # the share of a channel's mean that is taken off; more of it ma
 
 def vgg_ssd(size: int, seed: int = 0) -> Model:
     """SSD300 or SSD512 on VGG-16, 21 classes."""
-    builder = Builder(seed, size, VGG_MEAN, 1.0, pictures=2, candidates=60 if size == 300 else 10)
+    builder = Builder(seed, size, VGG_MEAN, 1.0, images=2, candidates=60 if size == 300 else 10)
     _vgg_trunk(builder)
     sources = ["conv4_3_norm", "fc7", *_vgg_extras(builder, size)]
     builder.normalize("conv4_3_norm", "conv4_3")
@@ -41,7 +41,7 @@ def vgg_ssd(size: int, seed: int = 0) -> Model:
 def mobilenet_ssd(merged: bool, seed: int = 0) -> Model:
     """MobileNet-SSD 300 of 21 classes with batch norms, or the same one with them folded into the convolutions."""
     mean, scale = (127.5, 127.5, 127.5), 0.007843
-    builder = Builder(seed, 300, mean, scale, pictures=4, candidates=25)
+    builder = Builder(seed, 300, mean, scale, images=4, candidates=25)
     _mobilenet_trunk(builder)
     edges = (60, 105, 150, 195, 240, 285, 300)
     for index, source in enumerate(MOBILENET_SOURCES):
@@ -91,14 +91,14 @@ def _mobilenet_trunk(builder: "Builder") -> None:
 
 
 class Builder:
-    """Adds layer after layer, with the activations of made-up pictures to set each layer's weights by."""
+    """Adds layer after layer, with the activations of made-up images to set each layer's weights by."""
 
     def __init__(
-        self, seed: int, size: int, mean_bgr: Sequence[float], scale: float, *, pictures: int, candidates: int
+        self, seed: int, size: int, mean_bgr: Sequence[float], scale: float, *, images: int, candidates: int
     ) -> None:
         self.rng = np.random.default_rng(seed)
         self.layers: list[Layer] = []
-        self.maps = {"data": caffe_blob(made_up_pictures(self.rng, size, pictures), mean_bgr, scale)}
+        self.maps = {"data": caffe_blob(made_up_images(self.rng, size, images), mean_bgr, scale)}
         self.top = "data"
         self.candidates = candidates
 
@@ -109,7 +109,7 @@ class Builder:
         self._relu(layer, raw * gain + bias[:, None, None])
 
     def conv_norm(self, name: str, depth: int, **window: int) -> None:
-        """Convolution without bias, BatchNorm, Scale and ReLU; the statistics are near those of the pictures."""
+        """Convolution without bias, BatchNorm, Scale and ReLU; the statistics are near those of the images."""
         layer, raw = self._convolve(name, self.top, depth, bias=False, **window)
         bn, scale = self._statistics(raw), self._gammas(depth)
         setting = {"batch_norm_param": {"use_global_stats": True}}
@@ -221,8 +221,8 @@ def alike(values: Array) -> Array:
 
 def lift_background(bias: Array, logits: Array, candidates: int) -> None:
     """Raise the background's bias until few boxes have a class above the threshold."""
-    pictures, _, high, wide = logits.shape
-    boxes = logits.reshape(pictures, -1, CLASSES, high, wide)
+    images, _, high, wide = logits.shape
+    boxes = logits.reshape(images, -1, CLASSES, high, wide)
     margins = boxes[:, :, 1:].max(axis=2) - boxes[:, :, 0]
     share = min(0.1, candidates / margins[0].size)
     bias[::CLASSES] += np.round(np.quantile(margins, 1 - share) - np.log(THRESHOLD), 4)
@@ -286,14 +286,14 @@ def output_layers(sources: Sequence[str]) -> list[Layer]:
     ]
 
 
-def made_up_pictures(rng: np.random.Generator, size: int, count: int) -> Array:
-    """RGB pictures of discs of any colour, blurred, with noise; so different that real ones lie among them."""
-    pictures = np.empty((count, size, size, 3), np.float32)
-    for picture in pictures:
-        picture[:] = rng.uniform(130, 230) + rng.normal(0, 30, 3)
+def made_up_images(rng: np.random.Generator, size: int, count: int) -> Array:
+    """RGB images of discs of any colour, blurred, with noise; so different that real ones lie among them."""
+    images = np.empty((count, size, size, 3), np.float32)
+    for image in images:
+        image[:] = rng.uniform(130, 230) + rng.normal(0, 30, 3)
         for _ in range(18):
             centre, radius = rng.integers(0, size, 2).tolist(), int(rng.uniform(0.06, 0.1) * size)
-            cv2.circle(picture, centre, radius, (rng.uniform(100, 220) + rng.normal(0, 30, 3)).tolist(), -1)
-        cv2.circle(picture, rng.integers(0, size, 2).tolist(), size // 7, (120, 80, 160), -1)
-        picture[:] = cv2.GaussianBlur(picture, (0, 0), size / 150) + rng.normal(0, rng.uniform(1, 4), picture.shape)
-    return np.clip(pictures, 0, 255)
+            cv2.circle(image, centre, radius, (rng.uniform(100, 220) + rng.normal(0, 30, 3)).tolist(), -1)
+        cv2.circle(image, rng.integers(0, size, 2).tolist(), size // 7, (120, 80, 160), -1)
+        image[:] = cv2.GaussianBlur(image, (0, 0), size / 150) + rng.normal(0, rng.uniform(1, 4), image.shape)
+    return np.clip(images, 0, 255)

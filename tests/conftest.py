@@ -15,8 +15,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import pytest
 from ssdcli.main import main
 
+from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.params import ParamSet
-from ssdcore.plugins import Plugins, load_plugins
 
 if TYPE_CHECKING:
     from small_runs import Pond

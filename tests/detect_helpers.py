@@ -1,4 +1,4 @@
-"""Pictures and videos of a red square, a detector that finds it exactly, and ways to look at what was written."""
+"""Images and videos of a red square, a detector that finds it exactly, and ways to look at what was written."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,12 +23,12 @@ class RedFinder:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Detections]:
-        self.batches.append(len(pictures))
-        return [self._one(picture) for picture in pictures]
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        self.batches.append(len(images))
+        return [self._one(image) for image in images]
 
-    def _one(self, picture: np.ndarray) -> Detections:
-        red = (picture[..., 0] > 150) & (picture[..., 1:].max(axis=2) < 100)
+    def _one(self, image: np.ndarray) -> Detections:
+        red = (image[..., 0] > 150) & (image[..., 1:].max(axis=2) < 100)
         boxes = np.zeros((0, 4), np.float32)
         if red.any():
             rows, columns = np.flatnonzero(red.any(axis=1)), np.flatnonzero(red.any(axis=0))
@@ -38,10 +38,10 @@ class RedFinder:
 
 
 def red_square(left: int, top: int, width: int = 160, height: int = 120) -> np.ndarray:
-    """A grey RGB picture with a red square of 40 px."""
-    picture = np.full((height, width, 3), 128, np.uint8)
-    picture[top : top + SQUARE, left : left + SQUARE] = (230, 20, 20)
-    return picture
+    """A grey RGB image with a red square of 40 px."""
+    image = np.full((height, width, 3), 128, np.uint8)
+    image[top : top + SQUARE, left : left + SQUARE] = (230, 20, 20)
+    return image
 
 
 def place(number: int) -> tuple[int, int]:
@@ -58,8 +58,8 @@ def write_video(path: Path, frames: int = 30, fourcc: str = "mp4v") -> Path:
     return path
 
 
-def write_rgb(path: Path, picture: np.ndarray) -> Path:
-    cv2.imwrite(str(path), picture[..., ::-1])
+def write_rgb(path: Path, image: np.ndarray) -> Path:
+    cv2.imwrite(str(path), image[..., ::-1])
     return path
 
 

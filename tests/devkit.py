@@ -17,7 +17,7 @@ class Guess(NamedTuple):
     label: int = 1
 
 
-Picture = tuple[list[Thing], list[Guess]]
+Image = tuple[list[Thing], list[Guess]]
 
 
 def devkit_overlap(one: tuple, other: tuple, border: int) -> float:
@@ -29,12 +29,12 @@ def devkit_overlap(one: tuple, other: tuple, border: int) -> float:
     return wide * high / (areas[0] + areas[1] - wide * high)
 
 
-def voc_eval_det(pictures: list[Picture], label: int, min_overlap: float, border: int) -> tuple[list, list, int]:
+def voc_eval_det(images: list[Image], label: int, min_overlap: float, border: int) -> tuple[list, list, int]:
     """Precision and recall after each detection, and the number of objects."""
-    objects = [[thing for thing in things if thing.label == label] for things, _ in pictures]
-    found = [[False] * len(of_picture) for of_picture in objects]
-    wanted = sum(not thing.difficult for of_picture in objects for thing in of_picture)
-    queue = [(guess, place) for place, (_, guesses) in enumerate(pictures) for guess in guesses if guess.label == label]
+    objects = [[thing for thing in things if thing.label == label] for things, _ in images]
+    found = [[False] * len(of_image) for of_image in objects]
+    wanted = sum(not thing.difficult for of_image in objects for thing in of_image)
+    queue = [(guess, place) for place, (_, guesses) in enumerate(images) for guess in guesses if guess.label == label]
     queue.sort(key=lambda entry: -entry[0].score)  # stable, as MATLAB's
     true = false = 0
     precision, recall = [], []

@@ -1,4 +1,4 @@
-"""Writes pictures and annotations with faults of every kind."""
+"""Writes images and annotations with issues of every kind."""
 
 import io
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ssdcore.data.check import CheckReport
+from ssdcore.data.validation.check import CheckReport
 
 WIDTH, HEIGHT = 64, 48
 PLAIN_BOX = (16, 12, 32, 24)  # sqrt(16 * 12 / (64 * 48)) = 0.25
@@ -41,7 +41,7 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png_bomb(side: int = 60_000) -> bytes:
-    """Some hundred bytes that say that they are a picture of side x side px."""
+    """Some hundred bytes that say that they are an image of side x side px."""
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
@@ -58,7 +58,7 @@ def xml(*objects: tuple, size: tuple[int, int] | None = None) -> str:
 
 
 class Seeds:
-    """Writes a VOC folder picture by picture."""
+    """Writes a VOC folder image by image."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -66,19 +66,19 @@ class Seeds:
             (root / folder).mkdir(parents=True)
         self.names: list[str] = []
 
-    def add(self, name: str, text: str | None, picture: bytes | None = b"", ending: str = "jpg") -> None:
-        """None leaves a file out; b"" draws a faultless picture."""
+    def add(self, name: str, text: str | None, image: bytes | None = b"", ending: str = "jpg") -> None:
+        """None leaves a file out; b"" draws a faultless image."""
         if text is not None:
             (self.root / f"Annotations/{name}.xml").write_text(text, "utf-8")
-        if picture is not None:
-            (self.root / f"JPEGImages/{name}.{ending}").write_bytes(picture or encoded(noise(name), quality=90))
+        if image is not None:
+            (self.root / f"JPEGImages/{name}.{ending}").write_bytes(image or encoded(noise(name), quality=90))
         self.names.append(name)
 
     def save(self, split: str, names: list[str]) -> None:
         (self.root / f"ImageSets/Main/{split}.txt").write_text("\n".join(names) + "\n", "utf-8")
 
 
-def seed_annotation_faults(seeds: Seeds) -> None:
+def seed_annotation_issues(seeds: Seeds) -> None:
     plain = ("helmet", PLAIN_BOX)
     seeds.add("broken", xml(plain)[:-20])
     seeds.add("unannotated", None)
@@ -92,12 +92,12 @@ def seed_annotation_faults(seeds: Seeds) -> None:
     seeds.add("typo", xml(plain, ("helmt", (20, 12, 36, 24))))
 
 
-def seed_picture_faults(seeds: Seeds) -> None:
+def seed_image_issues(seeds: Seeds) -> None:
     plain = xml(("helmet", PLAIN_BOX))
     whole = encoded(noise("cut"))
     seeds.add("cut", plain, whole[: len(whole) * 6 // 10])
     seeds.add("gone", plain, None)
-    seeds.add("text", plain, b"This is no picture at all, but it says so in its name.\n")
+    seeds.add("text", plain, b"This is no image at all, but it says so in its name.\n")
     seeds.add("bomb", plain, png_bomb(), "png")
     seeds.add("turned", xml(("helmet", (12, 16, 24, 32))), encoded(noise("turned"), exif=exif(6)))
     deep = np.random.default_rng(1).integers(0, 65536, (HEIGHT, WIDTH)).astype(np.uint16)
@@ -110,30 +110,30 @@ def seed_picture_faults(seeds: Seeds) -> None:
 EXPECTED = [
     ("unreadable annotation", "broken.xml", None),
     ("missing annotation", "unannotated.xml", None),
-    ("missing picture", "gone.xml", None),
-    ("unreadable picture", "cut.jpg", None),
-    ("unreadable picture", "text.jpg", None),
-    ("picture too large", "bomb.png", None),
+    ("missing image", "gone.xml", None),
+    ("unreadable image", "cut.jpg", None),
+    ("unreadable image", "text.jpg", None),
+    ("image too large", "bomb.png", None),
     ("too many objects", "crowded.xml", None),
     ("swapped corners", "swapped.xml", 2),
     ("empty box", "hollow.xml", 1),
     ("box outside", "outside.xml", 3),
     ("box over the edge", "over.xml", 1),
     ("rotated by EXIF", "turned.jpg", None),
-    ("unusual picture", "cmyk.jpg", None),
-    ("unusual picture", "deep.png", None),
+    ("unusual image", "cmyk.jpg", None),
+    ("unusual image", "deep.png", None),
     ("size mismatch", "resized.xml", None),
     ("duplicate box", "twice.xml", 3),
-    ("duplicate picture", "copied.jpg", None),
+    ("duplicate image", "copied.jpg", None),
     ("in two splits", "shared.jpg", None),
     ("likely misspelt class", "typo.xml", 2),
 ]
 
 
 def found(report: CheckReport) -> list[tuple[str, str, int | None]]:
-    return [(fault.kind, fault.file.name, fault.object) for fault in report.faults]
+    return [(issue.kind, issue.file.name, issue.object) for issue in report.issues]
 
 
 def without_addresses(text: str) -> str:
-    """Pillow's message about what is no picture has one, see `test_what_is_no_picture_is_told_without_an_address`."""
+    """Pillow's message about what is no image has one, see `test_what_is_no_image_is_told_without_an_address`."""
     return re.sub("0x[0-9a-f]+", "", text)

@@ -6,7 +6,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from ssdcore import ArgScope, Backbone, BatchNorm, Preprocessing, hookimpl
-from ssdcore.plugins import Plugins, load_plugins
+from ssdcore.contract.plugins import Plugins, load_plugins
 
 BaseNet = Callable[[Any, ArgScope], Any]
 LAYERS = ("stage3", "stage4", "stage5")

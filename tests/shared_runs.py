@@ -14,7 +14,7 @@ import numpy as np
 from small_runs import Pond, Program
 from test_devices import free_ports, tf_config
 
-from ssdcore.checkpoint import load_checkpoint
+from ssdcore.runs.checkpoint import load_checkpoint
 
 PROGRAM = """
 import json, os, sys
@@ -29,14 +29,14 @@ sys.addaudithook(note)
 import numpy as np
 from ssdcore.errors import SsdError
 from ssdcore.params import ParamSet
-from ssdcore.plugins import load_plugins
-from ssdcore.training import TrainingListener, train
-from ssdcore.training.devices import make_strategy, numbers_of_all, worker_index
+from ssdcore.contract.plugins import load_plugins
+from ssdcore.training import TrainingCallback, train
+from ssdcore.training.distributed.devices import make_strategy, numbers_of_all, worker_index
 strategy = make_strategy(plan["devices"])
 index = worker_index(strategy)
 plugins = load_plugins()
 
-class Noted(TrainingListener):
+class Noted(TrainingCallback):
     def __init__(self):
         self.steps, self.warnings = 0, []
     def on_step(self, done, total):
@@ -44,15 +44,15 @@ class Noted(TrainingListener):
     def on_warning(self, message):
         self.warnings.append(message)
 
-from ssdcore.training.feed import Feed
-healthy = Feed.batches
+from ssdcore.training.dataset import TrainingDataset
+healthy = TrainingDataset.batches
 for one in plan["runs"]:
-    Feed.batches = healthy
+    TrainingDataset.batches = healthy
     exec(one["code"])
     params = ParamSet.load(Path(one["params"])).override(one["assignments"])
-    listener, error = Noted(), ""
+    callback, error = Noted(), ""
     try:
-        ssd = train(params, Path(one["data"]), Path(one["out"]), plugins, resume=one["resume"], listener=listener,
+        ssd = train(params, Path(one["data"]), Path(one["out"]), plugins, resume=one["resume"], callback=callback,
                     strategy=strategy)
         for replica in range(strategy.num_replicas_in_sync if plan["devices"] else 1):
             held = [strategy.experimental_local_results(v.value)[replica].numpy() for v in ssd.network.variables]
@@ -60,7 +60,7 @@ for one in plan["runs"]:
             np.savez(f"{one['out']}-weights-{index + replica}.npz", **dict(zip(names, held)))
     except SsdError as found:
         error = str(found)
-    print(json.dumps({"steps": listener.steps, "warnings": listener.warnings, "error": error}), flush=True)
+    print(json.dumps({"steps": callback.steps, "warnings": callback.warnings, "error": error}), flush=True)
 print(json.dumps({"written": written, "pid": os.getpid(), "numbers": numbers_of_all(strategy, 3 + index)}))
 """
 

@@ -1,4 +1,4 @@
-"""A detector so small that its runs take seconds, the pictures it learns from, and ways to compare runs."""
+"""A detector so small that its runs take seconds, the images it learns from, and ways to compare runs."""
 
 import csv
 import json
@@ -16,17 +16,17 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
 
-from ssdcore.checkpoint import load_checkpoint
+from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.synth import synthesize
 from ssdcore.params import ParamSet
-from ssdcore.plugins import Plugins, load_plugins
-from ssdcore.training import TrainingListener
+from ssdcore.runs.checkpoint import load_checkpoint
+from ssdcore.training import TrainingCallback
 
 MODULE = """
 from ssdcore import ArgScope, Backbone, Preprocessing, hookimpl
-from ssdcore.arg_scope import BatchNorm
+from ssdcore.contract.arg_scope import BatchNorm
 
 def pond(inputs, scope):
     ends = {}
@@ -61,7 +61,7 @@ train:
   - {{name: first, steps: 6, batch_size: 2, learning_rate: {{kind: fixed, learning_rate: 0.01}}}}
   - {{name: second, steps: 8, batch_size: 2, optimizer: {{kind: adam}}}}
 """
-"""Fourteen steps of 2 pictures over 8 in two stages; evaluations after steps 4, 6, 10, 14, rows each third step."""
+"""Fourteen steps of 2 images over 8 in two stages; evaluations after steps 4, 6, 10, 14, rows each third step."""
 
 BARE = ["train.eval_every=0", "train.save_minutes=100"]
 """Assignments for runs that are neither evaluated nor saved before the end of a stage."""
@@ -86,7 +86,7 @@ def small_params(folder: Path, *assignments: str) -> ParamSet:
 
 
 class Pond:
-    """The installed plugin, its param set, and eight pictures to learn from and four to be evaluated on."""
+    """The installed plugin, its param set, and eight images to learn from and four to be evaluated on."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -217,7 +217,7 @@ setattr(owner, name, deadly)
 """
 
 
-class Told(TrainingListener):
+class Told(TrainingCallback):
     """Collects the warnings of a run."""
 
     def __init__(self) -> None:
@@ -230,8 +230,8 @@ class Told(TrainingListener):
         return [message for message in self.warnings if part in message]
 
 
-def spoil_picture(folder: Path, name: str) -> None:
-    """Overwrites a picture's JPEG bytes with zeros, and mends the record's checksum."""
+def spoil_image(folder: Path, name: str) -> None:
+    """Overwrites an image's JPEG bytes with zeros, and mends the record's checksum."""
     (shard,) = folder.glob("trainval*")
     records = [record.numpy() for record in tf.data.TFRecordDataset(str(shard))]
     with tf.io.TFRecordWriter(str(shard)) as writer:

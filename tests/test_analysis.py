@@ -10,7 +10,7 @@ from ssdcore.evaluation.analysis.curves import best_f1, curve, point_at
 from ssdcore.evaluation.analysis.errors import KINDS
 from ssdcore.evaluation.analysis.matched import IOUS
 from ssdcore.evaluation.average_precision import AveragePrecision, average_precision_voc07, average_precision_voc12
-from ssdcore.evaluation.truth import Found, Truth
+from ssdcore.evaluation.ground_truth import Found, Truth
 from ssdcore.params import EvalParams
 
 CLASSES = ("cat", "dog", "owl")
@@ -19,21 +19,21 @@ SIZE = (400, 400)
 
 
 def truth(*objects, size=SIZE):
-    """A picture of (box, label) objects; (box, label, True) is difficult."""
+    """An image of (box, label) objects; (box, label, True) is difficult."""
     hard = np.array([len(one) > 2 for one in objects], bool)
     boxes = np.array([one[0] for one in objects], float).reshape(-1, 4)
     return Truth("", size, boxes, np.array([one[1] for one in objects], int), hard, np.zeros_like(hard))
 
 
 def found(*detections):
-    """What was found in a picture: (box, label, score)."""
+    """What was found in an image: (box, label, score)."""
     boxes = np.array([one[0] for one in detections], float).reshape(-1, 4)
     scores, labels = np.array([one[2] for one in detections], float), np.array([one[1] for one in detections], int)
     return Found(boxes, scores, labels)
 
 
-def analysed(*pictures, score=None, **params):
-    return analyse([one for one, _ in pictures], [one for _, one in pictures], CLASSES, EvalParams(**params), score)
+def analysed(*images, score=None, **params):
+    return analyse([one for one, _ in images], [one for _, one in images], CLASSES, EvalParams(**params), score)
 
 
 def moved(box, share):
@@ -79,17 +79,17 @@ def test_kinds_of_errors(fact):
 
 def test_the_edges_of_kinds_of_errors():
     """IoU of exactly 0.1 is a bad box, of exactly 0.5 a match."""
-    pictures = [
+    images = [
         (truth((LEFT, 1)), found((moved(LEFT, 0.1), 1, 0.9))),
         (truth((LEFT, 1)), found((moved(LEFT, 0.5), 1, 0.9))),
         (truth((LEFT, 1)), found((moved(LEFT, 0.1), 2, 0.9))),
     ]
-    counts = analysed(*pictures, score=0.9).error_counts()
+    counts = analysed(*images, score=0.9).error_counts()
     assert {kind: sum(row) for kind, row in counts.items() if sum(row)} == {"localisation": 1, "both": 1, "missed": 1}
 
 
 def test_confusion_matrix():
-    pictures = [
+    images = [
         (truth((LEFT, 1), (RIGHT, 2)), found((LEFT, 1, 0.9), (RIGHT, 3, 0.8), (FAR, 1, 0.7))),
         # Of two wrong ones on an object the better takes it, the other is a false alarm; one scores too low.
         (truth((LEFT, 2)), found((LEFT, 1, 0.7), (LEFT, 3, 0.8), (FAR, 3, 0.4))),
@@ -97,7 +97,7 @@ def test_confusion_matrix():
         (truth((LEFT, 3), (RIGHT, 1, True)), found((LEFT, 3, 0.9), (LEFT, 3, 0.8), (RIGHT, 1, 0.9))),
         (truth((LEFT, 1)), found()),
     ]
-    assert analysed(*pictures, score=0.5).confusion.tolist() == [
+    assert analysed(*images, score=0.5).confusion.tolist() == [
         [0, 2, 0, 1],
         [1, 1, 0, 0],
         [0, 0, 0, 2],
@@ -106,14 +106,14 @@ def test_confusion_matrix():
 
 
 def test_a_true_detection_keeps_its_object_from_a_better_scoring_one_of_another_class():
-    pictures = [(truth((LEFT, 1)), found((LEFT, 2, 0.9), (LEFT, 1, 0.6)))]
-    assert analysed(*pictures, score=0.5).confusion.tolist() == [[0, 0, 1, 0], [0, 1, 0, 0], [0] * 4, [0] * 4]
+    images = [(truth((LEFT, 1)), found((LEFT, 2, 0.9), (LEFT, 1, 0.6)))]
+    assert analysed(*images, score=0.5).confusion.tolist() == [[0, 0, 1, 0], [0, 1, 0, 0], [0] * 4, [0] * 4]
 
 
 def test_a_duplicate_does_not_take_the_next_best_object_of_its_class():
     """Pascal VOC's rule looks at the best overlap only: the second detection is a false alarm, an object is missed."""
-    pictures = [(truth((LEFT, 1), ((0, 0, 40, 36), 1)), found((LEFT, 1, 0.9), (LEFT, 1, 0.8)))]
-    assert analysed(*pictures, score=0.5).confusion.tolist() == [[0, 1, 0, 0], [1, 1, 0, 0], [0] * 4, [0] * 4]
+    images = [(truth((LEFT, 1), ((0, 0, 40, 36), 1)), found((LEFT, 1, 0.9), (LEFT, 1, 0.8)))]
+    assert analysed(*images, score=0.5).confusion.tolist() == [[0, 1, 0, 0], [1, 1, 0, 0], [0] * 4, [0] * 4]
 
 
 def test_calibration_by_hand():
@@ -187,11 +187,11 @@ def test_sizes_by_area():
     assert result.by_area[1] == [(0, None)] * 3
 
 
-def test_sizes_of_the_picture():
-    """Sides of 100 pictures' sides of 1000 px: 0.099, 0.1, 0.3 and 0.301."""
+def test_sizes_of_the_image():
+    """Sides of 100 images' sides of 1000 px: 0.099, 0.1, 0.3 and 0.301."""
     boxes = [(0, 0, side, side) for side in (99, 100, 300, 301)]
-    pictures = [(truth((box, 1), size=(1000, 1000)), found((box, 1, 0.9))) for box in boxes]
-    assert analysed(*pictures).by_share[0] == [(1, 1), (2, 1), (1, 1)]
+    images = [(truth((box, 1), size=(1000, 1000)), found((box, 1, 0.9))) for box in boxes]
+    assert analysed(*images).by_share[0] == [(1, 1), (2, 1), (1, 1)]
 
 
 def test_false_detections_count_among_their_own_size():
@@ -207,10 +207,10 @@ def test_false_detections_count_among_their_own_size():
     assert result.by_area[0] == [(0, None), (1, 1), (1, 1)]
 
 
-def random_pictures(seed):
-    """Crowded pictures with ties, difficult objects, duplicates and confusions."""
+def random_images(seed):
+    """Crowded images with ties, difficult objects, duplicates and confusions."""
     rng = np.random.default_rng(seed)
-    pictures = []
+    images = []
     for _ in range(6):
         corners = rng.integers(0, 6, (rng.integers(0, 6), 2)) * 10
         sizes = rng.integers(2, 6, corners.shape) * 10
@@ -225,8 +225,8 @@ def random_pictures(seed):
             if objects and rng.random() < 0.6:
                 box = np.array(objects[rng.integers(len(objects))][0]) + rng.integers(-1, 2, 4) * 4
             detections.append((tuple(map(int, box)), int(rng.integers(1, 4)), float(rng.integers(1, 20) / 20)))
-        pictures.append((objects, detections))
-    return pictures
+        images.append((objects, detections))
+    return images
 
 
 def slow_iou(one, other):
@@ -236,20 +236,18 @@ def slow_iou(one, other):
     return wide * high / (sum(areas) - wide * high)
 
 
-def slow_verdicts(pictures, least=0.5):
-    """(picture, box, label, score, verdict, own object) of all detections, best first; None: counts neither way."""
-    queue = [(place, *one) for place, (_, many) in enumerate(pictures) for one in many]
+def slow_verdicts(images, least=0.5):
+    """(image, box, label, score, verdict, own object) of all detections, best first; None: counts neither way."""
+    queue = [(place, *one) for place, (_, many) in enumerate(images) for one in many]
     queue.sort(key=lambda row: -row[3])
     taken, rows = set(), []
     for place, box, label, score in queue:
-        own = [
-            (slow_iou(box, thing[0]), -number) for number, thing in enumerate(pictures[place][0]) if thing[1] == label
-        ]
+        own = [(slow_iou(box, thing[0]), -number) for number, thing in enumerate(images[place][0]) if thing[1] == label]
         overlap, number = max(own, default=(0, 1))
         number = -number
         if overlap < least:
             rows.append((place, box, label, score, False, None))
-        elif len(pictures[place][0][number]) > 2:
+        elif len(images[place][0][number]) > 2:
             rows.append((place, box, label, score, None, number))
         else:
             rows.append((place, box, label, score, (place, number) not in taken, number))
@@ -257,12 +255,12 @@ def slow_verdicts(pictures, least=0.5):
     return rows
 
 
-def slow_confusion(pictures, score):
+def slow_confusion(images, score):
     table = [[0] * 4 for _ in range(4)]
-    rows = [row for row in slow_verdicts(pictures) if row[4] is not None and row[3] >= score]
+    rows = [row for row in slow_verdicts(images) if row[4] is not None and row[3] >= score]
     free = {
         (place, number)
-        for place, (things, _) in enumerate(pictures)
+        for place, (things, _) in enumerate(images)
         for number, thing in enumerate(things)
         if len(thing) == 2
     }
@@ -272,7 +270,7 @@ def slow_confusion(pictures, score):
             free.discard((place, number))
     for place, box, label, _, verdict, _ in rows:
         if not verdict:
-            things = pictures[place][0]
+            things = images[place][0]
             choice = [
                 (slow_iou(box, things[number][0]), -number)
                 for where, number in free
@@ -285,20 +283,20 @@ def slow_confusion(pictures, score):
             else:
                 table[0][label] += 1
     for place, number in free:
-        table[pictures[place][0][number][1]][0] += 1
+        table[images[place][0][number][1]][0] += 1
     return table
 
 
-def slow_kinds(pictures, score):
+def slow_kinds(images, score):
     """How many errors of each kind."""
     counts, explained, right = dict.fromkeys(KINDS, 0), set(), set()
-    for place, box, label, value, verdict, number in slow_verdicts(pictures):
+    for place, box, label, value, verdict, number in slow_verdicts(images):
         if value < score or verdict is None:
             continue
         if verdict:
             right.add((place, number))
             continue
-        things = pictures[place][0]
+        things = images[place][0]
         near = {
             same: max(
                 ((slow_iou(box, thing[0]), -n) for n, thing in enumerate(things) if (thing[1] == label) == same),
@@ -320,7 +318,7 @@ def slow_kinds(pictures, score):
         counts[kind] += 1
     everything = {
         (place, number)
-        for place, (things, _) in enumerate(pictures)
+        for place, (things, _) in enumerate(images)
         for number, thing in enumerate(things)
         if len(thing) == 2
     }
@@ -329,13 +327,13 @@ def slow_kinds(pictures, score):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_random_pictures_are_analysed_as_by_the_slow_version(seed):
-    pictures = random_pictures(seed)
-    result = analysed(*((truth(*things), found(*many)) for things, many in pictures), score=0.3)
-    assert result.confusion.tolist() == slow_confusion(pictures, 0.3)
-    assert {kind: sum(row) for kind, row in result.error_counts().items()} == slow_kinds(pictures, 0.3)
-    rows = [(row[3], row[4]) for row in slow_verdicts(pictures) if row[4] is not None]
-    wanted = sum(len(thing) == 2 for things, _ in pictures for thing in things)
+def test_random_images_are_analysed_as_by_the_slow_version(seed):
+    images = random_images(seed)
+    result = analysed(*((truth(*things), found(*many)) for things, many in images), score=0.3)
+    assert result.confusion.tolist() == slow_confusion(images, 0.3)
+    assert {kind: sum(row) for kind, row in result.error_counts().items()} == slow_kinds(images, 0.3)
+    rows = [(row[3], row[4]) for row in slow_verdicts(images) if row[4] is not None]
+    wanted = sum(len(thing) == 2 for things, _ in images for thing in things)
     chosen = {least: [true for score, true in rows if score >= least] for least, _ in rows}
     sums = [(2 * sum(many) / (len(many) + wanted), least) for least, many in chosen.items()]
     best = max(sums, default=(0, 0))
@@ -347,11 +345,11 @@ def test_random_pictures_are_analysed_as_by_the_slow_version(seed):
 
 @pytest.mark.parametrize("seed", range(10))
 def test_average_precisions_are_those_of_an_evaluation(seed):
-    pictures = [(truth(*things), found(*many)) for things, many in random_pictures(seed)]
-    result = analysed(*pictures)
+    images = [(truth(*things), found(*many)) for things, many in random_images(seed)]
+    result = analysed(*images)
     for place, least in enumerate((0.5, *IOUS)):
         tally = AveragePrecision(3, least)
-        for one, many in pictures:
+        for one, many in images:
             tally.add(many.boxes, many.scores, many.labels, one.boxes, one.labels, one.optional)
         expected = list(tally.result("voc12").values())
         assert [one.voc12 if place == 0 else one.at_ious[place - 1] for one in result.classes] == expected
@@ -359,14 +357,14 @@ def test_average_precisions_are_those_of_an_evaluation(seed):
             assert [one.voc07 for one in result.classes] == list(tally.result("voc07").values())
 
 
-def test_without_pictures_nothing_is_known():
+def test_without_images_nothing_is_known():
     result = analysed()
     assert result.as_dict()["map"] == {"voc07": None, "voc12": None, "over_ious": None}
     assert result.best is None
     assert result.confusion.tolist() == [[0] * 4] * 4
 
 
-def test_pictures_without_objects_have_false_alarms_only():
+def test_images_without_objects_have_false_alarms_only():
     result = analysed((truth(), found((LEFT, 2, 0.9))), (truth(), found()))
     assert result.error_counts()["background"] == [0, 1, 0]
     assert result.confusion.tolist() == [[0, 0, 1, 0], *[[0] * 4] * 3]
@@ -374,8 +372,8 @@ def test_pictures_without_objects_have_false_alarms_only():
 
 
 def test_equal_scores_of_files_keep_their_order():
-    """The second picture's detection stands first in the file; both score the same, one is true."""
-    pictures = [(truth((LEFT, 1)), found((FAR, 1, 0.5))), (truth((LEFT, 1)), found((LEFT, 1, 0.5)))]
-    assert analysed(*pictures).classes[0].voc12 == approx(1 / 4)
-    first, second = (one._replace(places=np.array([place])) for place, (_, one) in zip((1, 0), pictures, strict=True))
-    assert analysed((pictures[0][0], first), (pictures[1][0], second)).classes[0].voc12 == approx(1 / 2)
+    """The second image's detection stands first in the file; both score the same, one is true."""
+    images = [(truth((LEFT, 1)), found((FAR, 1, 0.5))), (truth((LEFT, 1)), found((LEFT, 1, 0.5)))]
+    assert analysed(*images).classes[0].voc12 == approx(1 / 4)
+    first, second = (one._replace(places=np.array([place])) for place, (_, one) in zip((1, 0), images, strict=True))
+    assert analysed((images[0][0], first), (images[1][0], second)).classes[0].voc12 == approx(1 / 2)

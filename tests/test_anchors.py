@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from ssdcore.contract.plugins import Plugins
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.synth import synthesize
@@ -19,7 +20,6 @@ from ssdcore.geometry.default_boxes import default_boxes_xyxy
 from ssdcore.geometry.propose import LEAST_GAIN, _Score, kmeans_iou, propose, shape_iou
 from ssdcore.geometry.recall import BAND_NAMES, best_boxes, sampled_recall, size_bands, sizes_px
 from ssdcore.params import DefaultBoxes, ParamSet, presets
-from ssdcore.plugins import Plugins
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -33,7 +33,7 @@ TINY = DefaultBoxes(min_sizes=(200, 240), max_sizes=(240, 280), aspect_ratios=((
 
 
 def random_boxes(count, low=0.02, high=0.5, seed=0):
-    """Normalised xyxy boxes inside the picture."""
+    """Normalised xyxy boxes inside the image."""
     rng = np.random.default_rng(seed)
     sides = np.exp(rng.uniform(np.log(low), np.log(high), (count, 2)))
     corner = rng.uniform(0, 1 - sides)

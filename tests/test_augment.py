@@ -1,11 +1,11 @@
-"""Augmentation: boxes follow the picture, nothing leaves it, and the odds are those asked for."""
+"""Augmentation: boxes follow the image, nothing leaves it, and the odds are those asked for."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssdcore.data import augment as chain
-from ssdcore.data.colour import distort_colours
+from ssdcore.data.augment import geometric as chain
+from ssdcore.data.augment.photometric import photometric_distortion
 from ssdcore.params import AugmentParams, Expand, PatchCrop, Photometric
 
 NOTHING = AugmentParams(photometric=None, expand=None, crop=None, horizontal_flip=0, interpolations=("nearest",))
@@ -17,33 +17,33 @@ def seed(number: int) -> tf.Tensor:
     return tf.constant([number, 7], tf.int32)
 
 
-def marked_picture(height: int = 80, width: int = 120) -> np.ndarray:
-    """A black picture whose first box is red and whose second box is green."""
-    picture = np.zeros((height, width, 3), np.uint8)
+def marked_image(height: int = 80, width: int = 120) -> np.ndarray:
+    """A black image whose first box is red and whose second box is green."""
+    image = np.zeros((height, width, 3), np.uint8)
     for box, channel in zip(BOXES, (0, 1), strict=True):
         left, top, right, bottom = (box * [width, height, width, height]).round().astype(int)
-        picture[top:bottom, left:right, channel] = 255
-    return picture
+        image[top:bottom, left:right, channel] = 255
+    return image
 
 
 @tf.function(reduce_retracing=True)
-def run_all(picture, boxes, labels, number):
+def run_all(image, boxes, labels, number):
     params = AugmentParams(photometric=None, vertical_flip=0.5, interpolations=("nearest",))
-    return chain.augment(picture, boxes, labels, number, params, (100, 100), "warp")
+    return chain.augment(image, boxes, labels, number, params, (100, 100), "warp")
 
 
-def test_nothing_asked_for_leaves_picture_and_boxes_alone() -> None:
-    picture = marked_picture()
-    image, boxes, labels = chain.augment(picture, BOXES, LABELS, seed(0), NOTHING, (80, 120), "warp")
-    np.testing.assert_array_equal(image, picture)
+def test_nothing_asked_for_leaves_image_and_boxes_alone() -> None:
+    image = marked_image()
+    resized, boxes, labels = chain.augment(image, BOXES, LABELS, seed(0), NOTHING, (80, 120), "warp")
+    np.testing.assert_array_equal(resized, image)
     np.testing.assert_allclose(boxes, BOXES, atol=1e-6)
     np.testing.assert_array_equal(labels, LABELS)
 
 
 @pytest.mark.parametrize("number", range(60))
-def test_boxes_follow_the_marks_in_the_picture(number: int) -> None:
+def test_boxes_follow_the_marks_in_the_image(number: int) -> None:
     """Whatever was drawn: where a box is said to be there is its colour, up to rounding."""
-    image, boxes, labels = (part.numpy() for part in run_all(marked_picture(), BOXES, LABELS, seed(number)))
+    image, boxes, labels = (part.numpy() for part in run_all(marked_image(), BOXES, LABELS, seed(number)))
     for box, label in zip(boxes, labels, strict=True):
         mask = (image[..., label - 1] > 200) & (image[..., 2 - label] < 60) & (image[..., 2] < 60)
         rows, columns = np.nonzero(mask)
@@ -63,8 +63,8 @@ def test_thousands_of_draws_give_no_box_outside_or_without_area() -> None:
         assert np.all(boxes.numpy()[:, 2:] > boxes.numpy()[:, :2])
 
 
-def test_pictures_without_objects_pass_through() -> None:
-    image, boxes, _ = run_all(marked_picture(), np.zeros((0, 4), np.float32), np.zeros(0, np.int32), seed(1))
+def test_images_without_objects_pass_through() -> None:
+    image, boxes, _ = run_all(marked_image(), np.zeros((0, 4), np.float32), np.zeros(0, np.int32), seed(1))
     assert image.shape == (100, 100, 3)
     assert boxes.shape == (0, 4)
 
@@ -90,7 +90,7 @@ def test_expansion_happens_as_often_and_as_far_as_asked() -> None:
 
 
 def test_every_sampler_is_chosen_equally_often_when_all_succeed() -> None:
-    """One object as large as the picture: IoU is the window's area, so each bound leaves its mark."""
+    """One object as large as the image: IoU is the window's area, so each bound leaves its mark."""
     params = PatchCrop(min_ious=(0.0, 0.5), scale=(0.3, 1.0))
     boxes = tf.constant([[0.0, 0.0, 1.0, 1.0]])
     draw = tf.function(lambda number: chain.crop_window(boxes, params, number))
@@ -138,7 +138,7 @@ def test_windows_have_the_scale_and_shape_asked_for() -> None:
 )
 def test_flips_by_hand(flips: dict[str, float], box: list[float]) -> None:
     params = NOTHING.model_copy(update=flips)
-    _, boxes = chain.flip(marked_picture().astype(np.float32), BOXES, params, seed(0))
+    _, boxes = chain.flip(marked_image().astype(np.float32), BOXES, params, seed(0))
     np.testing.assert_allclose(boxes[0], box, atol=1e-6)
 
 
@@ -149,7 +149,7 @@ def test_flips_happen_as_often_as_asked() -> None:
     assert np.mean(flipped) == pytest.approx(0.3, abs=0.035)
 
 
-def test_space_around_an_expanded_picture_has_the_mean_colour() -> None:
+def test_space_around_an_expanded_image_has_the_mean_colour() -> None:
     params = NOTHING.model_copy(update={"expand": Expand(probability=1.0, max_ratio=4.0)})
     image, _, _ = chain.augment(np.full((50, 50, 3), 255, np.uint8), BOXES, LABELS, seed(2), params, (60, 60), "warp")
     colours = {tuple(colour) for colour in image.numpy().reshape(-1, 3).round(3)}
@@ -159,13 +159,13 @@ def test_space_around_an_expanded_picture_has_the_mean_colour() -> None:
 def test_saturation_of_red_by_hand() -> None:
     """Half the saturation of (200, 0, 0) at the same value is (200, 100, 100)."""
     only = Photometric(probability=1, brightness=0, contrast=(1, 1), saturation=(0.5, 0.5), hue=0)
-    found = distort_colours(tf.constant([[[200.0, 0.0, 0.0]]]), only, seed(0))
+    found = photometric_distortion(tf.constant([[[200.0, 0.0, 0.0]]]), only, seed(0))
     np.testing.assert_allclose(found, [[[200, 100, 100]]], atol=0.01)
 
 
 def test_hue_turns_by_no_more_than_asked_and_keeps_the_value() -> None:
     only = Photometric(probability=1, brightness=0, contrast=(1, 1), saturation=(1, 1), hue=60)
-    draw = tf.function(lambda number: distort_colours(tf.constant([[[200.0, 0.0, 0.0]]]), only, number))
+    draw = tf.function(lambda number: photometric_distortion(tf.constant([[[200.0, 0.0, 0.0]]]), only, number))
     found = np.array([draw(seed(number))[0, 0] for number in range(200)])
     # Red turned by up to 60 degrees: green grows up to yellow, or blue up to magenta.
     np.testing.assert_allclose(found[:, 0], 200, atol=0.1)
@@ -178,7 +178,7 @@ def test_hue_turns_by_no_more_than_asked_and_keeps_the_value() -> None:
 def test_colour_distortion_of_grey_stays_within_its_bounds() -> None:
     """Grey has no hue: 100 ± 32, times 0.5 to 1.5, is 34 to 198; with no draw it stays 100."""
     grey = tf.fill((1, 1, 3), 100.0)
-    draw = tf.function(lambda number: distort_colours(grey, Photometric(), number))
+    draw = tf.function(lambda number: photometric_distortion(grey, Photometric(), number))
     values = np.array([draw(seed(number))[0, 0, 0] for number in range(3000)])
     assert values.min() >= 34 - 1e-3
     assert values.max() <= 198 + 1e-3

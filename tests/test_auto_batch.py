@@ -13,26 +13,26 @@ from ssdcore.training.auto_batch import largest_batch
     ("limit", "size"), [(1000, 64), (739, 32), (420, 32), (419, 16), (260, 16), (259, 8), (180, 8)]
 )
 def test_the_largest_batch_within_a_limit(limit: int, size: int) -> None:
-    """100 bytes at rest and 10 for each picture: 180, 260, 420 and 740 bytes for 8, 16, 32 and 64."""
-    assert largest_batch(lambda pictures: 100 + 10 * pictures, limit) == size
+    """100 bytes at rest and 10 for each image: 180, 260, 420 and 740 bytes for 8, 16, 32 and 64."""
+    assert largest_batch(lambda images: 100 + 10 * images, limit) == size
 
 
 def test_where_nothing_fits_the_message_says_how_much_it_takes() -> None:
-    with pytest.raises(TrainingError, match=r"about 3 MiB for each picture, 10 MiB may be used.*batch_size"):
-        largest_batch(lambda pictures: 3 * 2**20 * pictures, 10 * 2**20)
+    with pytest.raises(TrainingError, match=r"about 3 MiB for each image, 10 MiB may be used.*batch_size"):
+        largest_batch(lambda images: 3 * 2**20 * images, 10 * 2**20)
 
 
 def test_a_size_that_fails_when_it_is_tried_is_not_taken() -> None:
     """As on a GPU, where the limit is not known before."""
-    assert largest_batch(lambda pictures: None if pictures > 20 else 100, float("inf")) == 16
+    assert largest_batch(lambda images: None if images > 20 else 100, float("inf")) == 16
     with pytest.raises(TrainingError, match="does not hold a batch of 8"):
-        largest_batch(lambda pictures: None, float("inf"))
+        largest_batch(lambda images: None, float("inf"))
 
 
 PROGRAM = """
 import numpy as np
 from ssdcore.model import build_ssd
-from ssdcore.plugins import load_plugins
+from ssdcore.contract.plugins import load_plugins
 from ssdcore.training import auto_batch
 
 stages = (
@@ -52,7 +52,7 @@ def noted(trial, size):
 
 auto_batch._Trial.__call__ = noted
 auto_batch.free_memory = lambda: 2**50
-settled = auto_batch.settle_batches(params, ssd, 2).train.stages
+settled = auto_batch.resolve_auto_batch(params, ssd, 2).train.stages
 for variable, value in zip(ssd.network.variables, before, strict=True):
     np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
 print(settled[0].batch_size, settled[0].learning_rate.learning_rate, settled[1] == params.train.stages[1], *peaks)
@@ -60,7 +60,7 @@ print(settled[0].batch_size, settled[0].learning_rate.learning_rate, settled[1] 
 
 
 def test_trial_steps_leave_the_weights_and_scale_the_rate() -> None:
-    """Quarter-width MobileNet takes some MiB for each picture; with memory without end the largest batch is taken.
+    """Quarter-width MobileNet takes some MiB for each image; with memory without end the largest batch is taken.
 
     In a process of its own: the most memory that this one has used says nothing of a step.
     """

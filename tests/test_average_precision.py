@@ -18,8 +18,8 @@ PARTLY = (0, 0, 10, 6)
 METRICS = ("voc07", "voc12")
 
 
-def picture(detections=(), objects=()):
-    """One picture of (box, score, label) detections and (box, label, difficult) objects."""
+def image(detections=(), objects=()):
+    """One image of (box, score, label) detections and (box, label, difficult) objects."""
     return list(detections), list(objects)
 
 
@@ -34,9 +34,9 @@ def as_arrays(detections, objects):
     )
 
 
-def scored(pictures, metric, num_classes=1, match_iou=0.5):
+def scored(images, metric, num_classes=1, match_iou=0.5):
     tally = AveragePrecision(num_classes, match_iou)
-    for detections, objects in pictures:
+    for detections, objects in images:
         tally.add(*as_arrays(detections, objects))
     return tally.result(metric)
 
@@ -50,20 +50,18 @@ def brute_iou(one, other):
     return Fraction(int(wide * high), int(union))
 
 
-def devkit_curve(pictures, label, match_iou):
+def devkit_curve(images, label, match_iou):
     """Precision and recall after each detection, or None without objects."""
     objects = {
         (image, place): (box, hard)
-        for image, (_, things) in enumerate(pictures)
+        for image, (_, things) in enumerate(images)
         for place, (box, of_class, hard) in enumerate(things)
         if of_class == label
     }
     wanted = sum(not hard for _, hard in objects.values())
     if wanted == 0:
         return None
-    queue = [
-        (image, box, score) for image, (found, _) in enumerate(pictures) for box, score, of in found if of == label
-    ]
+    queue = [(image, box, score) for image, (found, _) in enumerate(images) for box, score, of in found if of == label]
     queue.sort(key=lambda row: -row[2])
     taken, curve, right, wrong = set(), [], 0, 0
     for image, box, _ in queue:
@@ -82,8 +80,8 @@ def devkit_curve(pictures, label, match_iou):
     return curve
 
 
-def devkit_ap(pictures, label, metric, match_iou=Fraction(1, 2)):
-    curve = devkit_curve(pictures, label, match_iou)
+def devkit_ap(images, label, metric, match_iou=Fraction(1, 2)):
+    curve = devkit_curve(images, label, match_iou)
     if curve is None:
         return None
     if metric == "voc07":
@@ -96,16 +94,16 @@ def devkit_ap(pictures, label, metric, match_iou=Fraction(1, 2)):
     return float(area)
 
 
-def assert_as_devkit(pictures, num_classes, match_iou=Fraction(1, 2)):
+def assert_as_devkit(images, num_classes, match_iou=Fraction(1, 2)):
     for metric in METRICS:
-        found = scored(pictures, metric, num_classes, float(match_iou))
+        found = scored(images, metric, num_classes, float(match_iou))
         assert list(found) == list(range(1, num_classes + 1))
         for label, value in found.items():
-            expected = devkit_ap(pictures, label, metric, match_iou)
+            expected = devkit_ap(images, label, metric, match_iou)
             assert value is None if expected is None else value == pytest.approx(expected, abs=1e-9), (metric, label)
 
 
-def random_picture(rng, num_classes, hard_share):
+def random_image(rng, num_classes, hard_share):
     """Objects with whole-number corners; detections near them, near nothing, doubled, with tied scores."""
     low = rng.integers(0, 30, (rng.integers(0, 7), 2))
     boxes = np.concatenate([low, low + rng.integers(4, 20, low.shape)], axis=1)
@@ -123,106 +121,106 @@ def random_picture(rng, num_classes, hard_share):
             label = int(rng.integers(1, num_classes + 1))
         moved = tuple(int(value) for value in np.array(box) + shift)
         detections.append((moved, float(rng.integers(1, 9)) / 8, label))
-    return picture(detections, objects)
+    return image(detections, objects)
 
 
 @pytest.mark.parametrize(("num_classes", "hard_share"), [(1, 0), (1, 0.4), (3, 0.2), (5, 0.9)])
 @pytest.mark.parametrize("seed", range(10))
-def test_random_pictures_score_as_in_the_devkit(seed, num_classes, hard_share):
+def test_random_images_score_as_in_the_devkit(seed, num_classes, hard_share):
     rng = np.random.default_rng([seed, num_classes])
-    pictures = [random_picture(rng, num_classes, hard_share) for _ in range(rng.integers(1, 25))]
-    assert_as_devkit(pictures, num_classes)
+    images = [random_image(rng, num_classes, hard_share) for _ in range(rng.integers(1, 25))]
+    assert_as_devkit(images, num_classes)
 
 
 @pytest.mark.parametrize("match_iou", [Fraction(1, 4), Fraction(3, 4)])
-def test_random_pictures_score_as_in_the_devkit_at_other_overlaps(match_iou):
+def test_random_images_score_as_in_the_devkit_at_other_overlaps(match_iou):
     rng = np.random.default_rng(77)
-    assert_as_devkit([random_picture(rng, 2, 0.2) for _ in range(30)], 2, match_iou)
+    assert_as_devkit([random_image(rng, 2, 0.2) for _ in range(30)], 2, match_iou)
 
 
 ALL = {
-    "a perfect detection": ([picture([(HERE, 0.9, 1)], [(HERE, 1, False)])], 1, 1),
-    "overlap of exactly one half": ([picture([((0, 0, 10, 5), 0.9, 1)], [(HERE, 1, False)])], 1, 1),
-    "overlap below one half": ([picture([((0, 0, 10, 4), 0.9, 1)], [(HERE, 1, False)])], 0, 0),
-    "no detections": ([picture([], [(HERE, 1, False)])], 0, 0),
-    "another class": ([picture([(HERE, 0.9, 2)], [(HERE, 1, False)])], 0, 0),
-    "another picture": ([picture([(HERE, 0.9, 1)]), picture([], [(HERE, 1, False)])], 0, 0),
-    "no objects": ([picture([(HERE, 0.9, 1)])], None, None),
-    "only difficult objects": ([picture([(HERE, 0.9, 1)], [(HERE, 1, True)])], None, None),
-    "nothing at all": ([picture()], None, None),
+    "a perfect detection": ([image([(HERE, 0.9, 1)], [(HERE, 1, False)])], 1, 1),
+    "overlap of exactly one half": ([image([((0, 0, 10, 5), 0.9, 1)], [(HERE, 1, False)])], 1, 1),
+    "overlap below one half": ([image([((0, 0, 10, 4), 0.9, 1)], [(HERE, 1, False)])], 0, 0),
+    "no detections": ([image([], [(HERE, 1, False)])], 0, 0),
+    "another class": ([image([(HERE, 0.9, 2)], [(HERE, 1, False)])], 0, 0),
+    "another image": ([image([(HERE, 0.9, 1)]), image([], [(HERE, 1, False)])], 0, 0),
+    "no objects": ([image([(HERE, 0.9, 1)])], None, None),
+    "only difficult objects": ([image([(HERE, 0.9, 1)], [(HERE, 1, True)])], None, None),
+    "nothing at all": ([image()], None, None),
     # Recall 1/2 at precision 1: six of eleven levels, or half the area.
-    "one of two objects": ([picture([(HERE, 0.9, 1)], [(HERE, 1, False), (THERE, 1, False)])], 6 / 11, 1 / 2),
+    "one of two objects": ([image([(HERE, 0.9, 1)], [(HERE, 1, False), (THERE, 1, False)])], 6 / 11, 1 / 2),
     "a worse duplicate after everything": (
-        [picture([(HERE, 0.9, 1), (HERE, 0.8, 1)], [(HERE, 1, False)])],
+        [image([(HERE, 0.9, 1), (HERE, 0.8, 1)], [(HERE, 1, False)])],
         1,
         1,
     ),
     # true, false, true: precision 1, 1/2, 2/3 at recall 1/2, 1/2, 1.
     "a duplicate is false": (
-        [picture([(HERE, 0.9, 1), (PARTLY, 0.8, 1), (THERE, 0.7, 1)], [(HERE, 1, False), (THERE, 1, False)])],
+        [image([(HERE, 0.9, 1), (PARTLY, 0.8, 1), (THERE, 0.7, 1)], [(HERE, 1, False), (THERE, 1, False)])],
         (6 + 5 * 2 / 3) / 11,
         1 / 2 + 1 / 2 * 2 / 3,
     ),
     # The better score is the duplicate's: it takes the object.
     "the better score takes the object": (
-        [picture([(HERE, 0.6, 1), (PARTLY, 0.8, 1), (THERE, 0.7, 1)], [(HERE, 1, False), (THERE, 1, False)])],
+        [image([(HERE, 0.6, 1), (PARTLY, 0.8, 1), (THERE, 0.7, 1)], [(HERE, 1, False), (THERE, 1, False)])],
         1,
         1,
     ),
     # Of two detections only the second overlaps enough.
     "a false detection before the true one": (
-        [picture([(AWAY, 0.9, 1), (HERE, 0.8, 1)], [(HERE, 1, False)])],
+        [image([(AWAY, 0.9, 1), (HERE, 0.8, 1)], [(HERE, 1, False)])],
         1 / 2,
         1 / 2,
     ),
     "a matched difficult object counts neither way": (
-        [picture([(THERE, 0.9, 1), (HERE, 0.8, 1)], [(HERE, 1, False), (THERE, 1, True)])],
+        [image([(THERE, 0.9, 1), (HERE, 0.8, 1)], [(HERE, 1, False), (THERE, 1, True)])],
         1,
         1,
     ),
     "duplicates of a difficult object count neither way": (
-        [picture([(THERE, 0.9, 1), (THERE, 0.85, 1), (HERE, 0.8, 1)], [(HERE, 1, False), (THERE, 1, True)])],
+        [image([(THERE, 0.9, 1), (THERE, 0.85, 1), (HERE, 0.8, 1)], [(HERE, 1, False), (THERE, 1, True)])],
         1,
         1,
     ),
     "a missed difficult object costs nothing": (
-        [picture([(HERE, 0.8, 1)], [(HERE, 1, False), (THERE, 1, True)])],
+        [image([(HERE, 0.8, 1)], [(HERE, 1, False), (THERE, 1, True)])],
         1,
         1,
     ),
     "a stray detection is false though difficult objects exist": (
-        [picture([(AWAY, 0.9, 1), (HERE, 0.8, 1)], [(THERE, 1, True), (HERE, 1, False)])],
+        [image([(AWAY, 0.9, 1), (HERE, 0.8, 1)], [(THERE, 1, True), (HERE, 1, False)])],
         1 / 2,
         1 / 2,
     ),
-    "a stray detection is false in a picture of difficult objects only": (
-        [picture([(AWAY, 0.9, 1)], [(THERE, 1, True)]), picture([(HERE, 0.8, 1)], [(HERE, 1, False)])],
+    "a stray detection is false in an image of difficult objects only": (
+        [image([(AWAY, 0.9, 1)], [(THERE, 1, True)]), image([(HERE, 0.8, 1)], [(HERE, 1, False)])],
         1 / 2,
         1 / 2,
     ),
     # The best overlap decides, also where a second object overlaps enough.
     "the best match is difficult": (
-        [picture([(HERE, 0.9, 1)], [(HERE, 1, True), ((0, 0, 10, 9), 1, False)])],
+        [image([(HERE, 0.9, 1)], [(HERE, 1, True), ((0, 0, 10, 9), 1, False)])],
         0,
         0,
     ),
     "of two equal matches the first counts, and is difficult": (
-        [picture([(HERE, 0.9, 1)], [(HERE, 1, True), (HERE, 1, False)])],
+        [image([(HERE, 0.9, 1)], [(HERE, 1, True), (HERE, 1, False)])],
         0,
         0,
     ),
     "of two equal matches the first counts, and is not difficult": (
-        [picture([(HERE, 0.9, 1)], [(HERE, 1, False), (HERE, 1, True)])],
+        [image([(HERE, 0.9, 1)], [(HERE, 1, False), (HERE, 1, True)])],
         1,
         1,
     ),
     "the best match is taken": (
-        [picture([(HERE, 0.9, 1), (HERE, 0.8, 1)], [(HERE, 1, False), ((0, 0, 10, 9), 1, False)])],
+        [image([(HERE, 0.9, 1), (HERE, 0.8, 1)], [(HERE, 1, False), ((0, 0, 10, 9), 1, False)])],
         6 / 11,
         1 / 2,
     ),
-    "scores compare across pictures": (
-        [picture([(AWAY, 0.5, 1)], [(HERE, 1, False)]), picture([(HERE, 0.9, 1)], [(HERE, 1, False)])],
+    "scores compare across images": (
+        [image([(AWAY, 0.5, 1)], [(HERE, 1, False)]), image([(HERE, 0.9, 1)], [(HERE, 1, False)])],
         6 / 11,
         1 / 2,
     ),
@@ -231,39 +229,39 @@ ALL = {
 
 @pytest.mark.parametrize("fact", ALL)
 def test_worked_example(fact):
-    pictures, voc07, voc12 = ALL[fact]
+    images, voc07, voc12 = ALL[fact]
     for metric, expected in (("voc07", voc07), ("voc12", voc12)):
-        assert scored(pictures, metric)[1] == (None if expected is None else pytest.approx(expected, abs=1e-9))
-        assert devkit_ap(pictures, 1, metric) == (None if expected is None else pytest.approx(expected, abs=1e-9))
+        assert scored(images, metric)[1] == (None if expected is None else pytest.approx(expected, abs=1e-9))
+        assert devkit_ap(images, 1, metric) == (None if expected is None else pytest.approx(expected, abs=1e-9))
 
 
 @pytest.mark.parametrize(("first", "second", "voc12"), [(HERE, AWAY, 1), (AWAY, HERE, 0.5)])
 def test_tied_scores_keep_the_order_of_arrival(first, second, voc12):
-    together = [picture([(first, 0.5, 1), (second, 0.5, 1)], [(HERE, 1, False)])]
+    together = [image([(first, 0.5, 1), (second, 0.5, 1)], [(HERE, 1, False)])]
     assert scored(together, "voc12")[1] == pytest.approx(voc12, abs=1e-9)
-    apart = [picture([(box, 0.5, 1)], [(HERE, 1, False)]) for box in (first, second)]
+    apart = [image([(box, 0.5, 1)], [(HERE, 1, False)]) for box in (first, second)]
     # Two objects, one found: true then false, or false then true.
     assert scored(apart, "voc12")[1] == pytest.approx(voc12 / 2, abs=1e-9)
 
 
 def test_many_tied_scores_keep_the_order_of_arrival():
-    pictures = [picture([(HERE if image % 3 else AWAY, 0.5, 1)], [(HERE, 1, False)]) for image in range(60)]
-    assert_as_devkit(pictures, 1)
+    images = [image([(HERE if number % 3 else AWAY, 0.5, 1)], [(HERE, 1, False)]) for number in range(60)]
+    assert_as_devkit(images, 1)
 
 
 def test_every_class_is_scored_on_its_own():
     objects = [(HERE, 1, False), (HERE, 2, False), (THERE, 3, False), (AWAY, 4, True)]
     detections = [(HERE, 0.9, 1), (THERE, 0.8, 2), (THERE, 0.7, 3), (AWAY, 0.6, 4), (HERE, 0.5, 5)]
-    found = scored([picture(detections, objects)], "voc12", num_classes=6)
+    found = scored([image(detections, objects)], "voc12", num_classes=6)
     assert found == {1: 1, 2: 0, 3: 1, 4: None, 5: None, 6: None}
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_without_pictures_no_class_has_a_value(metric):
+def test_without_images_no_class_has_a_value(metric):
     assert AveragePrecision(2).result(metric) == {1: None, 2: None}
 
 
-def test_the_result_may_be_asked_for_between_pictures():
+def test_the_result_may_be_asked_for_between_images():
     tally = AveragePrecision(1)
     tally.add(*as_arrays([], [(HERE, 1, False)]))
     assert tally.result("voc12") == {1: 0}
@@ -272,9 +270,9 @@ def test_the_result_may_be_asked_for_between_pictures():
 
 
 def test_the_overlap_to_match_can_be_chosen():
-    pictures = [picture([(PARTLY, 0.9, 1)], [(HERE, 1, False)])]
-    assert scored(pictures, "voc12", match_iou=0.55) == {1: 1}
-    assert scored(pictures, "voc12", match_iou=0.65) == {1: 0}
+    images = [image([(PARTLY, 0.9, 1)], [(HERE, 1, False)])]
+    assert scored(images, "voc12", match_iou=0.55) == {1: 1}
+    assert scored(images, "voc12", match_iou=0.65) == {1: 0}
 
 
 def test_precision_and_recall_go_by_falling_score():

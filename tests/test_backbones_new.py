@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ssd_program import assert_one_clear_line
 
+from ssdcore.contract.plugins import load_plugins
 from ssdcore.model.end_points import base_net_end_points
-from ssdcore.plugins import load_plugins
 
 Ssd = Callable[..., tuple[int, str, str]]
 

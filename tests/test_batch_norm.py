@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 from ports import free_ports
 
-from ssdcore.batch_norm import FusedBatchNormalization
+from ssdcore.contract.batch_norm import FusedBatchNormalization
+from ssdcore.contract.plugins import Plugins
 from ssdcore.model import build_ssd
 from ssdcore.model.variables import synchronize_batch_norm
-from ssdcore.plugins import Plugins
 
 GAMMA, BETA = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0, 1.0, 2.0, 3.0])
 EPSILON, MOMENTUM = 1e-3, 0.9
@@ -23,7 +23,7 @@ EPSILON, MOMENTUM = 1e-3, 0.9
 PROGRAM = """
 import sys
 import numpy as np, tensorflow as tf
-from ssdcore.batch_norm import FusedBatchNormalization
+from ssdcore.contract.batch_norm import FusedBatchNormalization
 
 case = np.load(sys.argv[1])
 if sys.argv[2] == "devices":

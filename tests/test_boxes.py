@@ -134,7 +134,7 @@ def test_overlaps_of_no_boxes_are_an_empty_table(count, other_count):
         ((-2, -2, -1, -1), (0, 0, 0, 0)),
     ],
 )
-def test_clipping_cuts_at_the_picture(box, clipped):
+def test_clipping_cuts_at_the_image(box, clipped):
     np.testing.assert_array_equal(clip_xyxy(np.array([box], F32)), [clipped])
 
 

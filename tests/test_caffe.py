@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from ssdcore.contract.plugins import Plugins
 from ssdcore.detection.predict import make_predict
 from ssdcore.model import SSD
 from ssdcore.params import Weights
-from ssdcore.plugins import Plugins
 from ssdcore.weights import ImportReport, import_weights
 
 MODELS = {
@@ -21,16 +21,16 @@ MODELS = {
     "MobileNet-SSD with BatchNorm and Scale": (partial(caffe_networks.mobilenet_ssd, False), "caffe-mobilenet-ssd300"),
     "MobileNet-SSD merged": (partial(caffe_networks.mobilenet_ssd, True), "caffe-mobilenet-ssd300"),
 }
-PICTURES = 8
+IMAGES = 8
 
 
 class Pair:
-    """A Caffe model, OpenCV's results on some pictures, and our detector with the same weights."""
+    """A Caffe model, OpenCV's results on some images, and our detector with the same weights."""
 
-    def __init__(self, model: caffe_files.Model, params: str, pictures: list[Path], plugins: Plugins, folder: Path):
+    def __init__(self, model: caffe_files.Model, params: str, images: list[Path], plugins: Plugins, folder: Path):
         self.model = model
         self.prototxt, self.caffemodel = caffe_files.write_model(folder, model)
-        self.images = np.stack([self._read(path) for path in pictures])
+        self.images = np.stack([self._read(path) for path in images])
         self.blob = caffe_files.caffe_blob(self.images, model.mean_bgr, model.scale)
         self.ssd: SSD
         self.report: ImportReport
@@ -38,8 +38,8 @@ class Pair:
         self.ssd, self.report = import_weights(plugins.param_sets[params], plugins, weights)
 
     def _read(self, path: Path) -> np.ndarray:
-        picture = cv2.imread(str(path))[..., ::-1]
-        return cv2.resize(picture, (self.model.size, self.model.size)).astype(np.float32)
+        image = cv2.imread(str(path))[..., ::-1]
+        return cv2.resize(image, (self.model.size, self.model.size)).astype(np.float32)
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -47,8 +47,8 @@ def pair(
     request: pytest.FixtureRequest, bccd: Path, plugins: Plugins, tmp_path_factory: pytest.TempPathFactory
 ) -> Pair:
     make, params = MODELS[request.param]
-    pictures = sorted((bccd / "JPEGImages").iterdir())[:PICTURES]
-    return Pair(make(), params, pictures, plugins, tmp_path_factory.mktemp("caffe"))
+    images = sorted((bccd / "JPEGImages").iterdir())[:IMAGES]
+    return Pair(make(), params, images, plugins, tmp_path_factory.mktemp("caffe"))
 
 
 @pytest.mark.realdata
@@ -73,7 +73,7 @@ def test_raw_outputs_and_priors_are_opencvs(pair: Pair) -> None:
 def test_detections_are_opencvs(pair: Pair) -> None:
     """Same number, classes and order; where scores tie to 1e-4 the order is free."""
     theirs = caffe_files.opencv_detections(pair.prototxt, pair.caffemodel, pair.blob)
-    found = make_predict(pair.ssd, pair.ssd.params.eval)(pair.images, np.tile(np.float32([0, 0, 1, 1]), (PICTURES, 1)))
+    found = make_predict(pair.ssd, pair.ssd.params.eval)(pair.images, np.tile(np.float32([0, 0, 1, 1]), (IMAGES, 1)))
     for index, rows in enumerate(theirs):
         count = int(found.counts[index])
         ours = np.column_stack([found.labels[index], found.scores[index], found.boxes[index]])[:count]

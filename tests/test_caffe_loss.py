@@ -30,7 +30,7 @@ OVERLAPPING = [(0.3011, 0.2517, 0.6533, 0.7219), (0.3517, 0.3023, 0.7039, 0.7541
 
 
 class Case(NamedTuple):
-    """Four pictures: default boxes (A, 4), objects and labels of each, and predictions (4, A, ...), all float32."""
+    """Four images: default boxes (A, 4), objects and labels of each, and predictions (4, A, ...), all float32."""
 
     priors: np.ndarray
     boxes: list[np.ndarray]
@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Targets, counts of each picture, losses divided by the positives of the batch, gradients of the total."""
+    """Targets, counts of each image, losses divided by the positives of the batch, gradients of the total."""
 
     labels: np.ndarray
     targets: np.ndarray
@@ -63,15 +63,15 @@ def make_case(name):
     size = np.exp(rng.uniform(np.log(0.03), np.log(0.6), (6, 2)))
     low = rng.uniform(0, 1, (6, 2)) * (1 - size)
     scattered = np.concatenate([low, low + size], axis=1).tolist()
-    pictures = [[], TINY, RIVALS, AT_THE_BORDER + OVERLAPPING + scattered]
-    logits = rng.normal(-1, 1.5, (len(pictures), count, CLASSES))
-    logits[..., 0] = rng.normal(4, 2, (len(pictures), count))
+    images = [[], TINY, RIVALS, AT_THE_BORDER + OVERLAPPING + scattered]
+    logits = rng.normal(-1, 1.5, (len(images), count, CLASSES))
+    logits[..., 0] = rng.normal(4, 2, (len(images), count))
     return Case(
         priors=priors,
-        boxes=[np.array(boxes, F32).reshape(-1, 4) for boxes in pictures],
-        labels=[rng.permutation(np.arange(1, CLASSES))[: len(boxes)].astype(np.int32) for boxes in pictures],
+        boxes=[np.array(boxes, F32).reshape(-1, 4) for boxes in images],
+        labels=[rng.permutation(np.arange(1, CLASSES))[: len(boxes)].astype(np.int32) for boxes in images],
         logits=logits.astype(F32),
-        offsets=rng.normal(0, 1, (len(pictures), count, 4)).astype(F32),
+        offsets=rng.normal(0, 1, (len(images), count, 4)).astype(F32),
     )
 
 
@@ -122,7 +122,7 @@ def encode(box, prior, variances):
 
 
 def mine_each(hardness, eligible, positives, ratio):
-    """MineHardExamples with MAX_NEGATIVE: (picture, prior) of the hardest eligible priors of each picture."""
+    """MineHardExamples with MAX_NEGATIVE: (image, prior) of the hardest eligible priors of each image."""
     chosen = []
     for image, count in enumerate(positives):
         candidates = np.flatnonzero(eligible[image])
@@ -193,7 +193,7 @@ def loss_ours(logits, offsets, labels, targets):
 
 
 def ours(case):
-    """The same from our code; the counts of a picture come from a batch of that picture alone."""
+    """The same from our code; the counts of an image come from a batch of that image alone."""
     pairs = [encode_ours(boxes, ids, case.priors) for boxes, ids in zip(case.boxes, case.labels, strict=True)]
     batch = (
         tf.constant(case.logits),
@@ -211,7 +211,7 @@ def ours(case):
 
 
 def select(case, images):
-    """Only some of the pictures."""
+    """Only some of the images."""
     return Case(case.priors, *([part[image] for image in images] for part in case[1:3]), *(p[images] for p in case[3:]))
 
 
@@ -246,7 +246,7 @@ def test_targets_equal_caffes(expected, found):
     np.testing.assert_allclose(found.targets, expected.targets, rtol=1e-5, atol=1e-5)
 
 
-def test_positives_and_negatives_of_each_picture_equal_caffes(expected, found):
+def test_positives_and_negatives_of_each_image_equal_caffes(expected, found):
     assert found.positives == expected.positives
     assert found.negatives == expected.negatives
     assert expected.positives[:2] == [0, 1]
@@ -265,7 +265,7 @@ def test_gradients_equal_caffes(expected, found, part):
     assert ((gradient != 0).any(axis=2) == (slopes != 0).any(axis=2)).all()
 
 
-def test_a_picture_without_positives_adds_nothing(case, expected, found):
+def test_a_image_without_positives_adds_nothing(case, expected, found):
     rest = ours(select(case, [1, 2, 3]))
     assert rest.total == pytest.approx(expected.total, rel=1e-5)
     np.testing.assert_allclose(rest.logit_slopes, found.logit_slopes[1:], rtol=1e-6)

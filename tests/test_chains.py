@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssdcore.data import augment as chain
-from ssdcore.data.colour import distort_colours
+from ssdcore.data.augment import geometric as chain
+from ssdcore.data.augment.photometric import photometric_distortion
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.pipeline import training_stream
-from ssdcore.data.record_index import RecordIndex
+from ssdcore.data.records.index import RecordIndex
 from ssdcore.data.synth import synthesize
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.targets import encode_targets
@@ -45,7 +45,7 @@ def draw_many(step: Callable[[Any], Any], count: int, dtypes: Any = F32) -> Any:
 
 
 def gradient(height: int, width: int) -> np.ndarray:
-    """Red and green are 30 + 180 times x and y, in shares of the picture."""
+    """Red and green are 30 + 180 times x and y, in shares of the image."""
     y, x = np.mgrid[:height, :width]
     red, green = 30 + 180 * (x + 0.5) / width, 30 + 180 * (y + 0.5) / height
     return np.stack([red, green, np.full_like(red, 200)], axis=-1).round().astype(np.uint8)
@@ -53,15 +53,15 @@ def gradient(height: int, width: int) -> np.ndarray:
 
 def test_a_quarter_turn_by_hand() -> None:
     """1 2 3 over 4 5 6 becomes 3 6 over 2 5 over 1 4; the box is that of the 1."""
-    picture = tf.constant([[1, 2, 3], [4, 5, 6]], tf.uint8)[..., None] * tf.constant([1, 1, 1], tf.uint8)
-    image, boxes = chain.quarter_turn(picture, tf.constant([[0, 0, 1 / 3, 0.5]]), 1.0, tf.constant([0, 0]))
-    np.testing.assert_array_equal(image[..., 0], [[3, 6], [2, 5], [1, 4]])
+    image = tf.constant([[1, 2, 3], [4, 5, 6]], tf.uint8)[..., None] * tf.constant([1, 1, 1], tf.uint8)
+    turned, boxes = chain.quarter_turn(image, tf.constant([[0, 0, 1 / 3, 0.5]]), 1.0, tf.constant([0, 0]))
+    np.testing.assert_array_equal(turned[..., 0], [[3, 6], [2, 5], [1, 4]])
     np.testing.assert_allclose(boxes, [[0, 2 / 3, 0.5, 1]], atol=1e-6)
 
 
 @pytest.mark.parametrize("crop", [CoverageCrop(aspect_ratio=(0.5, 2)), CoverageCrop(min_covered=0.9, area=(0.3, 0.8))])
 def test_coverage_windows_keep_their_bounds(crop: CoverageCrop) -> None:
-    """In pixels of a picture of 200 by 320, which round sides by one."""
+    """In pixels of an image of 200 by 320, which round sides by one."""
     boxes = np.float32([[0.1, 0.2, 0.4, 0.7], [0.6, 0.1, 0.7, 0.3]])
     windows = draw_many(partial(chain.coverage_window, boxes, tf.constant([200, 320]), crop), 1000)
     sides = np.minimum(windows[:, None, 2:], boxes[:, 2:]) - np.maximum(windows[:, None, :2], boxes[:, :2])
@@ -75,8 +75,8 @@ def test_coverage_windows_keep_their_bounds(crop: CoverageCrop) -> None:
     assert crop.area[1] - 0.25 < areas.max() <= crop.area[1] + 0.01
 
 
-def test_coverage_falls_back_to_the_whole_picture_and_takes_it_for_the_object() -> None:
-    """An object that no window of a third can cover; and no objects: windows cover half of the picture."""
+def test_coverage_falls_back_to_the_whole_image_and_takes_it_for_the_object() -> None:
+    """An object that no window of a third can cover; and no objects: windows cover half of the image."""
     never = partial(chain.coverage_window, WHOLE, tf.constant([90, 60]), CoverageCrop(min_covered=0.9, area=(0.1, 0.3)))
     np.testing.assert_array_equal(draw_many(never, 20), WHOLE.repeat(20, axis=0))
     none = partial(chain.coverage_window, tf.zeros((0, 4)), tf.constant([90, 60]), CoverageCrop(min_covered=0.5))
@@ -99,7 +99,7 @@ def test_objects_stay_if_more_than_enough_of_them_is_visible() -> None:
 
 @pytest.mark.parametrize("crop", [PatchCrop(), CoverageCrop(), None])
 def test_what_is_left_of_an_ignored_region_stays_ignored(crop) -> None:
-    """The left half of the picture is ignored, the window shows its last fifth."""
+    """The left half of the image is ignored, the window shows its last fifth."""
     boxes, window = tf.constant([[0.0, 0.0, 0.5, 1.0]]), tf.constant([0.4, 0.0, 0.9, 1.0])
     kept, labels = chain.boxes_in_window(boxes, tf.constant([-1]), window, crop)
     np.testing.assert_array_equal(labels, [-1])
@@ -141,7 +141,7 @@ def brute_colours(pixels: np.ndarray, settings: tuple[float, ...], contrast_last
 def distorted(probability: float, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Greys, tints and random pixels, and what many draws made of them."""
     pixels = np.float32([*GREYS, *TINTS, *np.random.default_rng(5).integers(0, 256, (60, 3))])
-    step = partial(distort_colours, pixels[None], Photometric(probability=probability))
+    step = partial(photometric_distortion, pixels[None], Photometric(probability=probability))
     return pixels, draw_many(step, count)[:, 0]
 
 
@@ -169,16 +169,16 @@ def test_colour_settings_are_uniform_and_each_is_applied_half_of_the_time() -> N
     np.testing.assert_allclose(np.corrcoef(applied.T), np.eye(4), atol=0.06)
 
 
-def augmented(picture: Any, boxes: Any, size: tuple[int, int], **changes: Any) -> Callable[[Any], Any]:
+def augmented(image: Any, boxes: Any, size: tuple[int, int], **changes: Any) -> Callable[[Any], Any]:
     """A step for `draw_many`: image, boxes, labels 1..N, padded to N; the n-th draw takes boxes[n] of several sets."""
     params, count = NOTHING.model_copy(update=changes), boxes.shape[-2]
 
     def step(seed: Any) -> Any:
         own = tf.constant(boxes) if boxes.ndim == 2 else tf.constant(boxes)[seed[0]]
         labels = tf.range(1, count + 1)
-        image, own, labels = chain.augment(tf.constant(picture), own, labels, seed, params, size, "warp")
+        changed, own, labels = chain.augment(tf.constant(image), own, labels, seed, params, size, "warp")
         rest = count - tf.shape(labels)[0]
-        return image, tf.pad(own, [[0, rest], [0, 0]]), tf.pad(labels, [[0, rest]])
+        return changed, tf.pad(own, [[0, rest], [0, 0]]), tf.pad(labels, [[0, rest]])
 
     return step
 
@@ -201,7 +201,7 @@ def test_turns_and_flips_happen_as_often_as_asked() -> None:
 
 
 def test_the_chain_expands_half_of_the_time_and_evenly_far() -> None:
-    """The object is the whole picture: its side is 1 / ratio, and its place is where the picture lies."""
+    """The object is the whole image: its side is 1 / ratio, and its place is where the image lies."""
     step = augmented(np.zeros((80, 80, 3), np.uint8), WHOLE, (4, 4), expand=Expand())
     boxes = draw_many(lambda seed: step(seed)[1][0], 4000)
     sides = boxes[:, 2:] - boxes[:, :2]
@@ -214,7 +214,7 @@ def test_the_chain_expands_half_of_the_time_and_evenly_far() -> None:
 
 
 def test_the_chain_chooses_evenly_among_seven_crops() -> None:
-    """The object is the whole picture, so IoU is area = scale²; the ends of the rows of `gradient` tell the window.
+    """The object is the whole image, so IoU is area = scale²; the ends of the rows of `gradient` tell the window.
 
     A sampler with bound t has scales uniform in (max(0.3, √t), 1).
     """
@@ -228,18 +228,18 @@ def test_the_chain_chooses_evenly_among_seven_crops() -> None:
 
 
 def test_interpolations_are_chosen_evenly() -> None:
-    picture = np.random.default_rng(2).integers(0, 256, (13, 11, 3), np.uint8)
+    image = np.random.default_rng(2).integers(0, 256, (13, 11, 3), np.uint8)
     methods = ("bilinear", "nearest", "bicubic", "area", "lanczos3")
-    step = augmented(picture, WHOLE, (7, 9), interpolations=CHAINS["ssd"].interpolations)
+    step = augmented(image, WHOLE, (7, 9), interpolations=CHAINS["ssd"].interpolations)
     images = draw_many(lambda seed: step(seed)[0], 4000)
-    each = [np.clip(tf.image.resize(picture, (7, 9), method), 0, 255) for method in methods]
+    each = [np.clip(tf.image.resize(image, (7, 9), method), 0, 255) for method in methods]
     same = np.abs(images[:, None] - each).max(axis=(2, 3, 4)) < 0.01
     np.testing.assert_array_equal(same.sum(axis=1), 1)
     np.testing.assert_allclose(same.mean(axis=0), 0.2, atol=0.025)
 
 
 def extreme_boxes(rng: np.random.Generator, count: int, height: int, width: int) -> np.ndarray:
-    """Nine to a picture: four random ones, the whole, a corner, a row, a pixel at the edge, and a speck."""
+    """Nine to an image: four random ones, the whole, a corner, a row, a pixel at the edge, and a speck."""
     corners = np.sort(rng.uniform(0, 1, (count, 6, 2, 2)), axis=2).reshape(count, 6, 4)
     boxes = np.concatenate([corners, np.tile(WHOLE, (count, 3, 1))], axis=1)
     boxes[:, 3, :2] = 0
@@ -255,8 +255,8 @@ def extreme_boxes(rng: np.random.Generator, count: int, height: int, width: int)
 def test_ten_thousand_draws_leave_only_boxes_that_can_be_learnt(name: str) -> None:
     rng, kept = np.random.default_rng(9), 0
     for height, width in ((24, 36), (60, 20), (17, 97), (64, 64), (3, 50)):
-        picture = rng.integers(0, 256, (height, width, 3), np.uint8)
-        step = augmented(picture, extreme_boxes(rng, 2000, height, width), (30, 40), **dict(CHAINS[name]))
+        image = rng.integers(0, 256, (height, width, 3), np.uint8)
+        step = augmented(image, extreme_boxes(rng, 2000, height, width), (30, 40), **dict(CHAINS[name]))
         images, boxes, labels = draw_many(step, 2000, SAMPLE)
         assert 0 <= images.min() <= images.max() <= 255.001
         boxes, steps = boxes[labels > 0], np.diff(labels, axis=1)
@@ -296,7 +296,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def batches(shapes: Path, name: str, start: int, calls: int) -> list[np.ndarray]:
-    """Images and padded boxes and labels of batches of two, from picture `start` on, up to picture 48."""
+    """Images and padded boxes and labels of batches of two, from image `start` on, up to image 48."""
     index = RecordIndex.of_split(shapes, "trainval")
     stream = training_stream(index, (4, 1), start, (48, 64), DataParams(parallel_calls=calls), CHAINS[name])
     return [part for item in stream.padded_batch(2).take(24 - start // 2).as_numpy_iterator() for part in item]
@@ -304,7 +304,7 @@ def batches(shapes: Path, name: str, start: int, calls: int) -> list[np.ndarray]
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_batch_7_of_epoch_3_is_the_same_however_it_is_reached(name: str, shapes: Path) -> None:
-    """Eight batches to an epoch: epoch 3, batch 7 starts at picture 2 * 16 + 6 * 2 = 44. 0 calls are AUTOTUNE."""
+    """Eight batches to an epoch: epoch 3, batch 7 starts at image 2 * 16 + 6 * 2 = 44. 0 calls are AUTOTUNE."""
     whole = batches(shapes, name, 0, 1)
     for start in (0, 44):
         again = batches(shapes, name, start, 0)
@@ -333,7 +333,7 @@ OBJECT, RIGHT, ALL = [0, 0, 0.25, 0.25], [0.5, 0, 1, 1], [0, 0, 1, 1]
     ],
 )
 def test_what_is_mostly_in_an_ignored_region_is_never_mined(boxes, labels, targets, loss) -> None:
-    """The same beside a picture of which everything is ignored, which adds nothing."""
+    """The same beside an image of which everything is ignored, which adds nothing."""
     encode = partial(encode_targets, default_boxes=DEFAULTS, match_iou=0.5, variances=(0.1, 0.1, 0.2, 0.2))
     both = [encode(tf.constant(b, F32), tf.constant(n)) for b, n in ((boxes, labels), ([ALL], [-1]))]
     found, offsets = (tf.stack(parts) for parts in zip(*both, strict=True))

@@ -1,4 +1,4 @@
-"""`ssd data check` finds every fault and invents none."""
+"""`ssd data check` finds every issue and invents none."""
 
 import json
 import re
@@ -18,30 +18,30 @@ from faulty_files import (
     encoded,
     found,
     noise,
-    seed_annotation_faults,
-    seed_picture_faults,
+    seed_annotation_issues,
+    seed_image_issues,
     without_addresses,
     xml,
 )
 from PIL import Image
 
-from ssdcore.data.check import CheckReport, SplitStatistics, check
-from ssdcore.data.example import Annotation, Example, LabelledSet, PictureSource
-from ssdcore.data.faults import KINDS
+from ssdcore.data.annotations import Annotation, Example, ImageSource, LabelledSet
 from ssdcore.data.formats import read_labelled
+from ssdcore.data.validation.check import CheckReport, SplitStatistics, check
+from ssdcore.data.validation.issues import KINDS
 
 
 @pytest.fixture(scope="module")
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A VOC folder with one of each fault among 22 faultless pictures; trainval holds train, too."""
+    """A VOC folder with one of each issue among 22 faultless images; trainval holds train, too."""
     seeds = Seeds(tmp_path_factory.mktemp("seeded") / "voc")
     columns = [(16 + shift, 12, 32 + shift, 24) for shift in (0, 8, 16, 24, 33)]  # the last 1 px over the edge
     for name in GOOD:
         seeds.add(name, xml(*[("helmet", box) for box in columns], size=(WIDTH, HEIGHT)))
     seeds.add("nothing", xml(size=(WIDTH, HEIGHT)))
     seeds.add("hard", xml(("helmet", PLAIN_BOX, 1), ("vest", PLAIN_BOX, 1), size=(WIDTH, HEIGHT)))
-    seed_annotation_faults(seeds)
-    seed_picture_faults(seeds)
+    seed_annotation_issues(seeds)
+    seed_image_issues(seeds)
     seeds.save("trainval", seeds.names)
     seeds.save("train", GOOD[:4])
     seeds.save("test", ["shared"])
@@ -53,7 +53,7 @@ def report(seeded: Path) -> CheckReport:
     return check(read_labelled(seeded))
 
 
-def test_every_seeded_fault_is_found_and_none_invented(report: CheckReport) -> None:
+def test_every_seeded_issue_is_found_and_none_invented(report: CheckReport) -> None:
     assert sorted(found(report), key=str) == sorted(EXPECTED, key=str)
 
 
@@ -62,10 +62,10 @@ def test_every_kind_but_an_unknown_class_is_seeded_and_worst_come_first(report: 
 
 
 def test_details_say_by_how_much_and_what_is_meant(report: CheckReport) -> None:
-    detail = {fault.kind: fault.detail for fault in report.faults}
+    detail = {issue.kind: issue.detail for issue in report.issues}
     assert "by 5.0 px of 64 x 48" in detail["box over the edge"]
-    assert "annotated as 128 x 96, the picture is 64 x 48" in detail["size mismatch"]
-    assert detail["duplicate picture"].endswith("good03.jpg")
+    assert "annotated as 128 x 96, the image is 64 x 48" in detail["size mismatch"]
+    assert detail["duplicate image"].endswith("good03.jpg")
     assert "test and trainval" in detail["in two splits"]
     assert "'helmt' (1 objects) is close to 'helmet' (121)" in detail["likely misspelt class"]
     assert "orientation 6" in detail["rotated by EXIF"]
@@ -78,35 +78,35 @@ def test_statistics_are_those_counted_by_hand(report: CheckReport) -> None:
     # resized 1, twice 3, typo 2, turned 1, deep 1, cmyk 1, copied 1, shared 1; all are 16 x 12 px, but that `over`
     # ends after 7 of its 12, and 20 after 15 of 16 (those 1 px over the edge).
     whole = report.splits["trainval"]
-    assert (whole.pictures, whole.without_objects, whole.objects, whole.difficult, whole.crowd) == (37, 4, 118, 2, 0)
+    assert (whole.images, whole.without_objects, whole.objects, whole.difficult, whole.crowd) == (37, 4, 118, 2, 0)
     assert dict(whole.per_class) == {"helmet": 115, "vest": 2, "helmt": 1}
     low = np.sqrt(15 * 12 / (WIDTH * HEIGHT))
     np.testing.assert_allclose(whole.sides, (low, 0.25, 0.25), atol=1e-9)
-    assert (report.splits["train"].pictures, report.splits["train"].objects) == (4, 20)
+    assert (report.splits["train"].images, report.splits["train"].objects) == (4, 20)
     assert report.splits["test"] == SplitStatistics(1, 0, 1, 0, 0, {"helmet": 1}, (0.25, 0.25, 0.25))
 
 
-def test_what_is_no_picture_is_told_without_an_address(report: CheckReport) -> None:
-    """Two conversions of the same pictures would differ by it."""
-    assert [fault.detail for fault in report.faults if "0x" in fault.detail] == []
+def test_what_is_no_image_is_told_without_an_address(report: CheckReport) -> None:
+    """Two conversions of the same images would differ by it."""
+    assert [issue.detail for issue in report.issues if "0x" in issue.detail] == []
 
 
 def test_json_is_the_report(ssd_here: RunHere, seeded: Path, report: CheckReport) -> None:
     code, out, _ = ssd_here("data", "check", seeded, "--json")
     assert code == 0
     assert json.loads(without_addresses(out)) == json.loads(without_addresses(json.dumps(report.as_dict())))
-    rows = [(row["kind"], Path(row["file"]).name, row["object"]) for row in json.loads(out)["faults"]]
+    rows = [(row["kind"], Path(row["file"]).name, row["object"]) for row in json.loads(out)["issues"]]
     assert rows == found(report)
 
 
-def test_strict_ends_with_1_and_every_fault_is_printed(ssd_here: RunHere, seeded: Path) -> None:
+def test_strict_ends_with_1_and_every_issue_is_printed(ssd_here: RunHere, seeded: Path) -> None:
     code, out, err = ssd_here("data", "check", seeded)
     strict, again, _ = ssd_here("data", "check", seeded, "--strict")
     assert (code, strict, without_addresses(again)) == (0, 1, without_addresses(out))
     assert "error" not in err
     for _, file, number in EXPECTED:
         assert re.search(rf"/{re.escape(file)}:{f' object {number}:' if number else ' '}", out), file
-    assert f"{len(EXPECTED)} faults in voc data" in out
+    assert f"{len(EXPECTED)} issues in voc data" in out
 
 
 def test_faultless_data_is_called_so_and_is_fine_with_strict(ssd_here: RunHere, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_faultless_data_is_called_so_and_is_fine_with_strict(ssd_here: RunHere, 
 
 def test_classes_that_are_not_given_are_unknown_and_near_ones_offered(ssd_here: RunHere, seeded: Path) -> None:
     _, out, _ = ssd_here("data", "check", seeded, "--json", "--classes", "helmet,vest")
-    kinds = {(row["kind"], Path(row["file"]).name, row["object"]): row["detail"] for row in json.loads(out)["faults"]}
+    kinds = {(row["kind"], Path(row["file"]).name, row["object"]): row["detail"] for row in json.loads(out)["issues"]}
     assert "did you mean 'helmet'" in kinds["unknown class", "typo.xml", 2]
     expected = {row for row in EXPECTED if row[0] != "likely misspelt class"} | {("unknown class", "typo.xml", 2)}
     assert set(kinds) == expected
@@ -146,13 +146,13 @@ def test_sides_are_quantiles_of_the_root_of_the_share(tmp_path: Path) -> None:
     """21 square boxes of 20, 22 ... 60 % of the side: the 2nd, 11th and 20th are 22, 40 and 58 %."""
     (tmp_path / "a.png").write_bytes(encoded(noise("a", (100, 100, 3)), "PNG"))
     objects = tuple(Annotation("a", (5, 5, 5 + side, 5 + side)) for side in range(60, 18, -2))
-    one = Example("a", PictureSource(tmp_path / "a.png"), tmp_path / "a.xml", objects)
+    one = Example("a", ImageSource(tmp_path / "a.png"), tmp_path / "a.xml", objects)
     split = check(LabelledSet(tmp_path, "voc", {"all": (one,)})).splits["all"]
     np.testing.assert_allclose(split.sides, (0.22, 0.40, 0.58), atol=1e-9)
 
 
 def write_coco(root: Path, boxes: list[list[float]]) -> Path:
-    """One picture with one object for each box."""
+    """One image with one object for each box."""
     root.mkdir(parents=True)
     for number in range(len(boxes)):
         (root / f"{number}.jpg").write_bytes(encoded(noise(f"coco{number}")))
@@ -163,26 +163,26 @@ def write_coco(root: Path, boxes: list[list[float]]) -> Path:
     return root / "all.json"
 
 
-def test_a_box_of_coco_is_told_with_its_picture(tmp_path: Path) -> None:
+def test_a_box_of_coco_is_told_with_its_image(tmp_path: Path) -> None:
     source = write_coco(tmp_path / "coco", [[5, 5, 9, 9], [5, 5, 0, 9], [5, 5, 9, 9]])
-    (fault,) = check(read_labelled(source)).faults
-    assert re.search(r"\b1\b", str(fault).replace("object 1", ""))
+    (issue,) = check(read_labelled(source)).issues
+    assert re.search(r"\b1\b", str(issue).replace("object 1", ""))
 
 
-def test_page_of_coco_shows_the_picture_with_the_fault(tmp_path: Path) -> None:
+def test_page_of_coco_shows_the_image_with_the_issue(tmp_path: Path) -> None:
     from ssdcli.sheet import faulty_tiles
 
     source = write_coco(tmp_path / "coco", [[5, 5, 9, 9], [5, 5, 0, 9], [5, 5, 9, 9]])
     (tmp_path / "coco/1.jpg").write_bytes(encoded(Image.new("RGB", (WIDTH, HEIGHT), (0, 0, 250))))
     labelled = read_labelled(source)
     (tile,) = faulty_tiles(labelled, check(labelled))
-    assert np.median(tile.picture.reshape(-1, 3), axis=0)[2] > 240
+    assert np.median(tile.image.reshape(-1, 3), axis=0)[2] > 240
 
 
 def test_a_check_leaves_the_filters_of_warnings_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(encoded(noise("a", (400, 400, 3))))
-    picture = PictureSource(tmp_path / "a.jpg")
-    many = tuple(Example(str(n), picture, tmp_path / f"{n}.xml", ()) for n in range(60))
+    image = ImageSource(tmp_path / "a.jpg")
+    many = tuple(Example(str(n), image, tmp_path / f"{n}.xml", ()) for n in range(60))
     with warnings.catch_warnings():
         before = list(warnings.filters)
         check(LabelledSet(tmp_path, "voc", {"all": many}))

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ssdcore.checkpoint import save_checkpoint
-from ssdcore.class_names import COCO, PASCAL_VOC
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.params import Weights
-from ssdcore.plugins import Plugins
+from ssdcore.params.class_names import COCO, PASCAL_VOC
+from ssdcore.runs.checkpoint import save_checkpoint
 from ssdcore.weights import import_weights, load_weights
 from ssdcore.weights.classes import move_channels, name_classes, transfer_classes
 

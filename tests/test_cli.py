@@ -166,7 +166,7 @@ def test_resuming_where_nothing_was_trained_is_one_clear_line(ssd_here: RunHere,
 
 @pytest.fixture(scope="module")
 def voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a picture to detect in."""
+    """A folder with an image to detect in."""
     return write_voc(tmp_path_factory.mktemp("data") / "voc", {"one": [("cat", BOX)]})
 
 
@@ -210,7 +210,7 @@ def test_unusable_model_is_one_clear_line(
 
 
 @pytest.mark.parametrize("source", ["absent.jpg", "no*.jpg", "."])
-def test_detecting_in_no_picture_is_one_clear_line(
+def test_detecting_in_no_image_is_one_clear_line(
     ssd_here: RunHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

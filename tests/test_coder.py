@@ -91,8 +91,8 @@ def test_one_set_of_default_boxes_serves_a_batch():
     rng = np.random.default_rng(7)
     offsets, defaults = rng.normal(0, 1, (3, 5, 4)).astype(F32), random_boxes(rng, (5,))
     together = decode_xyxy(offsets, defaults, VARIANCES).numpy()
-    for picture, boxes in zip(offsets, together, strict=True):
-        np.testing.assert_allclose(boxes, decode_xyxy(picture, defaults, VARIANCES), atol=1e-6)
+    for image, boxes in zip(offsets, together, strict=True):
+        np.testing.assert_allclose(boxes, decode_xyxy(image, defaults, VARIANCES), atol=1e-6)
 
 
 @pytest.mark.parametrize("huge", [1e3, 1e6, 1e30, -1e3, -1e6, -1e30])

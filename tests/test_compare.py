@@ -14,17 +14,17 @@ import pytest
 from matplotlib.figure import Figure
 from small_runs import Pond
 from ssd_program import assert_one_clear_line
-from ssdcli.compare.apart import Pictures
+from ssdcli.compare.apart import Images
 from ssdcli.compare.front import pareto_front
 from ssdcli.compare.measure import Candidate, Measured
 from ssdcli.compare.plot import draw
 
-from ssdcore.checkpoint import save_checkpoint
+from ssdcore.contract.plugins import Plugins
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.synth import synthesize
 from ssdcore.model import build_ssd
-from ssdcore.plugins import Plugins
+from ssdcore.runs.checkpoint import save_checkpoint
 
 Ssd = Callable[..., tuple[int, str, str]]
 CLASSES = ("circle", "square", "triangle")
@@ -81,7 +81,7 @@ def test_a_backbone_and_a_checkpoint(
     assert float(trained["map"]) == json.loads(scored)["mean_average_precision"]
     assert int(trained["parameters"]) == ssd.network.count_params()
     assert int(untrained["parameters"]) == ssd.network.count_params() + 64  # the factor behind the L2 normalisation
-    assert trained["pictures"] == "6"
+    assert trained["images"] == "6"
     assert 1 < float(trained["network_ms"]) < 5000
     assert (out / "compare.png").read_bytes()[:4] == b"\x89PNG"
 
@@ -111,7 +111,7 @@ def runs(pond: Pond) -> Path:
 
 def measured(name: str, **known: Any) -> Measured:
     usual = {"macs": 2_000_000_000, "map": None, "parameters": 5_000_000, "image_size": (64, 64), "backbone": "pond"}
-    times = {"read_ms": 1.0, "network_ms": 20.0, "nms_ms": 5.0, "memory_mib": 80.0, "pictures": 4}
+    times = {"read_ms": 1.0, "network_ms": 20.0, "nms_ms": 5.0, "memory_mib": 80.0, "images": 4}
     return Measured(name=name, **{**usual, **times, **known})
 
 
@@ -123,7 +123,7 @@ class Measuring:
         self.first: Callable[[], object] = lambda: None
         monkeypatch.setattr("ssdcli.compare.command.measure_apart", self)
 
-    def __call__(self, candidate: Candidate, pictures: Pictures, debug: bool) -> Measured:
+    def __call__(self, candidate: Candidate, images: Images, debug: bool) -> Measured:
         self.first()
         self.names.append(candidate.name)
         return measured(candidate.name, macs=None if candidate.checkpoint else 2_000_000_000)

@@ -17,10 +17,10 @@ import tensorflow as tf
 from planted import GOOD, BaseNet, arg_scope, plant, stages, through
 
 from ssdcore import ArgScope, Backbone, BatchNorm, Preprocessing
+from ssdcore.contract.plugins import load_plugins
 from ssdcore.errors import PluginError
-from ssdcore.plugins import load_plugins
-from ssdcore.pytest_plugin import ContractItem
 from ssdcore.testing import check_backbone, checks
+from ssdcore.testing.pytest_plugin import ContractItem
 from ssdcore.testing.subject import NotRunError
 
 Ssd = Callable[..., tuple[int, str, str]]
@@ -120,11 +120,11 @@ class Detached(keras.layers.Layer):
         (restless, r"evaluation_is_still: evaluation changes .*restless.*/moving_mean"),
         (channels_first, r"base_net_gives_maps: stage1 is \(None, 8, 150, 150\), not \(B, H, W, C\)"),
         (cut_off_at_the_rim, r"other_sizes_follow: stage3 has 40x42 cells for 321x337 px.*gives 41x43"),
-        (through(Noise), r"evaluation_is_still: two evaluations of the same pictures differ"),
+        (through(Noise), r"evaluation_is_still: two evaluations of the same images differ"),
         (through(Secret), r"save_and_load_give_the_same: .*keep all that a layer knows in variables"),
         (through(Python), r"exports_to_a_graph: .*calls Python"),
         (through(Detached), r"gradients_reach_everything: no finite gradient reaches .*stem"),
-        (rescaling, r"preprocessing_is_plausible: scaled in the base net scales pictures.*already"),
+        (rescaling, r"preprocessing_is_plausible: scaled in the base net scales images.*already"),
         (lambda inputs, scope: inputs, r"base_net_gives_maps: base_net must give \(net, end_points\)"),
         (lambda inputs: inputs, r"base_net_gives_maps: TypeError"),
     ],
@@ -137,7 +137,7 @@ def test_a_planted_fault_is_named(base_net: BaseNet, says: str) -> None:
 @pytest.mark.parametrize(
     ("stated", "says"),
     [
-        (Preprocessing(mean=(0.485, 0.456, 0.406), scale=4.4), "is for pictures from 0 to 1"),
+        (Preprocessing(mean=(0.485, 0.456, 0.406), scale=4.4), "is for images from 0 to 1"),
         (Preprocessing(scale=1 / 255 / 127.5), "makes 0 to 0.00784 of pixels"),
         (Preprocessing(scale=255.0), "makes 0 to 6.5e.04 of pixels"),
     ],

@@ -15,7 +15,7 @@ from planted import BaseNet, plant, stages, through
 from plugin_files import write_plugin
 
 from ssdcore import ArgScope
-from ssdcore.plugins import load_plugins
+from ssdcore.contract.plugins import load_plugins
 from ssdcore.testing import checks, run_checks
 from ssdcore.testing.checks.behaviour import close
 from ssdcore.testing.contract import CHECKS, fault_of

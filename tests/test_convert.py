@@ -13,13 +13,13 @@ import cv2
 import pytest
 from voc_files import BOX, EMPTY, digests, draw, numbered, write_voc, write_xml
 
-from ssdcore.data.convert import PICTURES_PER_SHARD, convert
+from ssdcore.data.convert import IMAGES_PER_SHARD, convert
 from ssdcore.data.formats import read_labelled
 
 
 def test_several_processes_write_what_one_writes(tmp_path: Path) -> None:
-    pictures = numbered(600) | {"0017": [("b", EMPTY)], "0391": [("a", (-20, 5, 30, 30))], "0555": [("a", EMPTY)]}
-    labelled = read_labelled(write_voc(tmp_path / "voc", pictures))
+    images = numbered(600) | {"0017": [("b", EMPTY)], "0391": [("a", (-20, 5, 30, 30))], "0555": [("a", EMPTY)]}
+    labelled = read_labelled(write_voc(tmp_path / "voc", images))
     told: list[tuple[int, int]] = []
     one = convert(labelled, tmp_path / "one", workers=1)
     two = convert(labelled, tmp_path / "two", workers=2, on_progress=lambda *done: told.append(done))
@@ -27,9 +27,9 @@ def test_several_processes_write_what_one_writes(tmp_path: Path) -> None:
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
     assert (len(one.splits["trainval"].shards), one.splits["trainval"].images) == (3, 600)
     assert told == [(200, 600), (400, 600), (600, 600)]
-    assert [line.split(".")[0] for line in one.dropped] == ["0555", "0017"]  # shards hold every third picture
-    assert one.faults == {"empty box": 2, "box over the edge": 1}
-    assert PICTURES_PER_SHARD * 2 < 600 <= PICTURES_PER_SHARD * 3
+    assert [line.split(".")[0] for line in one.dropped] == ["0555", "0017"]  # shards hold every third image
+    assert one.issues == {"empty box": 2, "box over the edge": 1}
+    assert IMAGES_PER_SHARD * 2 < 600 <= IMAGES_PER_SHARD * 3
 
 
 def test_several_processes_are_as_quiet_as_one(ssd_command: list[str], twelve: Path, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def crash_at(monkeypatch: pytest.MonkeyPatch, moment: int) -> Counter[str]:
 def test_a_crash_before_any_change_to_the_disk_is_made_good(
     prepared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssdcore.data.convert.PICTURES_PER_SHARD", 2)
+    monkeypatch.setattr("ssdcore.data.convert.IMAGES_PER_SHARD", 2)
     source = write_voc(tmp_path / "voc", numbered(5, [("a", BOX), ("a", EMPTY)]))
     convert(read_labelled(source), tmp_path / "whole")
     whole = digests(tmp_path / "whole")
@@ -94,9 +94,9 @@ def test_a_crash_before_any_change_to_the_disk_is_made_good(
     assert {path.name for path in (tmp_path / "outs").iterdir()} == set(map(str, range(moment + 1)))
 
 
-def stop_after(pictures: int) -> Callable[[int, int], None]:
+def stop_after(images: int) -> Callable[[int, int], None]:
     def on_progress(done: int, total: int) -> None:
-        if done > pictures:
+        if done > images:
             raise Crash
 
     return on_progress
@@ -111,8 +111,8 @@ def start_and_stop(source: Path, out: Path, **options: object) -> Path:
 
 @pytest.fixture
 def twelve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Twelve pictures of two classes, in shards of two."""
-    monkeypatch.setattr("ssdcore.data.convert.PICTURES_PER_SHARD", 2)
+    """Twelve images of two classes, in shards of two."""
+    monkeypatch.setattr("ssdcore.data.convert.IMAGES_PER_SHARD", 2)
     return write_voc(tmp_path / "voc", numbered(12, [("a", BOX), ("b", (1, 1, 9, 9))]))
 
 
@@ -128,11 +128,11 @@ def test_finished_shards_are_kept(twelve: Path, tmp_path: Path) -> None:
     assert before.items() < after.items()
 
 
-def replace_picture(root: Path) -> None:
+def replace_image(root: Path) -> None:
     draw(root / "JPEGImages/0001.jpg", 999)
 
 
-def touch_picture(root: Path) -> None:
+def touch_image(root: Path) -> None:
     """Other content of the same length."""
     path = root / "JPEGImages/0001.jpg"
     length = path.stat().st_size
@@ -145,12 +145,12 @@ def move_box(root: Path) -> None:
     write_xml(root, "0001", [("a", (8, 6, 41, 30)), ("b", (1, 1, 9, 9))])
 
 
-def drop_picture(root: Path) -> None:
+def drop_image(root: Path) -> None:
     path = root / "ImageSets/Main/trainval.txt"
     path.write_text(path.read_text().replace("0001\n", ""))
 
 
-@pytest.mark.parametrize("change", [replace_picture, touch_picture, move_box, drop_picture])
+@pytest.mark.parametrize("change", [replace_image, touch_image, move_box, drop_image])
 def test_a_changed_source_is_converted_anew(change: Callable[[Path], None], twelve: Path, tmp_path: Path) -> None:
     before = stamps(start_and_stop(twelve, tmp_path / "out"))
     time.sleep(0.01)
@@ -169,7 +169,7 @@ def test_another_order_of_classes_is_converted_anew(twelve: Path, tmp_path: Path
     assert digests(tmp_path / "out") == digests(tmp_path / "fresh")
 
 
-def test_progress_of_one_that_goes_on_ends_at_all_pictures(twelve: Path, tmp_path: Path) -> None:
+def test_progress_of_one_that_goes_on_ends_at_all_images(twelve: Path, tmp_path: Path) -> None:
     start_and_stop(twelve, tmp_path / "out")
     told: list[tuple[int, int]] = []
     convert(read_labelled(twelve), tmp_path / "out", on_progress=lambda *done: told.append(done))
@@ -178,7 +178,7 @@ def test_progress_of_one_that_goes_on_ends_at_all_pictures(twelve: Path, tmp_pat
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """600 pictures of 640 x 480 px: three shards, some seconds."""
+    """600 images of 640 x 480 px: three shards, some seconds."""
     return write_voc(tmp_path_factory.mktemp("many") / "voc", numbered(600), size=(480, 640))
 
 

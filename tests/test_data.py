@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from ssdcore.data.convert import choose_splits, convert
 from ssdcore.data.formats import read_labelled
-from ssdcore.data.manifest import Manifest
 from ssdcore.data.pipeline import evaluation_batches, read_records, training_stream
-from ssdcore.data.record_index import RecordIndex
-from ssdcore.data.records import decode, parse
+from ssdcore.data.records.index import RecordIndex
+from ssdcore.data.records.manifest import Manifest
+from ssdcore.data.records.record import decode, parse
 from ssdcore.data.synth import synthesize
 from ssdcore.errors import DataError, ParamError
 from ssdcore.params import AugmentParams, DataParams
@@ -23,15 +23,15 @@ OBJECT = """<object><name>{name}</name><difficult>{difficult}</difficult>
 <bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox></object>"""
 
 
-def write_voc(root: Path, pictures: dict[str, list[tuple]], size: tuple[int, int] = (60, 80)) -> Path:
-    """A VOC folder with one split; objects are (name, difficult, box); pictures are height x width."""
+def write_voc(root: Path, images: dict[str, list[tuple]], size: tuple[int, int] = (60, 80)) -> Path:
+    """A VOC folder with one split; objects are (name, difficult, box); images are height x width."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
-    for name, objects in pictures.items():
+    for name, objects in images.items():
         cv2.imwrite(str(root / f"JPEGImages/{name}.jpg"), np.full((*size, 3), 200, np.uint8))
         text = "".join(OBJECT.format(name=label, difficult=hard, box=box) for label, hard, box in objects)
         (root / f"Annotations/{name}.xml").write_text(f"<annotation>{text}</annotation>", "utf-8")
-    (root / "ImageSets/Main/trainval.txt").write_text("\n".join(pictures) + "\n", "utf-8")
+    (root / "ImageSets/Main/trainval.txt").write_text("\n".join(images) + "\n", "utf-8")
     return root
 
 
@@ -41,7 +41,7 @@ def records(folder: Path, split: str = "trainval") -> list[dict]:
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve drawn pictures to learn from and four to test on, converted."""
+    """Twelve drawn images to learn from and four to test on, converted."""
     root = tmp_path_factory.mktemp("shapes")
     synthesize(root / "voc", 12, 4, seed=3)
     convert(read_labelled(root / "voc"), root / "records")
@@ -69,18 +69,18 @@ def test_given_classes_set_the_order(tmp_path: Path) -> None:
     assert records(tmp_path / "out")[0]["labels"].tolist() == [1]
 
 
-def test_boxes_without_area_are_dropped_by_name_and_others_cut_to_the_picture(tmp_path: Path) -> None:
+def test_boxes_without_area_are_dropped_by_name_and_others_cut_to_the_image(tmp_path: Path) -> None:
     objects = [("a", 0, (5, 5, 5, 5)), ("a", 0, (-8, 30, 40, 90)), ("a", 0, (30, 10, 20, 20)), ("a", 0, (90, 1, 99, 9))]
     source = write_voc(tmp_path / "voc", {"one": objects})
     manifest = convert(read_labelled(source), tmp_path / "out")
     np.testing.assert_allclose(records(tmp_path / "out")[0]["boxes"], [[0, 0.5, 0.5, 1]], atol=1e-7)
-    assert [fault.split(": ")[1:3] for fault in manifest.dropped] == [
+    assert [issue.split(": ")[1:3] for issue in manifest.dropped] == [
         ["object 1", "empty box"],
         ["object 3", "swapped corners"],
         ["object 4", "box outside"],
     ]
     kinds = {"empty box": 1, "swapped corners": 1, "box outside": 1, "box over the edge": 1}
-    assert manifest.faults == kinds
+    assert manifest.issues == kinds
 
 
 def test_unicode_and_spaces_survive(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_unicode_and_spaces_survive(tmp_path: Path) -> None:
     assert Manifest.load(tmp_path / "out 図").classes == ("größe 1",)
 
 
-def test_png_pictures_are_kept_as_they_are(tmp_path: Path) -> None:
+def test_png_images_are_kept_as_they_are(tmp_path: Path) -> None:
     source = write_voc(tmp_path / "voc", {"one": [("a", 0, (8, 6, 40, 30))]})
     (source / "JPEGImages/one.jpg").unlink()
     pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)
@@ -104,9 +104,9 @@ def test_png_pictures_are_kept_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "says"),
     [
-        (lambda root: (root / "JPEGImages/one.jpg").unlink(), "missing picture"),
-        (lambda root: (root / "JPEGImages/one.jpg").write_bytes(b"\xff\xd8\xff no"), r"one\.jpg: unreadable picture"),
-        (lambda root: (root / "JPEGImages/one.jpg").write_bytes(b""), r"one\.jpg: unreadable picture"),
+        (lambda root: (root / "JPEGImages/one.jpg").unlink(), "missing image"),
+        (lambda root: (root / "JPEGImages/one.jpg").write_bytes(b"\xff\xd8\xff no"), r"one\.jpg: unreadable image"),
+        (lambda root: (root / "JPEGImages/one.jpg").write_bytes(b""), r"one\.jpg: unreadable image"),
         (lambda root: (root / "Annotations/one.xml").unlink(), "missing annotation"),
         (lambda root: (root / "Annotations/one.xml").write_text("<annotation>"), r"one\.xml: unreadable annotation"),
         (
@@ -115,7 +115,7 @@ def test_png_pictures_are_kept_as_they_are(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_faults_in_a_voc_folder_are_named_and_leave_nothing(break_it, says: str, tmp_path: Path) -> None:
+def test_issues_in_a_voc_folder_are_named_and_leave_nothing(break_it, says: str, tmp_path: Path) -> None:
     source = write_voc(tmp_path / "voc", {"one": [("a", 0, (8, 6, 40, 30))]})
     break_it(source)
     with pytest.raises(DataError, match=says):
@@ -139,17 +139,17 @@ def test_a_shortened_shard_is_noticed_before_anything_is_read(shapes: Path, tmp_
         read_records(tmp_path, "test")
 
 
-def test_other_picture_formats_become_png(tmp_path: Path) -> None:
+def test_other_image_formats_become_png(tmp_path: Path) -> None:
     source = write_voc(tmp_path / "voc", {"one": [("a", 0, (1, 1, 5, 5))]})
     pixels = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype(np.uint8)
     (source / "JPEGImages/one.jpg").write_bytes(cv2.imencode(".tiff", pixels)[1].tobytes())
     manifest = convert(read_labelled(source), tmp_path / "out")
     np.testing.assert_array_equal(decode(records(tmp_path / "out")[0]["image"]), pixels[..., ::-1])
-    assert manifest.faults == {"unusual picture": 1}
+    assert manifest.issues == {"unusual image": 1}
 
 
-def test_many_pictures_go_into_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssdcore.data.convert.PICTURES_PER_SHARD", 2)
+def test_many_images_go_into_several_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssdcore.data.convert.IMAGES_PER_SHARD", 2)
     source = write_voc(tmp_path / "voc", {str(n): [("a", 0, (8, 6, 40, 30))] for n in range(5)})
     split = convert(read_labelled(source), tmp_path / "out").splits["trainval"]
     assert (len(split.shards), split.images, split.objects) == (3, 5, 5)
@@ -165,15 +165,15 @@ def test_missing_shards_and_splits_are_named(shapes: Path, tmp_path: Path) -> No
 
 
 def test_drawn_shapes_are_labelled_exactly(tmp_path: Path) -> None:
-    """Each labelled box is as tight as the pixels that differ from the same picture without shapes."""
+    """Each labelled box is as tight as the pixels that differ from the same image without shapes."""
     synthesize(tmp_path / "voc", 6, 0, seed=1)
     for path in sorted((tmp_path / "voc/Annotations").iterdir()):
         root = ElementTree.parse(path).getroot()
-        picture = cv2.imread(str(tmp_path / f"voc/JPEGImages/{path.stem}.jpg")).astype(int)
+        image = cv2.imread(str(tmp_path / f"voc/JPEGImages/{path.stem}.jpg")).astype(int)
         for node in root.iter("object"):
             xmin, ymin, xmax, ymax = (int(node.findtext(f"bndbox/{k}")) for k in ("xmin", "ymin", "xmax", "ymax"))
-            middle = picture[(ymin + 2 * ymax) // 3, (xmin + xmax) // 2]
-            just_outside = picture[min(ymax + 4, 299), min(xmax + 4, 299)]
+            middle = image[(ymin + 2 * ymax) // 3, (xmin + xmax) // 2]
+            just_outside = image[min(ymax + 4, 299), min(xmax + 4, 299)]
             assert np.abs(middle - just_outside).max() > 30
 
 
@@ -200,7 +200,7 @@ def test_a_stream_begun_later_goes_on_as_the_whole_one(shapes: Path) -> None:
             np.testing.assert_array_equal(left, right)
 
 
-def test_each_pass_shows_every_picture_once_in_a_new_order(shapes: Path) -> None:
+def test_each_pass_shows_every_image_once_in_a_new_order(shapes: Path) -> None:
     plain = AugmentParams(photometric=None, expand=None, crop=None, horizontal_flip=0, interpolations=("bilinear",))
     index = RecordIndex.of_split(shapes, "trainval")
     data = training_stream(index, (1, 0), 0, (32, 32), DataParams(), plain)
@@ -210,12 +210,12 @@ def test_each_pass_shows_every_picture_once_in_a_new_order(shapes: Path) -> None
     assert len(set(sums[:12])) == 12
 
 
-def test_another_seed_gives_other_pictures(shapes: Path) -> None:
+def test_another_seed_gives_other_images(shapes: Path) -> None:
     one, other = (next(stream(shapes, 0, seed).as_numpy_iterator()) for seed in (1, 2))
     assert not np.array_equal(one.image, other.image)
 
 
-def test_evaluation_sees_each_picture_once_with_its_boxes(shapes: Path) -> None:
+def test_evaluation_sees_each_image_once_with_its_boxes(shapes: Path) -> None:
     batches = list(evaluation_batches(read_records(shapes, "test"), (64, 64), "warp", 3).as_numpy_iterator())
     assert [len(batch.images) for batch in batches] == [3, 1]
     expected = json.loads((shapes / "manifest.json").read_text())["splits"]["test"]["objects"]
@@ -227,7 +227,7 @@ def test_bccd_has_exactly_two_boxes_without_area(bccd: Path, tmp_path: Path) -> 
     manifest = convert(choose_splits(read_labelled(bccd), ["trainval", "test"]), tmp_path / "out")
     assert manifest.classes == ("Platelets", "RBC", "WBC")
     assert sum(split.objects for split in manifest.splits.values()) == 4886
-    assert {fault.split(":")[0] for fault in manifest.dropped} == {"BloodImage_00338.xml", "BloodImage_00343.xml"}
+    assert {issue.split(":")[0] for issue in manifest.dropped} == {"BloodImage_00338.xml", "BloodImage_00343.xml"}
 
 
 def test_regions_that_nobody_labelled_are_ignored_and_no_class(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def records(converted: Completed) -> Path:
 
 
 def count_objects(voc: Path, split: str) -> tuple[int, int]:
-    """Pictures and objects of a split, counted in its XML files."""
+    """Images and objects of a split, counted in its XML files."""
     names = (voc / f"ImageSets/Main/{split}.txt").read_text("utf-8").split()
     trees = [ElementTree.parse(voc / f"Annotations/{name}.xml") for name in names]
     return len(names), sum(len(tree.findall("object")) for tree in trees)
@@ -71,10 +71,10 @@ def test_convert_writes_what_the_xml_files_hold(voc: Path, records: Path) -> Non
     manifest: dict[str, Any] = json.loads((records / "manifest.json").read_text("utf-8"))
     assert set(manifest["splits"]) == {"trainval", "test"}
     for name, split in manifest["splits"].items():
-        pictures, objects = count_objects(voc, name)
+        images, objects = count_objects(voc, name)
         assert objects > 0
-        assert (split["images"], split["objects"]) == (pictures, objects)
-        assert sum(count_records(records / shard) for shard in split["shards"]) == pictures
+        assert (split["images"], split["objects"]) == (images, objects)
+        assert sum(count_records(records / shard) for shard in split["shards"]) == images
 
 
 def test_convert_collects_the_classes_in_order(voc: Path, records: Path) -> None:

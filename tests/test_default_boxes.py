@@ -181,8 +181,8 @@ def test_boxes_worked_by_hand(name):
         np.testing.assert_allclose(to_pixels(boxes[index], side, side), expected, atol=1e-4, err_msg=f"box {index}")
 
 
-def test_boxes_are_corners_normalised_to_the_picture():
-    # Centre (4, 4) px and 30 x 30 px in a 300 px picture reach from -11 to 19 px.
+def test_boxes_are_corners_normalised_to_the_image():
+    # Centre (4, 4) px and 30 x 30 px in a 300 px image reach from -11 to 19 px.
     np.testing.assert_allclose(boxes_of("ssd300-voc")[0], [-11 / 300, -11 / 300, 19 / 300, 19 / 300], atol=1e-7)
 
 
@@ -237,7 +237,7 @@ def test_order_is_source_row_column_shape():
     np.testing.assert_allclose(pixels, expected, atol=1e-5)
 
 
-def test_without_steps_cells_divide_a_picture_that_is_not_square():
+def test_without_steps_cells_divide_a_image_that_is_not_square():
     spec = SMALL.model_copy(update={"steps": None})
     boxes = default_boxes_xyxy(spec, (20, 60), [(2, 3), (1, 1)])
     centres = [to_pixels(box, 20, 60)[:2] for box in boxes]
@@ -245,14 +245,14 @@ def test_without_steps_cells_divide_a_picture_that_is_not_square():
     np.testing.assert_allclose(centres, [cell for cell in cells for _ in range(4)] + [(30, 10)], atol=1e-5)
 
 
-def test_sizes_are_pixels_in_a_picture_that_is_not_square():
+def test_sizes_are_pixels_in_a_image_that_is_not_square():
     boxes = default_boxes_xyxy(SMALL, (20, 60), [(1, 1), (1, 1)])
     np.testing.assert_allclose(boxes[0], [-1 / 60, -1 / 20, 3 / 60, 3 / 20], atol=1e-6)
     np.testing.assert_allclose(boxes[2], [-3 / 60, 0, 5 / 60, 2 / 20], atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [None, (2, 4)])
-def test_boxes_of_pictures_that_are_not_square_equal_the_loop(steps):
+def test_boxes_of_images_that_are_not_square_equal_the_loop(steps):
     spec = SMALL.model_copy(update={"steps": steps, "offset": 0.4})
     for image_size, maps in (((20, 60), [(2, 5), (1, 3)]), ((50, 24), [(7, 3), (4, 1)])):
         expected = brute_boxes(spec, image_size, maps)

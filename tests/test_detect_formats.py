@@ -22,19 +22,19 @@ from ssdcore.data.formats import read_labelled
 from ssdcore.detection import Detections
 
 PLACES = {"0007": (10, 20), "0012": (90, 61), "0100": (33, 5)}
-"""Left and top of the square in each picture."""
+"""Left and top of the square in each image."""
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `pictures`, one of them without a square, a `clip.mp4`, and all that was `found` in both."""
+    """A folder with `images`, one of them without a square, a `clip.mp4`, and all that was `found` in both."""
     root = tmp_path_factory.mktemp("formats")
-    (root / "pictures").mkdir()
+    (root / "images").mkdir()
     for name, at in PLACES.items():
-        write_rgb(root / f"pictures/{name}.png", red_square(*at))
-    write_rgb(root / "pictures/0200.png", np.full((50, 60, 3), 128, np.uint8))
+        write_rgb(root / f"images/{name}.png", red_square(*at))
+    write_rgb(root / "images/0200.png", np.full((50, 60, 3), 128, np.uint8))
     write_video(root / "clip.mp4", 3)
-    sources = find_sources([str(root / "pictures"), str(root / "clip.mp4")], ())
+    sources = find_sources([str(root / "images"), str(root / "clip.mp4")], ())
     assert detect_sources(RedFinder(), sources, Wish(root / "found", FORMATS)) == 0
     return root
 
@@ -54,7 +54,7 @@ def test_nothing_else_is_written(written: Path) -> None:
 def test_json(written: Path) -> None:
     told = json.loads((written / "found/detections.json").read_text())
     assert told[0] == {
-        "source": str(written / "pictures/0007.png"),
+        "source": str(written / "images/0007.png"),
         "frame": None,
         "name": "0007",
         "width": 160,
@@ -96,7 +96,7 @@ def test_coco_by_its_own_program(written: Path) -> None:
 
 
 def test_coco_ids_are_the_names_where_those_are_numbers(written: Path) -> None:
-    sources = find_sources([str(written / "pictures")], ())
+    sources = find_sources([str(written / "images")], ())
     detect_sources(RedFinder(), sources, Wish(written / "numbers", ["coco"]))
     images = json.loads((written / "numbers/coco_annotations.json").read_text())["images"]
     assert [image["id"] for image in images] == [7, 12, 100, 200]
@@ -105,7 +105,7 @@ def test_coco_ids_are_the_names_where_those_are_numbers(written: Path) -> None:
 
 
 def test_without_a_detection_all_lists_are_valid(written: Path) -> None:
-    sources = find_sources([str(written / "pictures/0200.png")], ())
+    sources = find_sources([str(written / "images/0200.png")], ())
     detect_sources(RedFinder(), sources, Wish(written / "none", FORMATS))
     assert json.loads((written / "none/coco_results.json").read_text()) == []
     assert (written / "none/comp4_det_detected_square.txt").read_text() == ""
@@ -117,7 +117,7 @@ def test_crops_are_the_pixels_of_the_boxes(written: Path) -> None:
     names = [f"square/{name}-1.png" for name in [*PLACES, *(f"clip-00000{number}" for number in range(3))]]
     assert [str(path.relative_to(written / "found/crops")) for path in crops] == ["square", *sorted(names)]
     crop = cv2.imread(str(written / "found/crops/square/0012-1.png"))
-    np.testing.assert_array_equal(crop, cv2.imread(str(written / "pictures/0012.png"))[61:101, 90:130])
+    np.testing.assert_array_equal(crop, cv2.imread(str(written / "images/0012.png"))[61:101, 90:130])
 
 
 class Told:
@@ -125,9 +125,9 @@ class Told:
 
     classes = ("a/b", "..", "é")
 
-    def __call__(self, pictures: list[np.ndarray]) -> list[Detections]:
+    def __call__(self, images: list[np.ndarray]) -> list[Detections]:
         boxes = np.float32([(1.2, 2.0, 4.9, 5.1), (0, 0, 0.4, 9.5)])
-        return [Detections(boxes, np.float32([0.9, 0.8]), np.int32([1, 2]), self.classes) for _ in pictures]
+        return [Detections(boxes, np.float32([0.9, 0.8]), np.int32([1, 2]), self.classes) for _ in images]
 
 
 def test_crops_hold_every_pixel_touched_and_stay_in_their_folder(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_crops_hold_every_pixel_touched_and_stay_in_their_folder(tmp_path: Path)
     np.testing.assert_array_equal(other, noise[0:10, 0:1])
 
 
-def test_drawn_pictures_differ_along_the_boxes_only(written: Path) -> None:
+def test_drawn_images_differ_along_the_boxes_only(written: Path) -> None:
     before = red_square(*PLACES["0012"]).astype(int)
     drawn = cv2.imread(str(written / "found/0012.jpg"))[..., ::-1].astype(int)
     assert drawn.shape == before.shape
@@ -152,10 +152,10 @@ def test_drawn_pictures_differ_along_the_boxes_only(written: Path) -> None:
 
 @pytest.fixture(scope="module")
 def labelled(written: Path) -> Path:
-    """The pictures as records, with the squares as VOC annotations; one box a few pixels off."""
+    """The images as records, with the squares as VOC annotations; one box a few pixels off."""
     voc = written / "voc"
     (voc / "Annotations").mkdir(parents=True)
-    (voc / "JPEGImages").symlink_to(written / "pictures")
+    (voc / "JPEGImages").symlink_to(written / "images")
     (voc / "ImageSets/Main").mkdir(parents=True)
     (voc / "ImageSets/Main/test.txt").write_text("".join(f"{name}\n" for name in [*PLACES, "0200"]))
     for name in [*PLACES, "0200"]:
@@ -176,9 +176,9 @@ def labelled(written: Path) -> Path:
 def test_our_own_evaluation_reads_the_results(
     kind: str, labelled: Path, written: Path, ssd_here: Callable[..., tuple[int, str, str]]
 ) -> None:
-    """Two of three squares are found, and a false one at the same score: precisions 1, 1, 2/3 in order of pictures."""
+    """Two of three squares are found, and a false one at the same score: precisions 1, 1, 2/3 in order of images."""
     out = written / f"eval-{kind}"
-    detect_sources(RedFinder(), find_sources([str(written / "pictures")], ()), Wish(out, [kind]))
+    detect_sources(RedFinder(), find_sources([str(written / "images")], ()), Wish(out, [kind]))
     code, told, err = ssd_here("eval", out, "--data", labelled, "--split", "test", "--json")
     assert code == 0, err
     scored = json.loads(told)

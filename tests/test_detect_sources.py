@@ -19,26 +19,26 @@ def meant(*texts: object, stdin: tuple[str, ...] = ()) -> list[tuple[str, str, s
     return [(one.address, one.kind, one.name) for one in find_sources([str(text) for text in texts], stdin)]
 
 
-def test_a_folder_means_its_pictures_and_videos_in_order_of_their_names(tmp_path: Path) -> None:
+def test_a_folder_means_its_images_and_videos_in_order_of_their_names(tmp_path: Path) -> None:
     b, a, clip, tif, *_ = touch(tmp_path, "b.PNG", "a.jpg", "clip.MOV", "scan.tiff", "notes.txt", "deeper/c.jpg")
-    expected = [(a, "picture", "a"), (b, "picture", "b"), (clip, "video", "clip"), (tif, "picture", "scan")]
+    expected = [(a, "image", "a"), (b, "image", "b"), (clip, "video", "clip"), (tif, "image", "scan")]
     assert meant(tmp_path) == sorted(expected)
 
 
 def test_globs_and_equal_sources(tmp_path: Path) -> None:
     one, other = touch(tmp_path, "x/1.jpg", "y/2.jpg")
-    assert meant(tmp_path / "*" / "*.jpg", other, one) == [(one, "picture", "1"), (other, "picture", "2")]
+    assert meant(tmp_path / "*" / "*.jpg", other, one) == [(one, "image", "1"), (other, "image", "2")]
 
 
 def test_a_file_is_taken_whatever_its_ending(tmp_path: Path) -> None:
     (odd,) = touch(tmp_path, "no-ending")
-    assert meant(odd) == [(odd, "picture", "no-ending")]
+    assert meant(odd) == [(odd, "image", "no-ending")]
 
 
 def test_standard_input_is_a_list_of_paths_even_of_files_that_are_gone(tmp_path: Path) -> None:
     (here,) = touch(tmp_path, "a b.jpg")
     lines = (f"{here}\n", "\n", "gone/*.mp4\r\n", "7\n")
-    assert meant("-", stdin=lines) == [(here, "picture", "a b"), ("gone/*.mp4", "video", "*"), ("7", "picture", "7")]
+    assert meant("-", stdin=lines) == [(here, "image", "a b"), ("gone/*.mp4", "video", "*"), ("7", "image", "7")]
     with pytest.raises(DataError, match="no paths came on standard input"):
         find_sources(["-"], ["\n"])
 
@@ -54,7 +54,7 @@ def test_cameras_and_streams() -> None:
 def test_a_folder_named_by_a_number_is_no_camera(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     touch(tmp_path, "0/a.jpg")
-    assert meant("0") == [("0/a.jpg", "picture", "a")]
+    assert meant("0") == [("0/a.jpg", "image", "a")]
 
 
 def test_passwords_are_not_shown() -> None:
@@ -73,6 +73,6 @@ def test_no_two_outputs_have_one_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["absent.jpg", "*.jpg", "empty"])
 def test_what_means_nothing_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no such file, or no pictures or videos in that folder") as caught:
+    with pytest.raises(DataError, match="no such file, or no images or videos in that folder") as caught:
         find_sources([str(tmp_path / name)], ())
     assert str(tmp_path / name) in str(caught.value)

@@ -82,23 +82,23 @@ def test_an_object_on_a_border_of_tiles_is_found_once_and_whole() -> None:
 
 
 class Told:
-    """Gives what it was told for the parts of a picture, in turn."""
+    """Gives what it was told for the parts of an image, in turn."""
 
     classes = ("thing",)
 
     def __init__(self, *answers: list[tuple[float, ...]]) -> None:
         self.answers = answers
 
-    def __call__(self, pictures: list[np.ndarray]) -> list[Detections]:
-        assert len(pictures) == len(self.answers)
+    def __call__(self, images: list[np.ndarray]) -> list[Detections]:
+        assert len(images) == len(self.answers)
         rows = [np.float32(answer).reshape(-1, 5) for answer in self.answers]
         return [Detections(row[:, :4], row[:, 4], np.ones(len(row), np.int32), self.classes) for row in rows]
 
 
-def test_the_whole_picture_counts_for_what_is_longer_than_half_a_tile() -> None:
-    """Two tiles of 100 px at 0 and 60. Tiles win for the small object, the whole picture for the large one."""
+def test_the_whole_image_counts_for_what_is_longer_than_half_a_tile() -> None:
+    """Two tiles of 100 px at 0 and 60. Tiles win for the small object, the whole image for the large one."""
     told = Told(
-        [(10, 10, 60, 40, 0.9), (20, 20, 130, 90, 0.8)],  # the whole picture: sides of 50, and of 110 px
+        [(10, 10, 60, 40, 0.9), (20, 20, 130, 90, 0.8)],  # the whole image: sides of 50, and of 110 px
         [(11, 11, 60, 41, 0.6), (20, 20, 100, 90, 0.7)],  # the second is cut, and inside the large one
         [(65, 0, 95, 30, 0.5)],
     )
@@ -107,9 +107,9 @@ def test_the_whole_picture_counts_for_what_is_longer_than_half_a_tile() -> None:
     np.testing.assert_array_equal(found.scores, np.float32([0.8, 0.6, 0.5]))
 
 
-def test_pictures_of_a_batch_keep_apart_and_small_ones_are_not_cut() -> None:
+def test_images_of_a_batch_keep_apart_and_small_ones_are_not_cut() -> None:
     detector = RedFinder()
-    pictures = [red_square(5, 5, 80, 80), red_square(110, 70, 160, 120), np.zeros((90, 300, 3), np.uint8)]
-    found = TiledDetector(detector, 100, 0.25)(pictures)
+    images = [red_square(5, 5, 80, 80), red_square(110, 70, 160, 120), np.zeros((90, 300, 3), np.uint8)]
+    found = TiledDetector(detector, 100, 0.25)(images)
     assert detector.batches == [1 + (1 + 4) + (1 + 4)]
     assert [one.boxes.tolist() for one in found] == [[[5, 5, 45, 45]], [[110, 70, 150, 110]], []]

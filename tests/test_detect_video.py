@@ -54,8 +54,8 @@ def test_all_frames_come_out_and_boxes_follow_the_square(
         np.testing.assert_allclose(red, (230, 20, 20), atol=25)
 
 
-def test_pictures_and_videos_are_not_mixed_up(tmp_path: Path) -> None:
-    """Two videos with a picture between them, in batches that hold frames of several."""
+def test_images_and_videos_are_not_mixed_up(tmp_path: Path) -> None:
+    """Two videos with an image between them, in batches that hold frames of several."""
     sources = [str(write_video(tmp_path / "a.mp4", 3)), str(write_rgb(tmp_path / "b.png", red_square(1, 2)))]
     sources.append(str(write_video(tmp_path / "c.mp4", 5)))
     detector = RedFinder()
@@ -129,11 +129,11 @@ class Stopped(RedFinder):
         super().__init__()
         self.batch, self.signals = batch, signals
 
-    def __call__(self, pictures: list[np.ndarray]) -> list[Detections]:
+    def __call__(self, images: list[np.ndarray]) -> list[Detections]:
         if len(self.batches) == self.batch:
             for number in self.signals:
                 signal.raise_signal(number)
-        return super().__call__(pictures)
+        return super().__call__(images)
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_without_a_display_it_says_so(
 ) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
-    picture = write_rgb(tmp_path / "a.png", red_square(1, 1))
-    code, _, err = detect(picture, "--out", tmp_path / "out", "--show")
+    image = write_rgb(tmp_path / "a.png", red_square(1, 1))
+    code, _, err = detect(image, "--out", tmp_path / "out", "--show")
     assert (code, err) == (
         1,
         "error: --show: there is no display to open a window on; leave --show out and look at --out\n",
@@ -193,8 +193,8 @@ class Screen:
     def namedWindow(self, *arguments: object) -> None:  # noqa: N802
         pass
 
-    def imshow(self, title: str, picture: np.ndarray) -> None:
-        self.shown.append(picture)
+    def imshow(self, title: str, image: np.ndarray) -> None:
+        self.shown.append(image)
 
     def waitKey(self, milliseconds: int) -> int:  # noqa: N802
         key = self.keys.pop(0)
@@ -207,8 +207,8 @@ class Screen:
         self.keys.append("closed")
 
 
-def test_pictures_wait_for_a_key_and_q_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The video runs by itself, the picture until the third look at the keys, and `q` is for the next video."""
+def test_images_wait_for_a_key_and_q_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The video runs by itself, the image until the third look at the keys, and `q` is for the next video."""
     sources = [str(write_video(tmp_path / "a.mp4", 2)), str(write_rgb(tmp_path / "b.png", red_square(1, 2)))]
     sources.append(str(write_video(tmp_path / "c.mp4", 9)))
     screen = Screen("  " + "  x" + " q")

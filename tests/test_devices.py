@@ -14,9 +14,9 @@ import tensorflow as tf
 from ports import free_ports
 
 from ssdcore.errors import TrainingError
-from ssdcore.training import devices
-from ssdcore.training.cluster import Cluster, meet, read_cluster
-from ssdcore.training.devices import check_batch, describe, explain_lost_worker, lost_worker, make_strategy
+from ssdcore.training.distributed import devices
+from ssdcore.training.distributed.cluster import Cluster, meet, read_cluster
+from ssdcore.training.distributed.devices import check_batch, describe, explain_lost_worker, lost_worker, make_strategy
 
 
 def tf_config(cluster: Any, kind: str = "worker", index: Any = 0) -> str:
@@ -60,7 +60,7 @@ def test_workers_count_from_the_chief() -> None:
         (tf_config({"chief": ["a:1", "b:1"]}, "chief"), "cluster.chief has 2 addresses"),
     ],
 )
-def test_faults_of_tf_config(config: str, says: str) -> None:
+def test_issues_of_tf_config(config: str, says: str) -> None:
     with pytest.raises(TrainingError) as caught:
         make_strategy(None, {"TF_CONFIG": config})
     assert says in str(caught.value)
@@ -143,7 +143,7 @@ def run(code: str, *arguments: object, **environ: str) -> "subprocess.Popen[str]
 
 DESCRIBE = """
 import sys
-from ssdcore.training.devices import check_batch, describe, is_chief, make_strategy, worker_count, worker_index
+from ssdcore.training.distributed.devices import check_batch, describe, is_chief, make_strategy, worker_count, worker_index
 strategy = make_strategy(sys.argv[1] or None)
 print(describe(strategy, 32), is_chief(strategy), worker_count(strategy), worker_index(strategy))
 try:
@@ -156,20 +156,20 @@ except Exception as error:
 def test_logical_devices_of_the_cpu() -> None:
     out, err = run(DESCRIBE, "cpu:2").communicate(timeout=120)
     assert out.splitlines() == [
-        "2 devices, 32 pictures per step (16 per device) True 1 0",
-        "a batch of 7 pictures cannot be shared evenly among 2 devices in 2 parts each; set batch_size to 4 or 8",
+        "2 devices, 32 images per step (16 per device) True 1 0",
+        "a batch of 7 images cannot be shared evenly among 2 devices in 2 parts each; set batch_size to 4 or 8",
     ], err
 
 
 def test_a_cluster_of_one_worker() -> None:
     config = tf_config({"worker": [f"localhost:{free_ports(1)[0]}"]})
     out, err = run(DESCRIBE, "", TF_CONFIG=config).communicate(timeout=120)
-    assert out.splitlines()[0] == "1 device, 32 pictures per step True 1 0", err
+    assert out.splitlines()[0] == "1 device, 32 images per step True 1 0", err
 
 
 def test_one_device() -> None:
     strategy = tf.distribute.get_strategy()
-    assert describe(strategy, 1) == "1 device, 1 picture per step"
+    assert describe(strategy, 1) == "1 device, 1 image per step"
     assert (devices.is_chief(strategy), devices.worker_count(strategy), devices.worker_index(strategy)) == (True, 1, 0)
     check_batch(strategy, 7)
     with pytest.raises(TrainingError, match=r"1 device.* in 4 parts each; set batch_size to 4 or 8"):
@@ -226,7 +226,7 @@ LOOP = """
 import sys, time
 import tensorflow as tf
 from ssdcore.errors import TrainingError
-from ssdcore.training.devices import describe, explain_lost_worker, is_chief, make_strategy, worker_index
+from ssdcore.training.distributed.devices import describe, explain_lost_worker, is_chief, make_strategy, worker_index
 strategy = make_strategy(None)
 print(describe(strategy, 32), worker_index(strategy), is_chief(strategy), flush=True)
 @tf.function
@@ -255,7 +255,7 @@ def start_two(steps: int) -> list["subprocess.Popen[str]"]:
 def test_two_workers_run_to_the_end() -> None:
     outs = [worker.communicate(timeout=120) for worker in start_two(30)]
     for index, (out, err) in enumerate(outs):
-        expected = f"2 workers x 1 device, 32 pictures per step (16 per device) {index} {index == 0}"
+        expected = f"2 workers x 1 device, 32 images per step (16 per device) {index} {index == 0}"
         assert out.splitlines() == [expected, "running 2.0", "end"], err
 
 

@@ -16,17 +16,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from shared_runs import Bench, Ending, Told, end_in_ways
-from small_runs import Pond, killing, leftovers, rows, same_run, spoil_picture
+from small_runs import Pond, killing, leftovers, rows, same_run, spoil_image
 from test_devices import free_ports
 
-from ssdcore.checkpoint import load_checkpoint
 from ssdcore.data.order import records_at
-from ssdcore.data.record_index import RecordIndex
+from ssdcore.data.records.index import RecordIndex
 from ssdcore.errors import TrainingError
-from ssdcore.run_folder import RunFolder, step_of
+from ssdcore.runs.checkpoint import load_checkpoint
+from ssdcore.runs.run_folder import RunFolder, step_of
 from ssdcore.training import train, trainer
-from ssdcore.training.cluster import read_cluster
-from ssdcore.training.feed import Feed
+from ssdcore.training.dataset import TrainingDataset
+from ssdcore.training.distributed.cluster import read_cluster
 
 PLAIN = ["augment={horizontal_flip: 0, crop: null, expand: null, photometric: null, interpolations: [bilinear]}"]
 SGD = "{kind: fixed, learning_rate: 0.001, warmup_steps: 10}"
@@ -52,15 +52,15 @@ EARLY = [*LOG, "train.eval_every=1", "train.early_stop=1", stage(40, 4, ", freez
 """Nothing changes, so that the second evaluation, after step 4, is no better than the first."""
 
 POISON = """
-from ssdcore.training.feed import Feed
-real, left = Feed.batches, [{times}]
+from ssdcore.training.dataset import TrainingDataset
+real, left = TrainingDataset.batches, [{times}]
 def batches(self, stage, progress, total):
     for number, batch in enumerate(real(self, stage, progress, total), start=progress.step + 1):
         if number == 5 and left[0] and index == 1:
             left[0] -= 1
             batch = (strategy.run(lambda images: images * float("nan"), args=(batch[0],)), *batch[1:])
         yield batch
-Feed.batches = batches
+TrainingDataset.batches = batches
 """
 RECOVERS = [*LOG, "train.eval_every=1", stage(8)]
 
@@ -68,7 +68,7 @@ RECOVERS = [*LOG, "train.eval_every=1", stage(8)]
 def parts_of_two_replicas(real: Any) -> Any:
     """Sorts a batch of 8 for one device so that its halves are the parts of two replicas: 0 1 4 5 and 2 3 6 7."""
 
-    def batches(self: Feed, *arguments: Any) -> Iterator[Any]:
+    def batches(self: TrainingDataset, *arguments: Any) -> Iterator[Any]:
         for batch in real(self, *arguments):
             yield tuple(tf.gather(tensor, [0, 1, 4, 5, 2, 3, 6, 7]) for tensor in batch)
 
@@ -81,7 +81,7 @@ def alone(pond: Pond) -> Path:
     folder = pond.root / "alone"
     train(pond.params.override(CURVE), pond.data, folder / "curve", pond.plugins)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Feed, "batches", parts_of_two_replicas(Feed.batches))
+        patch.setattr(TrainingDataset, "batches", parts_of_two_replicas(TrainingDataset.batches))
         train(pond.params.override(PARTS), pond.data, folder / "parts", pond.plugins)
     return folder
 
@@ -114,7 +114,7 @@ def workers(pond: Pond, alone: Path) -> tuple[Bench, list[Told]]:
     }
     index = RecordIndex.of_split(pond.data, "trainval")
     spoilt = shutil.copytree(pond.data, pond.root / "spoilt")
-    spoil_picture(spoilt, index.name(int(records_at(8, (0, 0), np.array([6]))[0])))
+    spoil_image(spoilt, index.name(int(records_at(8, (0, 0), np.array([6]))[0])))
     runs["spoilt"] = {"assignments": [*LOG, "train.eval_every=0", stage(2)], "data": spoilt}
     code = "from ssdcore.training import trainer; trainer.RETRIES = 1\n" + POISON.format(times=9)
     runs["fails"] = {"assignments": RECOVERS, "code": code}
@@ -147,7 +147,7 @@ def same_losses(run: Path, expected: Path, steps: int) -> None:
 
 
 def test_two_devices_learn_what_one_does(alone: Path, devices: Bench) -> None:
-    """50 steps of 4 pictures, batch statistics of both together: losses within 1e-4 of their size."""
+    """50 steps of 4 images, batch statistics of both together: losses within 1e-4 of their size."""
     same_losses(devices.folder / "curve", alone / "curve", 50)
 
 
@@ -242,8 +242,8 @@ def test_each_wish_to_save_saves_once(workers: tuple[Bench, list[Told]]) -> None
     assert sorted(map(step_of, kept)) == [0, 2, 4, 6]
 
 
-def test_a_fault_of_one_worker_takes_both_back(workers: tuple[Bench, list[Told]]) -> None:
-    """The second worker's pictures of step 5 are no numbers once."""
+def test_a_issue_of_one_worker_takes_both_back(workers: tuple[Bench, list[Told]]) -> None:
+    """The second worker's images of step 5 are no numbers once."""
     bench, told = workers
     for one in told:
         (warning,) = [text for text in one.runs["recovers"]["warnings"] if "not finite" in text]
@@ -255,13 +255,13 @@ def test_a_fault_of_one_worker_takes_both_back(workers: tuple[Bench, list[Told]]
     assert [row["step"] for row in rows(bench.folder / "recovers") if row["loss"]] == list("12345678")
 
 
-def test_a_lasting_fault_ends_both_workers(workers: tuple[Bench, list[Told]]) -> None:
+def test_a_lasting_issue_ends_both_workers(workers: tuple[Bench, list[Told]]) -> None:
     for one in workers[1]:
         assert "not finite at step 5, " in one.runs["fails"]["error"]
         assert "going back 1 times, to 0.5 of the rate at last, did not help" in one.runs["fails"]["error"]
 
 
-def test_a_picture_that_one_worker_cannot_decode(workers: tuple[Bench, list[Told]]) -> None:
+def test_a_image_that_one_worker_cannot_decode(workers: tuple[Bench, list[Told]]) -> None:
     """The third of the last batch of an epoch: the second worker leaves it out, the other goes on."""
     warnings = [[text for text in one.runs["spoilt"]["warnings"] if "left out" in text] for one in workers[1]]
     assert [len(found) for found in warnings] == [0, 1]
@@ -272,7 +272,7 @@ def test_a_batch_that_does_not_divide_is_refused(pond: Pond, tmp_path: Path) -> 
     program = pond.child("", *pond.arguments(tmp_path / "run", "--devices", "cpu:2", stage(2, 3)))
     assert program.wait() == 1
     (line,) = [line for line in program.lines() if line]
-    assert line == ("error: a batch of 3 pictures cannot be shared evenly among 2 devices; set batch_size to 2 or 4")
+    assert line == ("error: a batch of 3 images cannot be shared evenly among 2 devices; set batch_size to 2 or 4")
     assert not (tmp_path / "run").exists()
 
 
@@ -280,7 +280,7 @@ ON_STEP = "ssdcli.training_progress.TrainingProgress.on_step"
 DIES = killing(ON_STEP, 5)
 IS_TOLD = killing(ON_STEP, 2, "after").replace("SIGKILL", "SIGTERM")
 IS_TOLD_THEN = killing("ssdcore.evaluation.evaluate.Evaluator._warm_up", 1, "after").replace("SIGKILL", "SIGTERM")
-IS_TOLD_FIRST = killing("ssdcore.training.trainer.Trainer._show_pictures", 1, "after").replace("SIGKILL", "SIGTERM")
+IS_TOLD_FIRST = killing("ssdcore.training.trainer.Trainer._show_images", 1, "after").replace("SIGKILL", "SIGTERM")
 WAYS = {
     "second dies": ("", DIES),
     "first dies": (DIES, ""),

@@ -11,9 +11,9 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ssdcore import ArgScope, Backbone
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import PluginError
 from ssdcore.model.end_points import EndPoint, base_net_end_points, describe_end_points, network_macs
-from ssdcore.plugins import Plugins
 
 Ssd = Callable[..., tuple[int, str, str]]
 Net = Callable[[Any], Any]
@@ -35,13 +35,13 @@ def probed_field(net: Net) -> int:
     """The side of the square of pixels that have a gradient, at most, at sixteen cells in the middle of the map."""
     inputs = keras.Input((SIDE, SIDE, 3))
     network = keras.Model(inputs, net(inputs))
-    pictures = tf.constant(np.random.default_rng(0).normal(size=(32, SIDE, SIDE, 3)), tf.float32)
+    images = tf.constant(np.random.default_rng(0).normal(size=(32, SIDE, SIDE, 3)), tf.float32)
     with tf.GradientTape(persistent=True) as tape:
-        tape.watch(pictures)
-        maps = network(pictures)
+        tape.watch(images)
+        maps = network(images)
         start = [max(side // 2 - 2, 0) for side in maps.shape[1:3]]
         cells = [tf.reduce_sum(maps[:, start[0] + at // 4, start[1] + at % 4]) for at in range(16)]
-    touched = [np.any(tape.gradient(cell, pictures).numpy() != 0, axis=(0, 3)) for cell in cells]
+    touched = [np.any(tape.gradient(cell, images).numpy() != 0, axis=(0, 3)) for cell in cells]
     return max(span(one.any(axis=axis)) for one in touched for axis in (0, 1))
 
 

@@ -17,16 +17,16 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from small_runs import Pond
 
-from ssdcore.checkpoint import load_checkpoint, restore_model
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
-from ssdcore.data.manifest import Manifest
 from ssdcore.data.pipeline import evaluation_batches, read_records
+from ssdcore.data.records.manifest import Manifest
 from ssdcore.detection.predict import make_predict
 from ssdcore.evaluation import Evaluator
-from ssdcore.evaluation.truth import read_truths
+from ssdcore.evaluation.ground_truth import read_truths
 from ssdcore.model.variables import named_variables
 from ssdcore.params import EvalParams
+from ssdcore.runs.checkpoint import load_checkpoint, restore_model
 from ssdcore.training import train
 
 RULES = {"voc07": eleven_points, "voc12": voc_ap}
@@ -74,14 +74,14 @@ def devkit_on(out: Path, data: Path, split: str, metric: str) -> dict[str, float
     for name in Manifest.load(data).classes:
         label = Manifest.load(data).classes.index(name) + 1
         lines = [line.split(" ") for line in (out / f"comp4_det_{split}_{name}.txt").read_text().splitlines()]
-        pictures = [
+        images = [
             (
                 [Thing(tuple(box), 1) for box in truth.boxes[truth.labels == label].tolist()],
                 [Guess(tuple(map(float, box)), float(score)) for image, score, *box in lines if image == truth.name],
             )
             for truth in truths
         ]
-        precision, recall, wanted = voc_eval_det(pictures, 1, 0.5, 0)
+        precision, recall, wanted = voc_eval_det(images, 1, 0.5, 0)
         found[name] = RULES[metric](precision, recall) if wanted else None
     return found
 
@@ -119,7 +119,7 @@ def test_what_is_scored_is_what_a_detector_finds(pond: Pond, run: Path) -> None:
     ssd = restore_model(load_checkpoint(run / "checkpoints/best.npz"), pond.plugins)
     params = EvalParams(batch_size=3, score_threshold=0.2)
     evaluator, found = Evaluator(ssd, pond.data, "test", params), []
-    evaluator.run(on_picture=lambda truth, one: found.append((truth, one)))
+    evaluator.run(on_image=lambda truth, one: found.append((truth, one)))
     predict, place = make_predict(ssd, params), 0
     for batch in evaluation_batches(read_records(pond.data, "test"), ssd.params.model.image_size, "warp", 3):
         expected = predict(batch.images, batch.windows)
@@ -168,20 +168,20 @@ def test_text_names_scores_counts_and_speed(run: Path, evaluate: Eval) -> None:
     assert code == 0, err
     assert "AP (coco, IoU 0.50 to 0.95)" in out
     assert all(name in out for name in ("circle", "square", "triangle", "AP small", "AR 100"))
-    assert "4 pictures, " in out
-    assert "pictures/s; ms for each: " in out
+    assert "4 images, " in out
+    assert "images/s; ms for each: " in out
     assert "step: 14" in out
     assert "warning" not in err
 
 
-def test_a_part_of_the_pictures(pond: Pond, run: Path, scores, tmp_path: Path) -> None:
-    result = scores(run, "--max-pictures", 2, "--out", tmp_path / "out")
+def test_a_part_of_the_images(pond: Pond, run: Path, scores, tmp_path: Path) -> None:
+    result = scores(run, "--max-images", 2, "--out", tmp_path / "out")
     truths = read_truths(pond.data, "test")[:2]
     assert (result["images"], result["objects"]) == (2, sum(len(truth.labels) for truth in truths))
     assert len(json.loads((tmp_path / "out/coco_annotations.json").read_text())["images"]) == 2
     whole = scores(run, "--out", tmp_path / "whole")
     assert whole["images"] == 4
-    part = scores(tmp_path / "whole", "--max-pictures", 2)
+    part = scores(tmp_path / "whole", "--max-images", 2)
     assert part["average_precisions"] == result["average_precisions"] != whole["average_precisions"]
 
 
@@ -242,7 +242,7 @@ def test_overrides(run: Path, scores, tmp_path: Path) -> None:
 
 
 def test_resizing_can_be_changed(run: Path, pond: Pond, scores, tmp_path: Path) -> None:
-    """Half of each side of a square picture is left where it is cut around its centre to the network's 64 px."""
+    """Half of each side of a square image is left where it is cut around its centre to the network's 64 px."""
     scores(run, "data.resize=central_crop", "--out", tmp_path / "cut")
     boxes = [item["bbox"] for item in json.loads((tmp_path / "cut/coco_results.json").read_text())]
     (height, width) = read_truths(pond.data, "test")[0].size
@@ -311,10 +311,10 @@ def test_options_of_files_are_refused_of_models(run: Path, evaluate: Eval) -> No
 
 
 @pytest.mark.realdata
-def test_real_pictures_score_alike_in_every_way(bccd: Path, plugins, tmp_path: Path, ssd_here: Eval) -> None:
+def test_real_images_score_alike_in_every_way(bccd: Path, plugins, tmp_path: Path, ssd_here: Eval) -> None:
     """A detector that learnt nothing, on BCCD: the model, its files, the devkit's rule and pycocotools agree."""
-    from ssdcore.checkpoint import save_checkpoint
     from ssdcore.model import build_ssd
+    from ssdcore.runs.checkpoint import save_checkpoint
 
     convert(read_labelled(bccd), tmp_path / "records")
     classes = Manifest.load(tmp_path / "records").classes

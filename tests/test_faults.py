@@ -1,4 +1,4 @@
-"""Faults in the midst of a run: losses that are no numbers, and pictures that cannot be read."""
+"""Faults in the midst of a run: losses that are no numbers, and images that cannot be read."""
 
 import shutil
 from collections.abc import Callable
@@ -8,37 +8,37 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_runs import BARE, Pond, Told, no_event_twice, rows, same_run, spoil_picture
+from small_runs import BARE, Pond, Told, no_event_twice, rows, same_run, spoil_image
 
-from ssdcore.checkpoint import load_checkpoint
 from ssdcore.data.order import records_at
-from ssdcore.data.record_index import RecordIndex
+from ssdcore.data.records.index import RecordIndex
 from ssdcore.errors import DataError, TrainingError
-from ssdcore.training import TrainingListener, train, trainer
-from ssdcore.training.feed import Feed
+from ssdcore.runs.checkpoint import load_checkpoint
+from ssdcore.training import TrainingCallback, train, trainer
+from ssdcore.training.dataset import TrainingDataset
 
 POISON = """
 import numpy as np
-from ssdcore.training.feed import Feed
-real, left = Feed.batches, [{times}]
+from ssdcore.training.dataset import TrainingDataset
+real, left = TrainingDataset.batches, [{times}]
 def batches(self, stage, progress, total):
     for number, batch in enumerate(real(self, stage, progress, total), start=progress.step + 1):
         if number == {step} and left[0]:
             left[0] -= 1
             batch = (batch[0] * np.{value}, *batch[1:])
         yield batch
-Feed.batches = batches
+TrainingDataset.batches = batches
 """
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, step: int, times: int = 1, value: str = "nan") -> None:
-    """Makes the pictures of a step of the whole run, counted from 1, no numbers so many times."""
-    monkeypatch.setattr(Feed, "batches", Feed.batches)
+    """Makes the images of a step of the whole run, counted from 1, no numbers so many times."""
+    monkeypatch.setattr(TrainingDataset, "batches", TrainingDataset.batches)
     exec(POISON.format(step=step, times=times, value=value), {})
 
 
 def names_of(pond: Pond, stage: int, step: int) -> list[str]:
-    """The pictures of a stage's step, from 0."""
+    """The images of a stage's step, from 0."""
     index = RecordIndex.of_split(pond.data, "trainval")
     return [index.name(number) for number in records_at(8, (0, stage), np.arange(2 * step, 2 * step + 2))]
 
@@ -65,10 +65,10 @@ def test_a_loss_that_is_no_number_once_takes_the_run_back(
     """Rates are halved from there on; a row whose steps had both rates has a mean of both."""
     poison(monkeypatch, step)
     told = Told()
-    train(pond.params.override(assignments), pond.data, tmp_path / "run", pond.plugins, listener=told)
+    train(pond.params.override(assignments), pond.data, tmp_path / "run", pond.plugins, callback=told)
     (story,) = told.about("not finite")
     stage, in_stage = (0, step - 1) if step <= 6 else (1, step - 7)
-    assert f"not finite at step {step}, on the pictures {', '.join(names_of(pond, stage, in_stage))};" in story
+    assert f"not finite at step {step}, on the images {', '.join(names_of(pond, stage, in_stage))};" in story
     assert f"went back to step {back}, rates are 0.5 of what they were at first (1 of 3 times)" in story
     found = [row for row in rows(tmp_path / "run") if row["loss"]]
     assert [row["step"] for row in found] == ["3", "6", "9", "12", "14"]
@@ -126,7 +126,7 @@ def test_a_step_without_numbers_changes_no_weight(
 def test_a_gradient_that_is_no_number_is_a_fault_too(
     pond: Pond, tmp_path: Path, steps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loss is finite; the pictures of one step are marked by a negative corner."""
+    """The loss is finite; the images of one step are marked by a negative corner."""
     import ssdcore.training.step as step_module
 
     real = step_module._losses
@@ -143,7 +143,7 @@ def test_a_gradient_that_is_no_number_is_a_fault_too(
     monkeypatch.setattr(step_module, "_losses", bursting)
     poison(monkeypatch, 2, value="int64(-1)")
     told = Told()
-    train(pond.params.override(BARE), pond.data, tmp_path / "run", pond.plugins, listener=told)
+    train(pond.params.override(BARE), pond.data, tmp_path / "run", pond.plugins, callback=told)
     assert "not finite at step 2" in told.about("not finite")[0]
     assert [changes(step) > 0 for step in steps[:3]] == [True, False, True]
 
@@ -154,8 +154,8 @@ def test_faults_that_do_not_end_end_the_run(pond: Pond, tmp_path: Path) -> None:
     program = pond.child(POISON.format(step=8, times=-1, value="nan"), *pond.arguments(run))
     assert program.wait() == 1
     *_, line = program.lines()
-    assert line.startswith("error: the loss or its gradient was not finite at step 8, on the pictures ")
-    assert "going back 3 times, to 0.125 of the rate at last, did not help; look at these pictures" in line
+    assert line.startswith("error: the loss or its gradient was not finite at step 8, on the images ")
+    assert "going back 3 times, to 0.125 of the rate at last, did not help; look at these images" in line
     assert f"the last good weights are in {run}/checkpoints/last.npz" in line
     assert not [line for line in program.lines() if "Traceback" in line]
     told = [line for line in program.lines() if "went back to step 7" in line]
@@ -187,8 +187,8 @@ def test_good_steps_between_faults_let_retries_begin_anew(
 
 TWO_DEVICES = """
 import numpy as np, tensorflow as tf
-from ssdcore.training.feed import Feed
-real, left = Feed.batches, [1]
+from ssdcore.training.dataset import TrainingDataset
+real, left = TrainingDataset.batches, [1]
 def batches(self, stage, progress, total):
     for number, batch in enumerate(real(self, stage, progress, total), start=progress.step + 1):
         if number == 8 and left[0]:
@@ -197,7 +197,7 @@ def batches(self, stage, progress, total):
             make = self._strategy.experimental_distribute_values_from_function
             batch = (make(lambda context: second * np.nan if context.replica_id_in_sync_group else first), *batch[1:])
         yield batch
-Feed.batches = batches
+TrainingDataset.batches = batches
 """
 
 
@@ -206,7 +206,7 @@ def test_a_fault_on_one_of_two_devices_takes_both_back(pond: Pond, tmp_path: Pat
     program = pond.child(TWO_DEVICES, *pond.arguments(run, "--devices", "cpu:2"))
     assert program.wait() == 0, program.lines()
     (story,) = [line for line in program.lines() if "not finite" in line]
-    assert f"at step 8, on the pictures {', '.join(names_of(pond, 1, 1))}; went back to step 7" in story
+    assert f"at step 8, on the images {', '.join(names_of(pond, 1, 1))}; went back to step 7" in story
     last = load_checkpoint(run / "checkpoints/last.npz")
     assert all(np.isfinite(value).all() for value in last.arrays.values())
     assert [row["step"] for row in rows(run) if row["loss"]] == ["3", "6", "9", "12", "14"]
@@ -214,29 +214,29 @@ def test_a_fault_on_one_of_two_devices_takes_both_back(pond: Pond, tmp_path: Pat
 
 @pytest.fixture
 def spoilt(pond: Pond, tmp_path: Path) -> Path:
-    """The records with two pictures that cannot be decoded; all files are as large as before."""
+    """The records with two images that cannot be decoded; all files are as large as before."""
     folder = shutil.copytree(pond.data, tmp_path / "spoilt")
     for name in (names_of(pond, 0, 1)[0], names_of(pond, 0, 2)[1]):
-        spoil_picture(folder, name)
+        spoil_image(folder, name)
     return folder
 
 
-def test_undecodable_pictures_are_left_out(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
+def test_undecodable_images_are_left_out(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
     told = Told()
-    train(pond.params, spoilt, tmp_path / "run", pond.plugins, listener=told)
+    train(pond.params, spoilt, tmp_path / "run", pond.plugins, callback=told)
     first, second = told.about("left out")
     assert first.startswith(f"left out, cannot be decoded (1 of at most 10): {names_of(pond, 0, 1)[0]}: ")
     assert second.startswith(f"left out, cannot be decoded (2 of at most 10): {names_of(pond, 0, 2)[1]}: ")
     assert load_checkpoint(tmp_path / "run/checkpoints/last.npz").progress["undecodable"] == 2
     assert [row["step"] for row in rows(tmp_path / "run") if row["loss"]] == ["3", "6", "9", "12", "14"]
 
-    class Stop(TrainingListener):
+    class Stop(TrainingCallback):
         def on_step(self, done: int, total: int) -> None:
             if done == 4:
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(pond.params, spoilt, tmp_path / "other", pond.plugins, listener=Stop())
+        train(pond.params, spoilt, tmp_path / "other", pond.plugins, callback=Stop())
     train(pond.params, spoilt, tmp_path / "other", pond.plugins, resume=True)
     same_run(tmp_path / "other", tmp_path / "run")
 
@@ -255,16 +255,16 @@ def test_what_was_left_out_is_still_so_when_a_run_goes_on(pond: Pond, spoilt: Pa
     for at, warnings in ((4, 2), (6, 0)):
         told = Stop(at)
         with pytest.raises(KeyboardInterrupt):
-            train(pond.params, spoilt, tmp_path / "run", pond.plugins, resume=at > 4, listener=told)
+            train(pond.params, spoilt, tmp_path / "run", pond.plugins, resume=at > 4, callback=told)
         assert len(told.about("left out")) == warnings
         progress = load_checkpoint(tmp_path / "run/checkpoints/last.npz").progress
         assert (progress["step"], progress["undecodable"], progress["left_out"]) == (at - 1, 2, expected)
     told = Told()
-    train(pond.params, spoilt, tmp_path / "run", pond.plugins, resume=True, listener=told)
+    train(pond.params, spoilt, tmp_path / "run", pond.plugins, resume=True, callback=told)
     assert told.about("left out") == []
 
 
-def test_undecodable_pictures_on_two_devices(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
+def test_undecodable_images_on_two_devices(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
     pond.data, whole = spoilt, pond.data
     try:
         program = pond.child("", *pond.arguments(tmp_path / "run", "--devices", "cpu:2"))
@@ -274,7 +274,7 @@ def test_undecodable_pictures_on_two_devices(pond: Pond, spoilt: Path, tmp_path:
     assert len([line for line in program.lines() if "warning: left out, cannot be decoded" in line]) == 2
 
 
-def test_too_many_undecodable_pictures_are_an_error(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
+def test_too_many_undecodable_images_are_an_error(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
     params = pond.params.override(["data.max_undecodable=1"])
-    with pytest.raises(DataError, match=rf"2 pictures of {spoilt} cannot be decoded, data.max_undecodable is 1"):
+    with pytest.raises(DataError, match=rf"2 images of {spoilt} cannot be decoded, data.max_undecodable is 1"):
         train(params, spoilt, tmp_path / "run", pond.plugins)

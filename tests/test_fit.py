@@ -1,7 +1,7 @@
 """How a record becomes network input, and how boxes find their way back: against the definitions.
 
-`scale_of` and `positions` are the whole reference: a mode has a scale, network px per picture px,
-and shows the picture's centre at the centre of the input. Everything else follows from that.
+`scale_of` and `positions` are the whole reference: a mode has a scale, network px per image px,
+and shows the image's centre at the centre of the input. Everything else follows from that.
 """
 
 import math
@@ -16,46 +16,46 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from ssdcore.data.examine import Usable
-from ssdcore.data.example import Annotation
-from ssdcore.data.fit import fit, resize_part
-from ssdcore.data.pictures import UprightPicture
+from ssdcore.contract.plugins import Plugins
+from ssdcore.data.annotations import Annotation
+from ssdcore.data.images import UprightImage
 from ssdcore.data.pipeline import evaluation_batches, training_stream
-from ssdcore.data.record_index import RecordIndex
-from ssdcore.data.records import EncodedPicture, decode, read_part, serialize, size_of
-from ssdcore.detection.detector import Detector, read_picture
+from ssdcore.data.records.index import RecordIndex
+from ssdcore.data.records.record import EncodedImage, decode, read_part, serialize, size_of
+from ssdcore.data.resize import fit, resize_part
+from ssdcore.data.validation.examine import Usable
+from ssdcore.detection.detector import Detector, read_image
 from ssdcore.detection.predict import _inside, make_predict
 from ssdcore.geometry.boxes import from_window_xyxy, to_window_xyxy
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.postprocess import DetectionBatch
 from ssdcore.params import AugmentParams, DataParams, EvalParams
-from ssdcore.plugins import Plugins
 
 MODES = ("warp", "pad", "central_crop")
 NETWORKS = ((100, 100), (60, 90))
-PICTURES = ((40, 60), (120, 50), (333, 101), (77, 301), (50, 640), (641, 427), (7, 5), (1, 1), (1, 500), (60, 90))
+IMAGES = ((40, 60), (120, 50), (333, 101), (77, 301), (50, 640), (641, 427), (7, 5), (1, 1), (1, 500), (60, 90))
 MEAN = (123, 117, 104)
 
 
-def scale_of(mode: str, network: tuple[int, int], picture: tuple[int, int]) -> tuple[float, float]:
-    """Network px per picture px, along y and x."""
-    across = network[0] / picture[0], network[1] / picture[1]
+def scale_of(mode: str, network: tuple[int, int], image: tuple[int, int]) -> tuple[float, float]:
+    """Network px per image px, along y and x."""
+    across = network[0] / image[0], network[1] / image[1]
     if mode == "warp":
         return across
     return (1.0, 1.0) if mode == "central_crop" else (min(1.0, *across),) * 2
 
 
-def positions(mode: str, network: tuple[int, int], picture: tuple[int, int]) -> list[np.ndarray]:
-    """For each row and each column of the input: where in the picture its middle lies, in shares."""
-    scales = scale_of(mode, network, picture)
+def positions(mode: str, network: tuple[int, int], image: tuple[int, int]) -> list[np.ndarray]:
+    """For each row and each column of the input: where in the image its middle lies, in shares."""
+    scales = scale_of(mode, network, image)
     return [
         (np.arange(small) + 0.5 - small / 2) / scale / side + 0.5
-        for small, side, scale in zip(network, picture, scales, strict=True)
+        for small, side, scale in zip(network, image, scales, strict=True)
     ]
 
 
 def gradient(height: int, width: int) -> np.ndarray:
-    """A picture whose red tells x, whose green tells y, and whose blue is 200."""
+    """An image whose red tells x, whose green tells y, and whose blue is 200."""
     y, x = np.mgrid[:height, :width]
     red, green = 30 + 180 * (x + 0.5) / width, 30 + 180 * (y + 0.5) / height
     return np.stack([red, green, np.full_like(red, 200)], axis=-1).round().astype(np.uint8)
@@ -66,10 +66,10 @@ def noise(height: int, width: int) -> np.ndarray:
 
 
 def marked(height: int, width: int, mark: tuple[int, int, int, int]) -> np.ndarray:
-    """A black picture with a red rectangle (left, top, right, bottom), px."""
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[mark[1] : mark[3], mark[0] : mark[2], 0] = 255
-    return picture
+    """A black image with a red rectangle (left, top, right, bottom), px."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[mark[1] : mark[3], mark[0] : mark[2], 0] = 255
+    return image
 
 
 def mark_extent(image: np.ndarray) -> np.ndarray:
@@ -85,47 +85,47 @@ def middle_mark(height: int, width: int) -> tuple[int, int, int, int]:
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("picture", PICTURES)
-def test_every_pixel_shows_the_place_that_the_definition_says(picture, mode, network) -> None:
-    """To one network pixel and half a picture's pixel, which is as far as edges are rounded."""
-    image, _ = (part.numpy() for part in fit(gradient(*picture), network, mode))
-    assert image.shape == (*network, 3)
-    shown = image[..., 2] > 150  # the picture's blue is 200, the frame's is 104
+@pytest.mark.parametrize("image", IMAGES)
+def test_every_pixel_shows_the_place_that_the_definition_says(image, mode, network) -> None:
+    """To one network pixel and half an image's pixel, which is as far as edges are rounded."""
+    resized, _ = (part.numpy() for part in fit(gradient(*image), network, mode))
+    assert resized.shape == (*network, 3)
+    shown = resized[..., 2] > 150  # the image's blue is 200, the frame's is 104
     inside, outside = [], []
-    for axis, share in enumerate(positions(mode, network, picture)):
-        pixel = 1 / (scale_of(mode, network, picture)[axis] * picture[axis])
+    for axis, share in enumerate(positions(mode, network, image)):
+        pixel = 1 / (scale_of(mode, network, image)[axis] * image[axis])
         inside.append((share > pixel) & (share < 1 - pixel))
         outside.append((share < -pixel) | (share > 1 + pixel))
-        found = (image[..., 1 - axis] * shown).sum(axis=1 - axis) / np.maximum(shown.sum(axis=1 - axis), 1)
+        found = (resized[..., 1 - axis] * shown).sum(axis=1 - axis) / np.maximum(shown.sum(axis=1 - axis), 1)
         error = np.abs(found - (30 + 180 * share))[inside[axis]]
-        assert np.all(error <= 180 * (pixel + 0.5 / picture[axis]) + 0.6)
-    assert np.all(image[np.ix_(*inside)][..., 2] == 200)
+        assert np.all(error <= 180 * (pixel + 0.5 / image[axis]) + 0.6)
+    assert np.all(resized[np.ix_(*inside)][..., 2] == 200)
     frame = outside[0][:, None] | outside[1][None, :]
-    np.testing.assert_allclose(image[frame], np.tile(MEAN, (frame.sum(), 1)), atol=1e-4)
+    np.testing.assert_allclose(resized[frame], np.tile(MEAN, (frame.sum(), 1)), atol=1e-4)
 
 
-def brute_pad(picture: np.ndarray, network: tuple[int, int]) -> np.ndarray:
-    """By OpenCV; only where the picture's place on the canvas is whole pixels."""
-    factor = min(1, network[0] / picture.shape[0], network[1] / picture.shape[1])
-    height, width = (round(side * factor) for side in picture.shape[:2])
-    small = cv2.resize(picture.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+def brute_pad(image: np.ndarray, network: tuple[int, int]) -> np.ndarray:
+    """By OpenCV; only where the image's place on the canvas is whole pixels."""
+    factor = min(1, network[0] / image.shape[0], network[1] / image.shape[1])
+    height, width = (round(side * factor) for side in image.shape[:2])
+    small = cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     canvas = np.tile(np.float32(MEAN), (*network, 1))
     top, left = (network[0] - height) // 2, (network[1] - width) // 2
     canvas[top : top + height, left : left + width] = small
     return canvas
 
 
-@pytest.mark.parametrize("picture", [(240, 120), (120, 300), (30, 40), (60, 90), (600, 900), (60, 20), (2, 2)])
-def test_padding_equals_opencv(picture) -> None:
-    image, _ = fit(noise(*picture), (60, 90), "pad")
-    np.testing.assert_allclose(image, brute_pad(noise(*picture), (60, 90)), atol=0.01)
+@pytest.mark.parametrize("image", [(240, 120), (120, 300), (30, 40), (60, 90), (600, 900), (60, 20), (2, 2)])
+def test_padding_equals_opencv(image) -> None:
+    resized, _ = fit(noise(*image), (60, 90), "pad")
+    np.testing.assert_allclose(resized, brute_pad(noise(*image), (60, 90)), atol=0.01)
 
 
-@pytest.mark.parametrize("picture", PICTURES)
-def test_warping_equals_opencv(picture) -> None:
-    image, window = fit(noise(*picture), (60, 90), "warp")
-    expected = cv2.resize(noise(*picture).astype(np.float32), (90, 60), interpolation=cv2.INTER_LINEAR)
-    np.testing.assert_allclose(image, expected, atol=0.05)
+@pytest.mark.parametrize("image", IMAGES)
+def test_warping_equals_opencv(image) -> None:
+    resized, window = fit(noise(*image), (60, 90), "warp")
+    expected = cv2.resize(noise(*image).astype(np.float32), (90, 60), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(resized, expected, atol=0.05)
     np.testing.assert_array_equal(window, [0, 0, 1, 1])
 
 
@@ -140,7 +140,7 @@ def test_warping_equals_opencv(picture) -> None:
         ("lanczos3", cv2.INTER_LANCZOS4, 1),
     ],
 )
-def test_interpolations_equal_opencv_on_a_smooth_picture(method, flag, tolerance, size) -> None:
+def test_interpolations_equal_opencv_on_a_smooth_image(method, flag, tolerance, size) -> None:
     y, x = np.mgrid[:90, :120] / 90
     smooth = np.stack([np.sin(5 * x + 2 * y), np.cos(4 * y), np.cos(3 * x * y)], axis=-1) * 100 + 128
     found = resize_part(tf.constant(smooth.astype(np.uint8)), tf.constant([0.0, 0.0, 1.0, 1.0]), size, method)
@@ -149,24 +149,24 @@ def test_interpolations_equal_opencv_on_a_smooth_picture(method, flag, tolerance
     assert np.abs(found - expected).mean() <= tolerance / 4
 
 
-def brute_central(picture: np.ndarray, network: tuple[int, int], round_offset) -> np.ndarray:
+def brute_central(image: np.ndarray, network: tuple[int, int], round_offset) -> np.ndarray:
     """Cut, or put on the mean colour, around the centre, pixel by pixel."""
     canvas = np.tile(np.float32(MEAN), (*network, 1))
-    top, left = (round_offset((net - side) / 2) for net, side in zip(network, picture.shape[:2], strict=True))
-    for y in range(max(top, 0), min(top + picture.shape[0], network[0])):
-        for x in range(max(left, 0), min(left + picture.shape[1], network[1])):
-            canvas[y, x] = picture[y - top, x - left]
+    top, left = (round_offset((net - side) / 2) for net, side in zip(network, image.shape[:2], strict=True))
+    for y in range(max(top, 0), min(top + image.shape[0], network[0])):
+        for x in range(max(left, 0), min(left + image.shape[1], network[1])):
+            canvas[y, x] = image[y - top, x - left]
     return canvas
 
 
-@pytest.mark.parametrize("picture", [(20, 30), (60, 90), (80, 50), (110, 200), (50, 190)])
-def test_central_crop_keeps_pixels_as_they_are(picture) -> None:
-    image, _ = fit(noise(*picture), (60, 90), "central_crop")
-    np.testing.assert_array_equal(image, brute_central(noise(*picture), (60, 90), int))
+@pytest.mark.parametrize("image", [(20, 30), (60, 90), (80, 50), (110, 200), (50, 190)])
+def test_central_crop_keeps_pixels_as_they_are(image) -> None:
+    resized, _ = fit(noise(*image), (60, 90), "central_crop")
+    np.testing.assert_array_equal(resized, brute_central(noise(*image), (60, 90), int))
 
 
 @pytest.mark.parametrize("mode", ["pad", "central_crop"])
-def test_odd_pictures_at_their_own_scale_are_not_resampled(mode) -> None:
+def test_odd_images_at_their_own_scale_are_not_resampled(mode) -> None:
     """The middle is between pixels then, so either neighbour will do."""
     network, wrong = (60, 60), []
     for side in range(1, 160 if mode == "central_crop" else 60):
@@ -179,17 +179,17 @@ def test_odd_pictures_at_their_own_scale_are_not_resampled(mode) -> None:
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("picture", [(60, 90), (45, 61), (333, 101), (77, 301), (450, 640)])
-def test_boxes_seen_from_the_window_lie_on_the_marks(picture, mode, network) -> None:
-    mark = middle_mark(*picture)
-    image, window = fit(marked(*picture, mark), network, mode)
-    sides = np.float32([picture[1], picture[0]] * 2)
+@pytest.mark.parametrize("image", [(60, 90), (45, 61), (333, 101), (77, 301), (450, 640)])
+def test_boxes_seen_from_the_window_lie_on_the_marks(image, mode, network) -> None:
+    mark = middle_mark(*image)
+    resized, window = fit(marked(*image, mark), network, mode)
+    sides = np.float32([image[1], image[0]] * 2)
     seen = to_window_xyxy(tf.constant([mark], tf.float32) / sides, window)[0] * np.float32([network[1], network[0]] * 2)
-    np.testing.assert_allclose(seen, mark_extent(image.numpy()), atol=1.01)
+    np.testing.assert_allclose(seen, mark_extent(resized.numpy()), atol=1.01)
 
 
 def test_from_window_by_hand_and_as_the_inverse() -> None:
-    """A window of sides 2 and 0.5 at (-0.5, 0.25): (0.25, 0.5) is 0 and 0.5 in the picture."""
+    """A window of sides 2 and 0.5 at (-0.5, 0.25): (0.25, 0.5) is 0 and 0.5 in the image."""
     windows = np.float32([[-0.5, 0.25, 1.5, 0.75], [0, 0, 1, 1]])
     boxes = np.float32([[[0.25, 0.5, 0.5, 1.0]], [[0.1, 0.2, 0.3, 0.4]]])
     found = from_window_xyxy(boxes, windows[:, None])
@@ -232,11 +232,11 @@ def seer(plugins: Plugins):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_detections_are_in_pixels_of_the_original_picture(mode, seer) -> None:
-    """Pictures of several sizes in one batch; to a pixel of the input, as a box cannot be told better."""
+def test_detections_are_in_pixels_of_the_original_image(mode, seer) -> None:
+    """Images of several sizes in one batch; to a pixel of the input, as a box cannot be told better."""
     sizes = [(60, 90), (45, 61), (333, 101), (77, 301), (450, 640), (51, 51)]
-    pictures = [marked(*size, middle_mark(*size)) for size in sizes]
-    for size, found in zip(sizes, Detector(seer(mode), EvalParams())(pictures), strict=True):
+    images = [marked(*size, middle_mark(*size)) for size in sizes]
+    for size, found in zip(sizes, Detector(seer(mode), EvalParams())(images), strict=True):
         pixel = 1 / np.array(scale_of(mode, (60, 90), size))[[1, 0, 1, 0]]
         assert np.all(np.abs(found.boxes - middle_mark(*size)) <= np.maximum(pixel, 1) + 0.51)
 
@@ -248,8 +248,8 @@ def test_of_a_mark_that_the_crop_cuts_the_visible_part_is_found(seer) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_evaluation_carries_each_pictures_window(mode, seer) -> None:
-    """Batches of differently shaped pictures: windows as defined, and detections on the true boxes."""
+def test_evaluation_carries_each_images_window(mode, seer) -> None:
+    """Batches of differently shaped images: windows as defined, and detections on the true boxes."""
     sizes = [(60, 90), (333, 101), (120, 50), (77, 301), (50, 640)]
     records = tf.data.Dataset.from_tensor_slices([record(size) for size in sizes])
     predict, seen = make_predict(seer(mode), EvalParams()), 0
@@ -273,8 +273,8 @@ def record(size: tuple[int, int]) -> bytes:
     return serialize("any", as_png(marked(height, width, mark)), [Usable(Annotation("mark", mark), box)], ("mark",))
 
 
-def as_png(picture: np.ndarray) -> UprightPicture:
-    return UprightPicture(tf.io.encode_png(picture).numpy(), picture.shape[:2], ())
+def as_png(image: np.ndarray) -> UprightImage:
+    return UprightImage(tf.io.encode_png(image).numpy(), image.shape[:2], ())
 
 
 def assert_window(window: np.ndarray, mode: str, size: tuple[int, int]) -> None:
@@ -295,7 +295,7 @@ def with_mode(ssd: SSD, mode: str) -> SSD:
     return replace(ssd, params=ssd.params.override([f"data.resize={mode}"]))
 
 
-def test_a_real_network_finds_in_a_padded_picture_what_it_finds_in_one_padded_by_hand(real: SSD) -> None:
+def test_a_real_network_finds_in_a_padded_image_what_it_finds_in_one_padded_by_hand(real: SSD) -> None:
     """600 by 400 px of 2x2 equal pixels shrink to exactly 300 by 200, with 50 px on either side."""
     small = noise(300, 200)
     by_hand = np.tile(np.uint8(MEAN), (300, 300, 1))
@@ -312,15 +312,15 @@ def test_a_real_network_finds_in_a_padded_picture_what_it_finds_in_one_padded_by
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_picture_turned_by_its_exif_data_is_detected_upright(mode, seer, tmp_path: Path) -> None:
-    """Orientation 6: the stored picture has to be turned by 90° with the clock."""
+def test_a_image_turned_by_its_exif_data_is_detected_upright(mode, seer, tmp_path: Path) -> None:
+    """Orientation 6: the stored image has to be turned by 90° with the clock."""
     upright = marked(80, 120, (16, 24, 64, 56))
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.rot90(upright)).save(tmp_path / "turned.jpg", quality=98, subsampling=0, exif=exif)
-    picture = read_picture(tmp_path / "turned.jpg")
-    assert picture.shape == (80, 120, 3)
-    np.testing.assert_allclose(picture[28:52, 20:60].mean(axis=(0, 1)), [255, 0, 0], atol=4)
+    image = read_image(tmp_path / "turned.jpg")
+    assert image.shape == (80, 120, 3)
+    np.testing.assert_allclose(image[28:52, 20:60].mean(axis=(0, 1)), [255, 0, 0], atol=4)
     found = Detector(seer(mode), EvalParams())(tmp_path / "turned.jpg")
     np.testing.assert_allclose(found.boxes, [[16, 24, 64, 56]], atol=2.1)
 
@@ -366,15 +366,15 @@ def test_detections_in_the_padding_are_dropped_and_the_others_move_up() -> None:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_a_part_of_an_encoded_picture_is_that_part_of_the_whole(form: str) -> None:
+def test_a_part_of_an_encoded_image_is_that_part_of_the_whole(form: str) -> None:
     """Decoding only a part may differ from cutting it out at the seams of JPEG's blocks, by rounding."""
     pixels = cv2.GaussianBlur(noise(150, 200), (0, 0), 4)
     encoded = cv2.imencode(".jpg" if form == "JPEG" else ".png", pixels)[1].tobytes()
     whole = decode(tf.constant(encoded))
-    picture = EncodedPicture(tf.constant(encoded), tf.constant([150, 200], tf.int64))
-    assert size_of(picture).numpy().tolist() == [150, 200]
+    image = EncodedImage(tf.constant(encoded), tf.constant([150, 200], tf.int64))
+    assert size_of(image).numpy().tolist() == [150, 200]
     for left, top, right, bottom in ((0, 0, 200, 150), (13, 7, 14, 8), (31, 17, 190, 149)):
-        found = read_part(picture, tf.constant([left, top, right, bottom]))
+        found = read_part(image, tf.constant([left, top, right, bottom]))
         expected = whole[top:bottom, left:right].numpy().astype(int)
         assert found.shape == (bottom - top, right - left, 3)
         assert np.abs(found.numpy() - expected).max() <= 2

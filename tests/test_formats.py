@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from annotation_files import HEADER, names, only, write, write_coco, write_voc, write_yolo
 
-from ssdcore.data.example import Annotation, Example, LabelledSet
+from ssdcore.data.annotations import Annotation, Example, LabelledSet
 from ssdcore.data.formats import read_labelled
 from ssdcore.errors import DataError
 
@@ -36,10 +36,10 @@ def test_names_of_files_that_are_no_utf_8_become_ones_that_can_be_written(tmp_pa
     for end in ("xml", "jpg"):
         write(tmp_path / os.fsdecode(b"gr\xfcn." + end.encode()), "<a/>")
     example = only(read_labelled(tmp_path))
-    assert (example.name, example.picture.read()) == ("gr?n", b"<a/>")
+    assert (example.name, example.image.read()) == ("gr?n", b"<a/>")
 
 
-def test_many_pictures_of_one_name_are_told_apart_in_little_time(tmp_path: Path) -> None:
+def test_many_images_of_one_name_are_told_apart_in_little_time(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", HEADER + "".join(f"{n}/a.jpg,,,,,,,\n" for n in range(300)) + "a_2.jpg,,,,,,,\n")
     for n in range(300):
         write(tmp_path / f"{n}/a.jpg")
@@ -51,12 +51,12 @@ def test_many_pictures_of_one_name_are_told_apart_in_little_time(tmp_path: Path)
     assert found == ["0_a", *(f"{n}_a" for n in range(1, 300)), "a_2", "0_a_2"]
 
 
-def test_many_missing_pictures_are_told_in_little_time(tmp_path: Path) -> None:
+def test_many_missing_images_are_told_in_little_time(tmp_path: Path) -> None:
     for n in range(2000):
-        write(tmp_path / f"picture{n}.jpg")
+        write(tmp_path / f"image{n}.jpg")
     write(tmp_path / "train.csv", HEADER + "".join(f"pictur{n}.jpg,,,,,,,\n" for n in range(2000)))
     start = time.monotonic()
-    assert len(read_labelled(tmp_path).faults) == 2000
+    assert len(read_labelled(tmp_path).issues) == 2000
     assert time.monotonic() - start < 20
 
 
@@ -113,7 +113,7 @@ def as_csv(voc: LabelledSet, root: Path) -> Path:
 
 
 def shares(example: Example, item: Annotation) -> tuple[float, ...]:
-    """A box in shares of a BCCD picture, all of which are 640 x 480."""
+    """A box in shares of a BCCD image, all of which are 640 x 480."""
     width, height = (1, 1) if example.normalised else (640, 480)
     return tuple(side / scale for side, scale in zip(item.box, (width, height) * 2, strict=True))
 
@@ -130,10 +130,10 @@ def test_bccd_is_the_same_in_every_format(
         "test": 72,
         "trainval": 292,
     }
-    for picture in (bccd / "JPEGImages").iterdir():
-        write(tmp_path / "images" / picture.name)
+    for image in (bccd / "JPEGImages").iterdir():
+        write(tmp_path / "images" / image.name)
     found = read_labelled(rewrite(voc, tmp_path))
-    assert not found.faults + voc.faults
+    assert not found.issues + voc.issues
     assert set(voc.splits) - set(found.splits) == ({"trainval"} if found.format == "yolo" else set())
     for split, examples in found.splits.items():
         for ours, theirs in zip(voc.splits[split], examples, strict=True):

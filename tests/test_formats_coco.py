@@ -1,11 +1,11 @@
-"""COCO's JSON in, labelled pictures out; what is wrong is named, and nothing else lost."""
+"""COCO's JSON in, labelled images out; what is wrong is named, and nothing else lost."""
 
 from pathlib import Path
 
 import pytest
-from annotation_files import faults, names, write, write_coco
+from annotation_files import issues, names, write, write_coco
 
-from ssdcore.data.example import Annotation, Example, PictureSource
+from ssdcore.data.annotations import Annotation, Example, ImageSource
 from ssdcore.data.formats import coco, read_labelled
 from ssdcore.errors import DataError
 
@@ -31,17 +31,17 @@ def test_coco_ids_boxes_and_marks(tmp_path: Path) -> None:
     b, a, c = found.splits["all"]
     assert b == Example(
         "b",
-        PictureSource(tmp_path / "images/b.jpg"),
+        ImageSource(tmp_path / "images/b.jpg"),
         path,
         (Annotation("dog", (1, 2, -2, 6), difficult=True),),
         size=(60, 80),
     )
     assert a.objects == (Annotation("cat", (10, 20, 15.5, 26), crowd=True), Annotation("dog", (0, 0, 1, 1)))
-    assert (a.name, a.picture.path, a.size) == ("a", tmp_path / "images/sub/a.png", None)
+    assert (a.name, a.image.path, a.size) == ("a", tmp_path / "images/sub/a.png", None)
     assert (c.objects, c.size) == ((), None)
 
 
-def test_coco_folders_take_splits_from_instances_and_pictures_from_near(tmp_path: Path) -> None:
+def test_coco_folders_take_splits_from_instances_and_images_from_near(tmp_path: Path) -> None:
     for split, place in (("train2017", "train2017"), ("val2017", "images/val2017"), ("own", ".")):
         write(tmp_path / place / f"{split}.jpg")
         write_coco(tmp_path / f"annotations/instances_{split}.json", [{"id": 1, "file_name": f"{split}.jpg"}], [])
@@ -72,7 +72,7 @@ def test_roboflow_splits_lose_the_category_that_only_groups(tmp_path: Path) -> N
     assert read_labelled(tmp_path).classes == ("pets", "cat", "dog")
 
 
-def test_each_coco_fault_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_each_coco_issue_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     files_named = [
         "good.jpg",
         "bad.jpg",
@@ -106,10 +106,10 @@ def test_each_coco_fault_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     many = [{**good, "image_id": 9}] * 10_001
     found = read_labelled(write_coco(tmp_path / "train.json", images, [good, *broken, *many]))
     assert names(found) == {"train": ["good"]}
-    (kinds,) = ({kind for kind, file, _ in faults(found) if file == "train.json"},)
-    assert kinds == {"unreadable annotation", "missing picture", "too many objects"}
-    said = [fault.detail for fault in found.faults]
-    assert [fault.object for fault in found.faults] == [None] * 4 + list(range(2, 11)) + [None] * 8
+    (kinds,) = ({kind for kind, file, _ in issues(found) if file == "train.json"},)
+    assert kinds == {"unreadable annotation", "missing image", "too many objects"}
+    said = [issue.detail for issue in found.issues]
+    assert [issue.object for issue in found.issues] == [None] * 4 + list(range(2, 11)) + [None] * 8
     for key, detail in zip(range(11, 19), said[4:12], strict=True):
         assert detail.startswith(f"annotation id {key}: ")
     assert "did you mean 'good'" in said[13]
@@ -129,7 +129,7 @@ def test_each_coco_fault_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
         (b'{"images": [], "annotations": [], "categories": [{"id": 1}]}', "id 1 has no name"),
         (b'{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}', "both"),
         (b'{"images": [], "annotations": [], "categories": [{"id": 1, "name": "\\ud800"}]}', "id 1 has no name"),
-        (b'\xef\xbb\xbf{"images": [], "annotations": [], "categories": []}', "names no pictures"),
+        (b'\xef\xbb\xbf{"images": [], "annotations": [], "categories": []}', "names no images"),
     ],
 )
 def test_coco_files_that_cannot_be_used_stop(tmp_path: Path, content: bytes, says: str) -> None:

@@ -1,11 +1,11 @@
-"""CSV files in, labelled pictures out; what is wrong is named, and nothing else lost."""
+"""CSV files in, labelled images out; what is wrong is named, and nothing else lost."""
 
 from pathlib import Path
 
 import pytest
-from annotation_files import HEADER, faults, names, write
+from annotation_files import HEADER, issues, names, write
 
-from ssdcore.data.example import Annotation, Example, PictureSource
+from ssdcore.data.annotations import Annotation, Example, ImageSource
 from ssdcore.data.formats import read_labelled, table
 from ssdcore.errors import DataError
 
@@ -19,7 +19,7 @@ def test_csv_rows_are_grouped_whatever_the_order_of_columns(tmp_path: Path) -> N
     found = read_labelled(tmp_path)
     a, b, c = found.splits["all"]
     objects = (Annotation("dog", (1, 2, 3, 4)), Annotation("cat", (5, 6, 7, 8)))
-    assert a == Example("a", PictureSource(tmp_path / "a.jpg"), path, objects, (60, 80))
+    assert a == Example("a", ImageSource(tmp_path / "a.jpg"), path, objects, (60, 80))
     assert (b.name, b.size, b.objects) == ("b 图", None, (Annotation('a "b";c', (7, -10, 9, 0.5)),))
     assert (c.objects, c.size) == ((), (10, 20))
     assert (found.format, found.classes) == ("csv", None)
@@ -34,7 +34,7 @@ def test_csv_files_are_splits_and_names_that_clash_get_their_folder(tmp_path: Pa
     assert names(read_labelled(tmp_path / "other.csv", tmp_path / "train")) == {"all": ["x"]}
 
 
-def test_each_csv_fault_is_named_with_its_line_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_each_csv_issue_is_named_with_its_line_and_the_rest_is_read(tmp_path: Path) -> None:
     rows = [
         "good.jpg,80,60,dog,1,2,3,4",
         "bad.jpg,80,60,dog,1,2,3,4",
@@ -54,14 +54,14 @@ def test_each_csv_fault_is_named_with_its_line_and_the_rest_is_read(tmp_path: Pa
     found = read_labelled(write(tmp_path / "set/val.csv", HEADER + "\n".join(rows)))
     assert names(found) == {"val": ["good"]}
     lines = [("unreadable annotation", "val.csv", line) for line in (4, 5, 6, 7, 8, 9)]
-    assert faults(found) == [
+    assert issues(found) == [
         *lines,
-        ("missing picture", "val.csv", None),
+        ("missing image", "val.csv", None),
         ("unreadable annotation", "val.csv", None),
         ("unreadable annotation", "val.csv", None),
         ("too many objects", "val.csv", None),
     ]
-    assert "did you mean 'good'" in found.faults[6].detail
+    assert "did you mean 'good'" in found.issues[6].detail
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_each_csv_fault_is_named_with_its_line_and_the_rest_is_read(tmp_path: Pa
         (b"file_name,class,xmin,ymin,xmax,ymax\n", "no column filename .*did you mean 'file_name'"),
         (HEADER + '"' + "x" * 200_000, "no table that can be read"),
         (HEADER.encode() + "größe.jpg,,,,,,,\n".encode("latin-1"), "is not UTF-8"),
-        (HEADER, "names no pictures"),
+        (HEADER, "names no images"),
     ],
 )
 def test_csv_files_that_cannot_be_used_stop(tmp_path: Path, content: str | bytes, says: str) -> None:

@@ -1,13 +1,13 @@
-"""TFRecords of other programs in, labelled pictures out; what is wrong is named, and nothing else lost."""
+"""TFRecords of other programs in, labelled images out; what is wrong is named, and nothing else lost."""
 
 import struct
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from annotation_files import faults, names, write
+from annotation_files import issues, names, write
 
-from ssdcore.data.example import Annotation
+from ssdcore.data.annotations import Annotation
 from ssdcore.data.formats import read_labelled, record_files, tfrecord
 from ssdcore.errors import DataError
 
@@ -33,7 +33,7 @@ def ssd_record(label: int = 12, text: bytes | None = b"dog", **more: list) -> di
     sides = dict(zip(("xmin", "ymin", "xmax", "ymax"), ([0.125], [0.25], [0.5], [0.75]), strict=True))
     named = {} if text is None else {"image/object/bbox/label_text": [text]}
     return {
-        "image/encoded": [b"\xff\xd8 the picture \xff\xd9"],
+        "image/encoded": [b"\xff\xd8 the image \xff\xd9"],
         "image/format": [b"JPEG"],
         "image/height": [60],
         "image/width": [80],
@@ -80,7 +80,7 @@ def test_records_of_ssd_tensorflow(tmp_path: Path) -> None:
     assert (car.size, car.normalised, car.source) == ((60, 80), True, path)
     assert car.objects == (Annotation("car", (0.125, 0.25, 0.5, 0.75), difficult=True, truncated=True),)
     assert dog.objects == (Annotation("dog", (0.125, 0.25, 0.5, 0.75)),)
-    assert {example.picture.read() for example in (car, dog, empty)} == {b"\xff\xd8 the picture \xff\xd9"}
+    assert {example.image.read() for example in (car, dog, empty)} == {b"\xff\xd8 the image \xff\xd9"}
     assert (empty.objects, found.classes, found.format) == ((), ("car", "dog"), "tfrecord")
 
 
@@ -90,7 +90,7 @@ def test_records_without_texts_take_names_from_the_map_or_are_pascal_vocs(tmp_pa
     assert [example.objects[0].name for example in found.splits["train"]] == ["tvmonitor"]
     assert found.classes is not None
     assert (len(found.classes), found.classes[11]) == (20, "dog")
-    assert faults(found) == [("unreadable annotation", path.name, 2), ("unreadable annotation", path.name, 3)]
+    assert issues(found) == [("unreadable annotation", path.name, 2), ("unreadable annotation", path.name, 3)]
     write(tmp_path / "labels.txt", "0:none\n20:rat\n1:cow\n")
     found = read_labelled(tmp_path)
     rat, region, _ = (example.objects[0] for example in found.splits["train"])
@@ -117,13 +117,13 @@ def test_records_of_the_object_detection_api(tmp_path: Path) -> None:
     assert (one.name, two.name) == ("图", "train_1")
     assert one.objects == (Annotation("dog", (0.125, 0.25, 0.5, 0.75), difficult=True, crowd=True),)
     assert two.objects == (Annotation("cat", (0.125, 0.25, 0.5, 0.75), crowd=True),)
-    assert (found.classes, found.faults) == (("dog", "cat"), ())
+    assert (found.classes, found.issues) == (("dog", "cat"), ())
     write(tmp_path / "pets_label_map.pbtxt", "item { id: 1 keypoints { id: 3 } name: 'dog' }")
     with pytest.raises(DataError, match="names no classes"):
         read_labelled(tmp_path)
 
 
-def test_each_fault_of_a_record_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_each_issue_of_a_record_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     broken = [
         {"image/height": [1]},
         ssd_record(**{"object/bbox/xmin": [0.1, 0.2]}),
@@ -138,9 +138,9 @@ def test_each_fault_of_a_record_is_named_and_the_rest_is_read(tmp_path: Path) ->
         writer.write(b"\xff no example")
     found = read_labelled(tmp_path)
     assert names(found) == {"train": ["x"], "val": []}
-    kinds = ["missing picture", *["unreadable annotation"] * 4, "too many objects", "unreadable annotation"]
+    kinds = ["missing image", *["unreadable annotation"] * 4, "too many objects", "unreadable annotation"]
     expected = [(kind, path.name, number) for number, kind in enumerate(kinds, start=2)]
-    assert faults(found) == [*expected, ("unreadable annotation", "val.tfrecord", 1)]
+    assert issues(found) == [*expected, ("unreadable annotation", "val.tfrecord", 1)]
 
 
 def with_other_byte(content: bytes, place: int) -> bytes:
@@ -165,8 +165,8 @@ def test_damaged_record_files_give_what_can_be_read(tmp_path: Path, monkeypatch:
     for content, left, numbers, says in damages:
         path.write_bytes(content)
         found = read_labelled(tmp_path)
-        assert (names(found)["train"], [fault.object for fault in found.faults]) == (left, numbers)
-        assert says in found.faults[0].detail
+        assert (names(found)["train"], [issue.object for issue in found.issues]) == (left, numbers)
+        assert says in found.issues[0].detail
     path.write_bytes(whole)
     monkeypatch.setattr(record_files, "MAX_RECORD_BYTES", 10)
-    assert len(read_labelled(tmp_path).faults) == 3
+    assert len(read_labelled(tmp_path).issues) == 3

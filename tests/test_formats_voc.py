@@ -1,11 +1,11 @@
-"""Pascal VOC's folders in, labelled pictures out; what is wrong is named, and nothing else lost."""
+"""Pascal VOC's folders in, labelled images out; what is wrong is named, and nothing else lost."""
 
 from pathlib import Path
 
 import pytest
-from annotation_files import faults, names, only, write, write_voc
+from annotation_files import issues, names, only, write, write_voc
 
-from ssdcore.data.example import Annotation, Example, PictureSource
+from ssdcore.data.annotations import Annotation, Example, ImageSource
 from ssdcore.data.formats import files, read_labelled
 from ssdcore.errors import DataError
 
@@ -23,13 +23,13 @@ def test_voc_objects_keep_boxes_flags_and_order(tmp_path: Path) -> None:
     one, none = found.splits["train"]
     assert one == Example(
         "one",
-        PictureSource(tmp_path / "JPEGImages/one.jpg"),
+        ImageSource(tmp_path / "JPEGImages/one.jpg"),
         tmp_path / "Annotations/one.xml",
         (Annotation("person", (8, 6, 40.5, 30), difficult=True), Annotation("dog", (9, 9, 3, 3), truncated=True)),
         size=(60, 80),
     )
     assert (none.objects, none.size, none.normalised) == ((), None, False)
-    assert (found.format, found.classes, found.faults, found.root) == ("voc", None, (), tmp_path)
+    assert (found.format, found.classes, found.issues, found.root) == ("voc", None, (), tmp_path)
 
 
 def test_voc_splits_are_the_lists_that_are_not_for_one_class(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_years_of_a_devkit_are_joined_and_names_that_clash_get_the_year(tmp_path
     assert [len(example.objects) for example in found.splits["train"]] == [0, 1, 0, 1]
 
 
-def test_voc_without_lists_and_xml_beside_pictures_are_one_split(tmp_path: Path) -> None:
+def test_voc_without_lists_and_xml_beside_images_are_one_split(tmp_path: Path) -> None:
     root = write_voc(tmp_path / "voc", {"b": "", "a": ""})
     (root / "ImageSets/Main/train.txt").unlink()
     assert names(read_labelled(root)) == {"all": ["a", "b"]}
@@ -67,7 +67,7 @@ def test_voc_without_lists_and_xml_beside_pictures_are_one_split(tmp_path: Path)
     assert names(read_labelled(root, tmp_path / "elsewhere")) == {"all": ["a", "b"]}
 
 
-def test_the_filename_in_xml_counts_only_where_no_picture_has_the_name_and_stays_inside(tmp_path: Path) -> None:
+def test_the_filename_in_xml_counts_only_where_no_image_has_the_name_and_stays_inside(tmp_path: Path) -> None:
     root = write_voc(tmp_path / "voc", {"one": "<filename>two.jpg</filename>", "two": ""})
     for name in ("three", "four"):
         write(root / f"Annotations/{name}.xml", f"<a><filename>C:\\x/../../{name[0]}.png</filename></a>")
@@ -75,11 +75,11 @@ def test_the_filename_in_xml_counts_only_where_no_picture_has_the_name_and_stays
     write(tmp_path / "f.png")
     write(root / "ImageSets/Main/train.txt", "one\nthree\nfour")
     found = read_labelled(root)
-    assert [(e.name, e.picture.path.name) for e in found.splits["train"]] == [("one", "one.jpg"), ("three", "t.png")]
-    assert faults(found) == [("missing picture", "four.xml", None)]
+    assert [(e.name, e.image.path.name) for e in found.splits["train"]] == [("one", "one.jpg"), ("three", "t.png")]
+    assert issues(found) == [("missing image", "four.xml", None)]
 
 
-def test_each_voc_fault_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_each_voc_issue_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     bad = {
         "noname": "<object>" + BOX.format(1, 2, 3, 4) + "</object>",
         "nobox": DOG + "<object><name>dog</name></object>" + OBJECT.format("x", 1, "nan", 3, 4, ""),
@@ -99,7 +99,7 @@ def test_each_voc_fault_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     write(root / "ImageSets/Main/val.txt", "good\nnoname")
     found = read_labelled(root)
     assert names(found) == {"train": ["good"], "val": ["good"]}
-    assert faults(found) == [
+    assert issues(found) == [
         ("unreadable annotation", "noname.xml", 1),
         ("unreadable annotation", "nobox.xml", 2),
         ("unreadable annotation", "nobox.xml", 3),
@@ -110,14 +110,14 @@ def test_each_voc_fault_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
         ("too many objects", "many.xml", None),
         ("too many objects", "large.xml", None),
         ("unreadable annotation", "latin.xml", None),
-        ("missing picture", "lonely.xml", None),
+        ("missing image", "lonely.xml", None),
         ("missing annotation", "absent.xml", None),
         ("missing annotation", "Annotations", None),
         ("missing annotation", "Annotations", None),
         ("missing annotation", "Annotations", None),
         ("missing annotation", "Annotations", None),
     ]
-    assert "did you mean 'lonly'?" in found.faults[10].detail
+    assert "did you mean 'lonly'?" in found.issues[10].detail
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_each_voc_fault_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
 def test_hostile_xml_is_refused(tmp_path: Path, text: str) -> None:
     root = write_voc(tmp_path, {"one": ""})
     write(root / "Annotations/one.xml", text)
-    assert faults(read_labelled(root)) == [("unreadable annotation", "one.xml", None)]
+    assert issues(read_labelled(root)) == [("unreadable annotation", "one.xml", None)]
 
 
 def test_deeply_nested_xml_is_read(tmp_path: Path) -> None:
@@ -142,9 +142,9 @@ def test_deeply_nested_xml_is_read(tmp_path: Path) -> None:
 def test_voc_lists_that_cannot_be_used_stop(tmp_path: Path) -> None:
     root = write_voc(tmp_path, {"one": ""})
     write(root / "ImageSets/Main/val.txt", "größe".encode("latin-1"))
-    with pytest.raises(DataError, match=r"val\.txt is no list of pictures: it is not UTF-8 text \(byte 2\)"):
+    with pytest.raises(DataError, match=r"val\.txt is no list of images: it is not UTF-8 text \(byte 2\)"):
         read_labelled(root)
     (root / "ImageSets/Main/val.txt").unlink()
     write(root / "ImageSets/Main/train.txt", "\n")
-    with pytest.raises(DataError, match="no lists of picture names"):
+    with pytest.raises(DataError, match="no lists of image names"):
         read_labelled(root)

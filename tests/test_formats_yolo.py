@@ -1,18 +1,18 @@
-"""YOLO's folders in, labelled pictures out; what is wrong is named, and nothing else lost."""
+"""YOLO's folders in, labelled images out; what is wrong is named, and nothing else lost."""
 
 import os
 import re
 from pathlib import Path
 
 import pytest
-from annotation_files import faults, names, only, write, write_yolo
+from annotation_files import issues, names, only, write, write_yolo
 
-from ssdcore.data.example import Annotation, Example, PictureSource
+from ssdcore.data.annotations import Annotation, Example, ImageSource
 from ssdcore.data.formats import read_labelled
 from ssdcore.errors import DataError
 
 
-def test_yolo_boxes_polygons_and_pictures_without_objects(tmp_path: Path) -> None:
+def test_yolo_boxes_polygons_and_images_without_objects(tmp_path: Path) -> None:
     root = write_yolo(tmp_path, {"one": "1 0.5 0.5 0.25 0.5\r\n\n0 .1 .2 .4 .3 .2 .9\n", "none": ""})
     write(root / "images/sub/nolabel.png")
     found = read_labelled(root)
@@ -20,7 +20,7 @@ def test_yolo_boxes_polygons_and_pictures_without_objects(tmp_path: Path) -> Non
     none, one, nolabel = found.splits["train"]
     assert one == Example(
         "one",
-        PictureSource(root / "images/one.jpg"),
+        ImageSource(root / "images/one.jpg"),
         root / "labels/one.txt",
         (Annotation("cat", (0.375, 0.25, 0.625, 0.75)), Annotation("dog", (0.1, 0.2, 0.4, 0.9))),
         normalised=True,
@@ -43,7 +43,7 @@ def test_yolo_paths_are_folders_lists_and_roboflows(tmp_path: Path) -> None:
     assert found.classes == ("dog", "cat")
 
 
-def test_each_yolo_fault_is_named_with_its_line_and_the_rest_is_read(tmp_path: Path) -> None:
+def test_each_yolo_issue_is_named_with_its_line_and_the_rest_is_read(tmp_path: Path) -> None:
     good = "0 .5 .5 .1 .1\n"
     bad = {
         "confidence": good + "0 .5 .5 .1 .1 .9\n",
@@ -57,21 +57,21 @@ def test_each_yolo_fault_is_named_with_its_line_and_the_rest_is_read(tmp_path: P
     root = write_yolo(tmp_path, {"good": good, **bad}, "train: list.txt\ntest: gone\nnames: [dog, cat]\n")
     write(root / "images/latin.jpg")
     write(root / "labels/latin.txt", "größe".encode("latin-1"))
-    pictures = [f"images/{name}.jpg" for name in ("good", *bad, "latin", "god", "x" * 999)]
-    write(root / "list.txt", "\n".join([*pictures, "../../../etc/passwd", "/etc/passwd"]))
+    images = [f"images/{name}.jpg" for name in ("good", *bad, "latin", "god", "x" * 999)]
+    write(root / "list.txt", "\n".join([*images, "../../../etc/passwd", "/etc/passwd"]))
     found = read_labelled(root)
     assert names(found) == {"train": ["good"], "test": []}
-    listed = [("missing picture", "list.txt", None)] * 4
+    listed = [("missing image", "list.txt", None)] * 4
     lines = [("confidence", 2), ("short", 1), ("short", 3), ("text", 1), ("range", 2), ("range", 3), ("range", 4)]
     lines += [("nan", 1), ("nan", 2), ("nan", 3), ("odd", 1)]
-    assert faults(found) == [
+    assert issues(found) == [
         *listed,
         *(("unreadable annotation", f"{name}.txt", line) for name, line in lines),
         ("too many objects", "many.txt", None),
         ("unreadable annotation", "latin.txt", None),
-        ("missing picture", "data.yaml", None),
+        ("missing image", "data.yaml", None),
     ]
-    assert "did you mean 'good'" in found.faults[0].detail
+    assert "did you mean 'good'" in found.issues[0].detail
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_each_yolo_fault_is_named_with_its_line_and_the_rest_is_read(tmp_path: P
         ("names: [a, no]\ntrain: images", "class 1 has the name False; put it in quotes"),
         ("names: {x: a}\ntrain: images", "class 'x'"),
         ("names: [a]\ntrain: 5", "train is neither a path"),
-        ("names: [a]\ntrain: gone", "none of the pictures"),
-        ("names: [a]\ntrain: /etc", "none of the pictures"),
-        ("names: [a]\npath: /etc\ntrain: ssl", "none of the pictures"),
+        ("names: [a]\ntrain: gone", "none of the images"),
+        ("names: [a]\ntrain: /etc", "none of the images"),
+        ("names: [a]\npath: /etc\ntrain: ssl", "none of the images"),
         ("names: [a]\nkpt_shape: [17, 3]\ntrain: images", "key points"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nnames: [a]", "aliases"),
         ("names: !!python/object/apply:os.system [ls]", "no YAML"),

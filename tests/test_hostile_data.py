@@ -61,7 +61,7 @@ WEIRD = ["two words", "it's", 'a "quote"', "写真", "🐕🏽", "ﬀ\u202egnp",
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A VOC folder of `len(WEIRD)` good pictures and some that mean harm."""
+    """A VOC folder of `len(WEIRD)` good images and some that mean harm."""
     seeds = Seeds(tmp_path_factory.mktemp("hostile") / "voc")
     plain = xml(("dog", PLAIN_BOX))
     for name in WEIRD:
@@ -82,11 +82,11 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return seeds.root
 
 
-HOSTILE_FAULTS = {
+HOSTILE_ISSUES = {
     "unreadable annotation": 2,
     "missing annotation": 3,
-    "missing picture": 2,
-    "picture too large": 1,
+    "missing image": 2,
+    "image too large": 1,
     "too many objects": 2,
 }
 
@@ -94,7 +94,7 @@ HOSTILE_FAULTS = {
 def test_hostile_voc_is_checked_in_bounds(ssd_command: list[str], hostile: Path) -> None:
     ended = run_bounded(ssd_command, "data", "check", hostile, "--json")
     assert_calm(ended)
-    assert json.loads(ended.out)["counts"] == HOSTILE_FAULTS
+    assert json.loads(ended.out)["counts"] == HOSTILE_ISSUES
     assert json.loads(ended.out)["splits"]["trainval"]["objects"] == len(WEIRD)
     assert "root:" not in ended.out + ended.err
 
@@ -103,7 +103,7 @@ def test_hostile_voc_is_converted_without_the_faulty_ones(ssd_command: list[str]
     out = hostile.parent / "records"
     assert_calm(run_bounded(ssd_command, "data", "convert", hostile, "--out", out, "--skip-faulty"))
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
-    assert manifest["faults"] == HOSTILE_FAULTS
+    assert manifest["issues"] == HOSTILE_ISSUES
     assert manifest["splits"]["trainval"]["images"] == manifest["splits"]["trainval"]["objects"] == len(WEIRD)
     content = b"".join(path.read_bytes() for path in out.iterdir())
     assert b"root:" not in content
@@ -131,7 +131,7 @@ def vast(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-VAST_FAULTS = {"unreadable annotation": 4, "missing picture": 1}
+VAST_ISSUES = {"unreadable annotation": 4, "missing image": 1}
 
 
 def test_a_vast_coco_file_is_checked_in_bounds_and_leads_nowhere(ssd_command: list[str], vast: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_vast_coco_file_is_checked_in_bounds_and_leads_nowhere(ssd_command: li
     ended = run_bounded(ssd_command, "data", "check", vast, "--json")
     assert_calm(ended)
     assert time.monotonic() - started < 100
-    assert json.loads(ended.out)["counts"] == VAST_FAULTS
+    assert json.loads(ended.out)["counts"] == VAST_ISSUES
     assert json.loads(ended.out)["splits"]["train"]["objects"] == 1
 
 
@@ -147,7 +147,7 @@ def test_a_vast_coco_file_is_converted_without_the_faulty_ones(ssd_command: list
     out = vast.parent.parent / "records"
     assert_calm(run_bounded(ssd_command, "data", "convert", vast, "--out", out, "--skip-faulty"))
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
-    assert manifest["faults"] == VAST_FAULTS
+    assert manifest["issues"] == VAST_ISSUES
     assert (manifest["splits"]["train"]["images"], manifest["splits"]["train"]["objects"]) == (1, 1)
 
 

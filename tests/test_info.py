@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ssdcore.checkpoint import load_checkpoint, save_checkpoint
+from ssdcore.contract.plugins import Plugins
 from ssdcore.model import build_ssd
 from ssdcore.model.variables import named_variables
-from ssdcore.plugins import Plugins
-from ssdcore.provenance import provenance
+from ssdcore.runs.checkpoint import load_checkpoint, save_checkpoint
+from ssdcore.runs.provenance import provenance
 
 
 def git(folder: Path, *arguments: str) -> str:

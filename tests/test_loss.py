@@ -1,4 +1,4 @@
-"""The MultiBox loss and its targets against loops over every picture and default box."""
+"""The MultiBox loss and its targets against loops over every image and default box."""
 
 import functools
 import math
@@ -49,7 +49,7 @@ def brute_cross_entropy(row, label):
 
 
 def brute_mined(logits, labels, ratio):
-    """For one picture, the negatives that look least like background."""
+    """For one image, the negatives that look least like background."""
     negatives = [box for box, label in enumerate(labels) if label == 0]
     wanted = min(int(ratio * (len(labels) - len(negatives))), len(negatives))
     return sorted(negatives, key=lambda box: brute_softmax(logits[box])[0])[:wanted]
@@ -78,7 +78,7 @@ def brute_loss(logits, offsets, labels, targets, ratio):
 
 
 def random_case(seed, positives, boxes=30, classes=4):
-    """Random predictions, with so many positives in each picture."""
+    """Random predictions, with so many positives in each image."""
     rng = np.random.default_rng(seed)
     labels = np.zeros((len(positives), boxes), int)
     for row, count in zip(labels, positives, strict=True):
@@ -97,9 +97,9 @@ def assert_as_loops(case, ratio=3.0):
 
 
 POSITIVES = {
-    "one picture": [5],
+    "one image": [5],
     "few in each": [3, 1, 6, 2],
-    "some pictures without objects": [0, 4, 0, 1],
+    "some images without objects": [0, 4, 0, 1],
     "no objects at all": [0, 0],
     "more negatives wanted than eligible": [20, 2, 29],
     "as many wanted as eligible": [6, 24],
@@ -141,7 +141,7 @@ def test_a_worked_example():
     assert (positives, negatives) == (1, 3)
 
 
-def test_pictures_without_objects_add_nothing():
+def test_images_without_objects_add_nothing():
     logits, offsets, labels, targets = random_case(4, [3, 0])
     alone, _ = run(logits[:1], offsets[:1], labels[:1], targets[:1])
     both, (logit_slopes, offset_slopes) = run(logits, offsets, labels, targets)
@@ -157,8 +157,8 @@ def test_a_batch_without_objects_has_zero_loss_and_zero_gradients():
         np.testing.assert_array_equal(gradient, 0)
 
 
-def test_negatives_are_mined_in_each_picture_by_itself():
-    # The second picture's negatives are all harder; the first picture's three must be taken nonetheless.
+def test_negatives_are_mined_in_each_image_by_itself():
+    # The second image's negatives are all harder; the first image's three must be taken nonetheless.
     logits, offsets, labels, targets = random_case(6, [1, 1], boxes=12)
     logits = np.array(logits)
     logits[1, :, 0] -= 20

@@ -1,4 +1,4 @@
-"""The options of the MultiBox loss against float64 loops over every picture and default box."""
+"""The options of the MultiBox loss against float64 loops over every image and default box."""
 
 import functools
 import math
@@ -36,7 +36,7 @@ FOCAL = {
 OPTIONS = {f"{name}, smoothing {x}": Loss(**m, label_smoothing=x) for name, m in MINING.items() for x in SMOOTHING} | {
     name: Loss(focal=focal) for name, focal in FOCAL.items()
 }
-LABELS = {  # positives and ignored ones of each picture, of 30 default boxes
+LABELS = {  # positives and ignored ones of each image, of 30 default boxes
     "no objects": [(0, 0), (0, 3)],
     "one object": [(1, 0)],
     "one object in a batch": [(0, 2), (1, 0), (0, 0)],
@@ -52,7 +52,7 @@ each_labelling = pytest.mark.parametrize("counts", LABELS.values(), ids=LABELS.k
 
 @functools.cache
 def compiled(params):
-    """The loss and its gradients, for any number of pictures, default boxes and classes."""
+    """The loss and its gradients, for any number of images, default boxes and classes."""
 
     @tf.function(input_signature=[PREDICTED, PREDICTED, tf.TensorSpec([None, None], tf.int32), PREDICTED])
     def compute(logits, offsets, labels, targets):
@@ -92,13 +92,13 @@ def class_loss(row, label, params):
 
 
 def chosen_negatives(logits, labels, params):
-    """(picture, box) of the negatives that count; of equally hard ones the first."""
+    """(image, box) of the negatives that count; of equally hard ones the first."""
     pairs = [(image, box) for image, row in enumerate(labels) for box, label in enumerate(row) if label == 0]
     if params.focal is not None:
         return pairs
-    pictures = [[image] for image in range(len(labels))] if params.mining == "image" else [[*range(len(labels))]]
+    images = [[image] for image in range(len(labels))] if params.mining == "image" else [[*range(len(labels))]]
     chosen = []
-    for pool in pictures:
+    for pool in images:
         positives = sum(label > 0 for image in pool for label in labels[image])
         wanted = max(int(params.negative_ratio * positives), params.min_negatives * len(pool))
         candidates = [pair for pair in pairs if pair[0] in pool]
@@ -165,7 +165,7 @@ def test_loss_and_gradients_equal_the_loops(params, counts):
 
 @each_option
 def test_of_equally_hard_negatives_the_first_are_taken(params):
-    # Every row is one of three, so that nearly all negatives tie, within and across pictures.
+    # Every row is one of three, so that nearly all negatives tie, within and across images.
     rng = np.random.default_rng(2)
     rows = np.array([[1, 0, 0.5, -1, 2], [3, 0, 0, 0, 0], [-1, 2, 0, 1, 0.25]], F32)
     labels = random_labels(rng, [(2, 5), (0, 0), (1, 0)])
@@ -208,7 +208,7 @@ def test_ignored_boxes_change_nothing(params):
 
 
 @pytest.mark.parametrize("params", [Loss(), Loss(mining="batch", min_negatives=2), Loss(focal=Focal())])
-def test_a_device_without_pictures_adds_nothing(params):
+def test_a_device_without_images_adds_nothing(params):
     loss, gradients = run(params, np.zeros((0, 6, 3)), np.zeros((0, 6)))
     assert loss == (0, 0, 0, 0, 0)
     assert gradients[0].shape == (0, 6, 3)
@@ -252,14 +252,14 @@ BATCH = [[HALF, TENTH, TENTH], [SIXTH, HALF, HALF]]
 @pytest.mark.parametrize(
     ("labels", "options", "losses"),
     [
-        # In the first picture only, which has the object.
+        # In the first image only, which has the object.
         ([[1, 0, 0], [0, 0, 0]], {"negative_ratio": 1}, [10]),
         # The two hardest of both: 1/10 and 1/10; then also 1/6, then 1/2 (twice there, once wanted).
         ([[1, 0, 0], [0, 0, 0]], {"negative_ratio": 2, "mining": "batch"}, [10, 10]),
         ([[1, 0, 0], [0, 0, 0]], {"negative_ratio": 4, "mining": "batch"}, [10, 10, 6, 2]),
-        # The object's picture has nothing else to offer: its negative is taken from the other.
+        # The object's image has nothing else to offer: its negative is taken from the other.
         ([[1, -1, -1], [0, 0, 0]], {"negative_ratio": 1, "mining": "batch"}, [6]),
-        # Two of each picture, though one has an object and the other none; then one of each, or two of both.
+        # Two of each image, though one has an object and the other none; then one of each, or two of both.
         ([[1, 0, 0], [0, 0, 0]], {"negative_ratio": 1, "min_negatives": 2}, [10, 10, 6, 2]),
         ([[0, 0, 0], [0, 0, 0]], {"min_negatives": 1}, [10, 6]),
         ([[0, 0, 0], [0, 0, 0]], {"min_negatives": 1, "mining": "batch"}, [10, 10]),
@@ -294,7 +294,7 @@ def test_what_the_focal_loss_would_not_heed_is_refused(options, words):
         {"label_smoothing": 1},
         {"label_smoothing": -0.1},
         {"min_negatives": -1},
-        {"mining": "picture"},
+        {"mining": "image"},
         {"focal": {"alpha": 1}},
         {"focal": {"alpha": 0}},
         {"focal": {"gamma": -1}},

@@ -1,4 +1,4 @@
-"""The main job: labelled pictures become detections, by real commands and on real pictures."""
+"""The main job: labelled images become detections, by real commands and on real images."""
 
 import json
 import signal
@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from ssdcore import load_detector
-from ssdcore.checkpoint import load_checkpoint
+from ssdcore.contract.plugins import Plugins
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.errors import CheckpointError
 from ssdcore.evaluation import Evaluator
 from ssdcore.model import build_ssd
 from ssdcore.params import Weights
-from ssdcore.plugins import Plugins
+from ssdcore.runs.checkpoint import load_checkpoint
 from ssdcore.training import train
 from ssdcore.weights import load_weights
 
@@ -44,7 +44,7 @@ def trained(run_ssd, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_ssd("data", "convert", root / "voc", "--out", root / "records")
     arguments = ["--params", "mobilenet025-ssd300", "--data", root / "records", "--out", root / "run"]
     log = run_ssd("train", *arguments, *QUICK).stderr
-    assert "8732 default boxes, 3 classes, 8 pictures" in log
+    assert "8732 default boxes, 3 classes, 8 images" in log
     assert "step 2  loss" in log
     return root
 
@@ -56,13 +56,13 @@ def test_eval_prints_every_class(trained: Path, run_ssd) -> None:
     assert (result["metric"], result["images"], result["difficult"]) == ("voc07", 4, 0)
 
 
-def test_detect_annotates_pictures_and_names_broken_ones(trained: Path, run_ssd, tmp_path: Path) -> None:
+def test_detect_annotates_images_and_names_broken_ones(trained: Path, run_ssd, tmp_path: Path) -> None:
     good = trained / "voc/JPEGImages/00000.jpg"
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     arguments = [good, tmp_path, "--out", tmp_path / "found", "--score", 0.0]
     done = run_ssd("detect", trained / "run", *arguments, code=1)
-    assert "text.jpg is not a readable picture" in done.stderr
-    assert "1 of 2 pictures could not be read" in done.stderr
+    assert "text.jpg is not a readable image" in done.stderr
+    assert "1 of 2 images could not be read" in done.stderr
     assert "Traceback" not in done.stderr
     (found,) = json.loads((tmp_path / "found/detections.json").read_text())
     assert (found["width"], found["height"]) == (300, 300)
@@ -76,9 +76,9 @@ def test_detect_annotates_pictures_and_names_broken_ones(trained: Path, run_ssd,
 
 
 def test_originals_are_never_overwritten(trained: Path, run_ssd) -> None:
-    pictures = trained / "voc/JPEGImages"
-    done = run_ssd("detect", trained / "run", pictures, "--out", pictures, code=1)
-    assert "is one of the pictures; choose another --out" in done.stderr
+    images = trained / "voc/JPEGImages"
+    done = run_ssd("detect", trained / "run", images, "--out", images, code=1)
+    assert "is one of the images; choose another --out" in done.stderr
 
 
 def test_equal_file_names_do_not_overwrite_each_other(trained: Path, run_ssd, tmp_path: Path) -> None:
@@ -128,12 +128,12 @@ def test_a_detector_takes_files_and_arrays_alike(trained: Path) -> None:
     assert from_file.scores.tolist() == sorted(from_file.scores.tolist(), reverse=True)
 
 
-def test_boxes_are_in_pixels_of_the_original_picture(trained: Path) -> None:
-    """A picture stretched to twice the width has the same boxes, twice as wide."""
+def test_boxes_are_in_pixels_of_the_original_image(trained: Path) -> None:
+    """An image stretched to twice the width has the same boxes, twice as wide."""
     detector = load_detector(trained / "run", score_threshold=0.0)
-    picture = cv2.imread(str(trained / "voc/JPEGImages/00002.jpg"))[..., ::-1]
-    wide = np.repeat(picture, 2, axis=1)
-    one, other = detector(picture), detector(wide)
+    image = cv2.imread(str(trained / "voc/JPEGImages/00002.jpg"))[..., ::-1]
+    wide = np.repeat(image, 2, axis=1)
+    one, other = detector(image), detector(wide)
     best = one.boxes[0] * [2, 1, 2, 1]
     assert np.abs(other.boxes - best).max(axis=1).min() < 6
 
@@ -153,8 +153,8 @@ def test_keras_applications_weights_give_their_own_end_point(
     assert (len(report.matched), report.unused) == (len(ssd.backbone.variables), ())
     reference = keras.applications.MobileNet((224, 224, 3), alpha=0.25, include_top=False, weights=None)
     reference.load_weights(mobilenet_weights)
-    picture = cv2.resize(cv2.imread(str(next((bccd / "JPEGImages").iterdir()))), (224, 224))[None, ..., ::-1]
-    inputs = picture.astype(np.float32) / 127.5 - 1
+    image = cv2.resize(cv2.imread(str(next((bccd / "JPEGImages").iterdir()))), (224, 224))[None, ..., ::-1]
+    inputs = image.astype(np.float32) / 127.5 - 1
     np.testing.assert_allclose(ssd.backbone(inputs)[0], reference(inputs), atol=1e-4, rtol=1e-4)
 
 
@@ -167,7 +167,7 @@ def test_weights_of_another_width_are_refused(mobilenet_weights: Path, plugins: 
 
 
 @pytest.mark.realdata
-def test_sixteen_real_pictures_can_be_learnt_by_heart(
+def test_sixteen_real_images_can_be_learnt_by_heart(
     bccd: Path, mobilenet_weights: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
     voc = tmp_path / "voc"
@@ -200,7 +200,7 @@ def test_the_readme_backbone_keeps_the_contract(tmp_path: Path, plugins: Plugins
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ssd-pond\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ssdcore]\npond = ssd_pond\n")
     check = (
-        "from ssdcore.plugins import load_plugins; from ssdcore.testing import check_backbone; "
+        "from ssdcore.contract.plugins import load_plugins; from ssdcore.testing import check_backbone; "
         "plugins = load_plugins(); check_backbone(plugins.backbone('pond'), plugins); "
         "print(plugins.feature_layers('pond', 'ssd300'))"
     )

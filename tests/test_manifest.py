@@ -10,36 +10,36 @@ from voc_files import BOX, EMPTY, RunHere, digests, draw, numbered, write_voc, w
 
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
-from ssdcore.data.manifest import Manifest
+from ssdcore.data.records.manifest import Manifest
 
 
 @pytest.fixture
 def records(tmp_path: Path) -> Path:
-    """Records of twelve pictures, of which four are in two splits; one of those has an empty box."""
-    pictures = numbered(12, [("a", BOX), ("b", BOX)]) | {"0001": [("a", EMPTY), ("b", BOX)], "0009": []}
-    lists = {"trainval": list(pictures), "val": [f"{n:04}" for n in range(4)]}
-    convert(read_labelled(write_voc(tmp_path / "voc", pictures, lists)), tmp_path / "out")
+    """Records of twelve images, of which four are in two splits; one of those has an empty box."""
+    images = numbered(12, [("a", BOX), ("b", BOX)]) | {"0001": [("a", EMPTY), ("b", BOX)], "0009": []}
+    lists = {"trainval": list(images), "val": [f"{n:04}" for n in range(4)]}
+    convert(read_labelled(write_voc(tmp_path / "voc", images, lists)), tmp_path / "out")
     return tmp_path / "out"
 
 
-def test_manifest_counts_each_split_and_each_fault_once(records: Path) -> None:
+def test_manifest_counts_each_split_and_each_issue_once(records: Path) -> None:
     manifest = Manifest.load(records)
     counts = {name: (split.images, split.objects) for name, split in manifest.splits.items()}
     assert counts == {"trainval": (12, 21), "val": (4, 7)}
-    assert manifest.faults == {"empty box": 1}
+    assert manifest.issues == {"empty box": 1}
     assert [line.split(": ")[:3] for line in manifest.dropped] == [["0001.xml", "object 1", "empty box"]]
 
 
-def test_equal_faults_in_files_of_one_name_are_two(tmp_path: Path) -> None:
-    """Two years of a devkit, each with a picture 000001."""
+def test_equal_issues_in_files_of_one_name_are_two(tmp_path: Path) -> None:
+    """Two years of a devkit, each with an image 000001."""
     for year in ("VOC2007", "VOC2012"):
         write_voc(tmp_path / "kit" / year, {"000001": [("a", BOX), ("a", EMPTY)]})
         draw(tmp_path / "kit" / year / "JPEGImages/000001.jpg", int(year[3:]))
     manifest = convert(read_labelled(tmp_path / "kit"), tmp_path / "out")
-    assert manifest.faults == {"empty box": 2}
+    assert manifest.issues == {"empty box": 2}
 
 
-def test_equal_faults_of_two_pictures_in_one_json_are_two(tmp_path: Path) -> None:
+def test_equal_issues_of_two_images_in_one_json_are_two(tmp_path: Path) -> None:
     images = [{"id": number, "file_name": f"{number}.jpg"} for number in range(3)]
     objects = [{"id": n, "image_id": n, "category_id": 1, "bbox": [5, 5, 0 if n else 9, 9]} for n in range(3)]
     content = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "dog"}]}
@@ -47,7 +47,7 @@ def test_equal_faults_of_two_pictures_in_one_json_are_two(tmp_path: Path) -> Non
     for number in range(3):
         draw(tmp_path / f"{number}.jpg", number)
     manifest = convert(read_labelled(tmp_path / "train.json"), tmp_path / "out")
-    assert (manifest.faults, len(manifest.dropped)) == ({"empty box": 2}, 2)
+    assert (manifest.issues, len(manifest.dropped)) == ({"empty box": 2}, 2)
 
 
 def test_digests_and_sizes_are_those_of_the_files(records: Path) -> None:
@@ -114,7 +114,7 @@ def test_source_is_another_where_the_data_is(change: Callable[[Path], None], rec
 
 @pytest.fixture(scope="module")
 def listed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pictures in train, four in val and six in test."""
+    """Ten images in train, four in val and six in test."""
     names = [f"{n:04}" for n in range(20)]
     lists = {"train": names[:10], "val": names[10:14], "test": names[14:]}
     return write_voc(tmp_path_factory.mktemp("listed") / "voc", numbered(20), lists)
@@ -152,7 +152,7 @@ def test_wrong_shares_are_one_clear_line(ssd_here: RunHere, listed: Path, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_faulty_pictures_stop_or_are_left_out(ssd_here: RunHere, tmp_path: Path) -> None:
+def test_faulty_images_stop_or_are_left_out(ssd_here: RunHere, tmp_path: Path) -> None:
     source = write_voc(tmp_path / "voc", numbered(6) | {"0002": [("a", EMPTY), ("a", BOX)]})
     (source / "JPEGImages/0003.jpg").write_bytes((source / "JPEGImages/0003.jpg").read_bytes()[:300])
     (source / "Annotations/0004.xml").write_text("<annotation>")
@@ -162,6 +162,6 @@ def test_faulty_pictures_stop_or_are_left_out(ssd_here: RunHere, tmp_path: Path)
     assert "--skip-faulty" in err
     code, out, _ = ssd_here("data", "convert", source, "--out", tmp_path / "out", "--skip-faulty")
     assert code == 0
-    assert {"left out: 3", "empty box: 1", "unreadable picture: 1", "unreadable annotation: 1"} <= set(out.splitlines())
+    assert {"left out: 3", "empty box: 1", "unreadable image: 1", "unreadable annotation: 1"} <= set(out.splitlines())
     assert images(tmp_path / "out") == {"trainval": 4}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "voc"]

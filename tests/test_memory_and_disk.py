@@ -12,16 +12,16 @@ import pytest
 import tensorflow as tf
 from small_runs import BARE, Pond, Told, leftovers, no_event_twice, rows, same_run
 
-from ssdcore.checkpoint import load_checkpoint
 from ssdcore.errors import CheckpointError, TrainingError
-from ssdcore.training import TrainingListener, train, trainer
+from ssdcore.runs.checkpoint import load_checkpoint
+from ssdcore.training import TrainingCallback, train, trainer
 
 
 class Exhausted:
     """Lets some calls of the compiled step, counted over the whole run, say that memory is exhausted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
-        self.calls, self.failing, self.pictures = 0, set(calls), 0
+        self.calls, self.failing, self.images = 0, set(calls), 0
         real = trainer.make_step
 
         def make(*arguments: Any) -> Callable[..., Any]:
@@ -31,7 +31,7 @@ class Exhausted:
                 self.calls += 1
                 if self.calls in self.failing:
                     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\na tensor")
-                self.pictures += len(batch[0])
+                self.images += len(batch[0])
                 return step(batch, wishes)
 
             return call
@@ -43,7 +43,7 @@ STAGES = (
     "train.stages=[{name: first, steps: 4, batch_size: 4, learning_rate: {kind: fixed, learning_rate: 0.01}},"
     " {name: second, epochs: 2, batch_size: 4}]"
 )
-"""Sixteen pictures, then sixteen; an epoch has two steps."""
+"""Sixteen images, then sixteen; an epoch has two steps."""
 
 
 @pytest.mark.parametrize("call", [1, 2])
@@ -52,10 +52,10 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
 ) -> None:
     memory, told = Exhausted(monkeypatch, call), Told()
     params = pond.params.override([STAGES, *BARE[1:], "train.eval_every=1"])
-    train(params, pond.data, tmp_path / "run", pond.plugins, listener=told)
+    train(params, pond.data, tmp_path / "run", pond.plugins, callback=told)
     (story,) = told.about("memory")
-    assert story == "memory does not hold a batch of 4 pictures; going on from step 0 with 2 and half the rate"
-    assert memory.pictures == 16 + 16 + 4 * (call - 1)
+    assert story == "memory does not hold a batch of 4 images; going on from step 0 with 2 and half the rate"
+    assert memory.images == 16 + 16 + 4 * (call - 1)
     found = [row for row in rows(tmp_path / "run") if row["loss"]]
     assert [row["step"] for row in found] == ["3", "6", "8", "11", "14", "16"]
     assert {float(row["learning_rate"]) for row in found} == {0.005, 0.0005}
@@ -63,25 +63,25 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     before = load_checkpoint(tmp_path / "run/checkpoints/last.npz")
     assert before.progress["halvings"] == 1
     longer = params.override(["train.stages.1.epochs=3"])
-    train(longer, pond.data, tmp_path / "run", pond.plugins, resume=True, listener=told)
-    assert memory.pictures == 16 + 16 + 8 + 4 * (call - 1)
+    train(longer, pond.data, tmp_path / "run", pond.plugins, resume=True, callback=told)
+    assert memory.images == 16 + 16 + 8 + 4 * (call - 1)
     assert len(told.about("memory")) == 1
 
 
 def test_a_saved_part_of_a_stage_counts_twice_as_many_half_batches(
     pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first step of four pictures was saved; the second does not fit, so two of two pictures are done."""
+    """The first step of four images was saved; the second does not fit, so two of two images are done."""
     memory = Exhausted(monkeypatch, 2)
     seen: list[tuple[int, int]] = []
 
-    class Listener(TrainingListener):
+    class Listener(TrainingCallback):
         def on_stage(self, name: str, done: int, total: int) -> None:
             seen.append((done, total))
 
-    train(pond.params.override([STAGES]), pond.data, tmp_path / "run", pond.plugins, listener=Listener())
+    train(pond.params.override([STAGES]), pond.data, tmp_path / "run", pond.plugins, callback=Listener())
     assert seen == [(0, 4), (2, 8), (0, 8)]
-    assert memory.pictures == 16 + 16
+    assert memory.images == 16 + 16
     assert [row["step"] for row in rows(tmp_path / "run") if row["loss"]][-1] == "15"
 
 
@@ -101,7 +101,7 @@ def test_memory_that_halving_does_not_help_is_an_error_with_advice(
     Exhausted(monkeypatch, *calls)
     params = pond.params.override([f"train.stages=[{stage}]", *BARE])
     says = (
-        rf"^memory does not hold a batch of {size} pictures \(OOM when allocating a tensor\); set a smaller "
+        rf"^memory does not hold a batch of {size} images \(OOM when allocating a tensor\); set a smaller "
         r"train\.stages\.0\.batch_size, or go through it in parts \(train\.stages\.0\.accumulate=\d\)$"
     )
     with pytest.raises(TrainingError, match=says):
@@ -116,7 +116,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     run = tmp_path / "run"
     train(pond.params, pond.data, tmp_path / "whole", pond.plugins)
 
-    class Full(TrainingListener):
+    class Full(TrainingCallback):
         def on_step(self, done: int, total: int) -> None:
             if done == 5:
                 fill()
@@ -133,12 +133,12 @@ def test_a_full_disk_leaves_the_checkpoint_before(
             monkeypatch.setattr(os, "link", no_space)
             monkeypatch.setattr(shutil, "copyfile", no_space)
         else:
-            monkeypatch.setattr("ssdcore.checkpoint.os.fsync", no_space)
+            monkeypatch.setattr("ssdcore.runs.checkpoint.os.fsync", no_space)
 
     says = "File too large" if target == "size" else "No space left on device"
     try:
         with pytest.raises(CheckpointError, match=rf"^cannot write the checkpoint {run}/checkpoints/.*: {says}"):
-            train(pond.params, pond.data, run, pond.plugins, listener=Full())
+            train(pond.params, pond.data, run, pond.plugins, callback=Full())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         monkeypatch.undo()

@@ -5,17 +5,17 @@ from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
-from devkit import Guess, Picture, Thing, eleven_points, voc_ap, voc_eval_det
+from devkit import Guess, Image, Thing, eleven_points, voc_ap, voc_eval_det
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ssdcore.class_names import COCO as COCO_CLASSES
-from ssdcore.class_names import PASCAL_VOC
 from ssdcore.evaluation.coco import NUMBERS
 from ssdcore.evaluation.coco_ids import category_ids, image_ids
+from ssdcore.evaluation.ground_truth import Found, Truth
 from ssdcore.evaluation.scores import Tally
-from ssdcore.evaluation.truth import Found, Truth
 from ssdcore.params import EvalParams
+from ssdcore.params.class_names import COCO as COCO_CLASSES
+from ssdcore.params.class_names import PASCAL_VOC
 
 CLASSES = ("cat", "dog", "owl")
 HERE, THERE, AWAY = (10, 10, 19, 19), (40, 40, 59, 59), (80, 80, 90, 90)
@@ -33,17 +33,17 @@ def found_of(guesses: list[Guess]) -> Found:
     return Found(boxes, scores.astype(np.float64), labels.astype(np.int64))
 
 
-def scored(pictures: list[Picture], classes: tuple[str, ...] = CLASSES, **params):
-    tally = Tally(classes, [f"{number:04}" for number in range(len(pictures))], EvalParams(**params))
-    for number, (things, guesses) in enumerate(pictures):
+def scored(images: list[Image], classes: tuple[str, ...] = CLASSES, **params):
+    tally = Tally(classes, [f"{number:04}" for number in range(len(images))], EvalParams(**params))
+    for number, (things, guesses) in enumerate(images):
         tally.add(truth_of(number, things), found_of(guesses))
     return tally.evaluation(None)
 
 
-def random_pictures(seed: int, fractional: bool) -> list[Picture]:
+def random_images(seed: int, fractional: bool) -> list[Image]:
     """Objects that may overlap, and detections near them, doubled, astray, with many equal scores."""
     rng = np.random.default_rng(seed)
-    pictures = []
+    images = []
     for _ in range(rng.integers(0, 12)):
         things = []
         for _ in range(rng.integers(0, 6)):
@@ -66,16 +66,16 @@ def random_pictures(seed: int, fractional: bool) -> list[Picture]:
                 Guess(box, float(rng.integers(1, 9)) / 8 if rng.random() < 0.5 else float(rng.random()), label)
             )
         guesses.sort(key=lambda guess: -guess.score)
-        pictures.append((things, guesses))
-    return pictures
+        images.append((things, guesses))
+    return images
 
 
-def assert_as_devkit(pictures: list[Picture], match_iou: float, inclusive: bool) -> None:
+def assert_as_devkit(images: list[Image], match_iou: float, inclusive: bool) -> None:
     for metric, rule in (("voc07", eleven_points), ("voc12", voc_ap)):
-        result = scored(pictures, metric=metric, match_iou=match_iou, inclusive_pixels=inclusive)
+        result = scored(images, metric=metric, match_iou=match_iou, inclusive_pixels=inclusive)
         values = []
         for label, name in enumerate(CLASSES, start=1):
-            precision, recall, wanted = voc_eval_det(pictures, label, match_iou, int(inclusive))
+            precision, recall, wanted = voc_eval_det(images, label, match_iou, int(inclusive))
             if wanted:
                 values.append(rule(precision, recall))
                 assert result.average_precisions[name] == pytest.approx(values[-1], abs=1e-9), (metric, name)
@@ -86,9 +86,9 @@ def assert_as_devkit(pictures: list[Picture], match_iou: float, inclusive: bool)
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_random_pictures_score_as_by_the_devkit(seed: int) -> None:
+def test_random_images_score_as_by_the_devkit(seed: int) -> None:
     match_iou = (0.5, 0.5, 0.3, 0.75)[seed % 4]
-    assert_as_devkit(random_pictures(seed, fractional=seed % 2 == 0), match_iou, inclusive=seed % 3 == 0)
+    assert_as_devkit(random_images(seed, fractional=seed % 2 == 0), match_iou, inclusive=seed % 3 == 0)
 
 
 # From here on the numbers are worked out by hand. HERE is 9 x 9, with the devkit's last pixels 10 x 10.
@@ -112,7 +112,7 @@ EXAMPLES = {
         0,
         0,
     ),
-    "a stray detection though its picture has difficult objects only": (
+    "a stray detection though its image has difficult objects only": (
         [([Thing(HERE, difficult=True)], [Guess(AWAY, 0.9)]), ([Thing(HERE)], [Guess(HERE, 0.8)])],
         1 / 2,
         1 / 2,
@@ -127,35 +127,35 @@ EXAMPLES = {
     "no objects": ([([], [Guess(HERE, 0.9)])], None, None),
     "only difficult objects": ([([Thing(HERE, difficult=True)], [Guess(HERE, 0.9)])], None, None),
     "no detections": ([([Thing(HERE)], [])], 0, 0),
-    "no pictures": ([], None, None),
+    "no images": ([], None, None),
 }
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_worked_example(name: str) -> None:
-    pictures, voc07, voc12 = EXAMPLES[name]
+    images, voc07, voc12 = EXAMPLES[name]
     assert_as_devkit(
-        [([t._replace(difficult=t.difficult or t.crowd) for t in things], g) for things, g in pictures], 0.5, False
+        [([t._replace(difficult=t.difficult or t.crowd) for t in things], g) for things, g in images], 0.5, False
     )
     for metric, expected in (("voc07", voc07), ("voc12", voc12)):
-        found = scored(pictures, metric=metric).average_precisions["cat"]
+        found = scored(images, metric=metric).average_precisions["cat"]
         assert found == (None if expected is None else pytest.approx(expected, abs=1e-12))
 
 
 def test_the_devkit_counts_the_last_pixel() -> None:
     # 9 x 4 of 9 x 9 px overlap by 4/9; with the last pixels 10 x 5 of 10 x 10 by exactly one half.
-    pictures = [([Thing(HERE)], [Guess((10, 10, 19, 14), 0.9)])]
-    assert scored(pictures).mean_average_precision == 0
-    assert scored(pictures, inclusive_pixels=True).mean_average_precision == 1
-    assert scored(pictures, match_iou=0.44).mean_average_precision == 1
+    images = [([Thing(HERE)], [Guess((10, 10, 19, 14), 0.9)])]
+    assert scored(images).mean_average_precision == 0
+    assert scored(images, inclusive_pixels=True).mean_average_precision == 1
+    assert scored(images, match_iou=0.44).mean_average_precision == 1
 
 
 def test_boxes_that_only_touch_share_the_devkits_last_pixel() -> None:
-    pictures = [([Thing((0, 0, 9, 9))], [Guess((9, 0, 18, 9), 0.9)])]
+    images = [([Thing((0, 0, 9, 9))], [Guess((9, 0, 18, 9), 0.9)])]
     # 1 x 10 px of 2 x 100 - 10.
-    assert scored(pictures, inclusive_pixels=True, match_iou=10 / 190).mean_average_precision == 1
-    assert scored(pictures, inclusive_pixels=True, match_iou=10 / 189).mean_average_precision == 0
-    assert scored(pictures, match_iou=1e-6).mean_average_precision == 0
+    assert scored(images, inclusive_pixels=True, match_iou=10 / 190).mean_average_precision == 1
+    assert scored(images, inclusive_pixels=True, match_iou=10 / 189).mean_average_precision == 0
+    assert scored(images, match_iou=1e-6).mean_average_precision == 0
 
 
 def test_what_was_counted_is_said() -> None:
@@ -168,10 +168,10 @@ def test_what_was_counted_is_said() -> None:
 # --- COCO
 
 
-def by_pycocotools(pictures: list[Picture], class_count: int = len(CLASSES)) -> tuple[list[float], list[float]]:
+def by_pycocotools(images: list[Image], class_count: int = len(CLASSES)) -> tuple[list[float], list[float]]:
     """The twelve numbers, and AP of each class from a run for it alone; -1 without objects."""
     objects, results = [], []
-    for number, (things, guesses) in enumerate(pictures):
+    for number, (things, guesses) in enumerate(images):
         for thing in things:
             left, top, right, bottom = thing.box
             box = {"bbox": [left, top, right - left, bottom - top], "area": (right - left) * (bottom - top)}
@@ -183,7 +183,7 @@ def by_pycocotools(pictures: list[Picture], class_count: int = len(CLASSES)) -> 
     with redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = {
-            "images": [{"id": number} for number in range(len(pictures))],
+            "images": [{"id": number} for number in range(len(images))],
             "annotations": objects,
             "categories": [{"id": label + 1} for label in range(class_count)],
             "info": {},
@@ -208,10 +208,10 @@ def by_pycocotools(pictures: list[Picture], class_count: int = len(CLASSES)) -> 
 
 
 @pytest.mark.parametrize("seed", range(300, 330))
-def test_random_pictures_score_as_by_pycocotools(seed: int) -> None:
-    pictures = random_pictures(seed, fractional=True)
-    result = scored(pictures, metric="coco")
-    twelve, by_class = by_pycocotools(pictures)
+def test_random_images_score_as_by_pycocotools(seed: int) -> None:
+    images = random_images(seed, fractional=True)
+    result = scored(images, metric="coco")
+    twelve, by_class = by_pycocotools(images)
     assert result.coco is not None
     assert list(result.coco) == list(NUMBERS)
     assert [-1 if value is None else value for value in result.coco.values()] == twelve
@@ -245,7 +245,7 @@ def test_coco_of_nothing() -> None:
     assert scored([([Thing(HERE)], [])], metric="coco").mean_average_precision == 0
 
 
-def test_numbers_of_pictures_and_classes() -> None:
+def test_numbers_of_images_and_classes() -> None:
     assert image_ids(["000000397133", "000000000009"]) == [397133, 9]
     assert image_ids(["007", "7"]) == [1, 2]
     assert image_ids(["1", "2008_000001"]) == [1, 2]

@@ -8,9 +8,9 @@ import click
 import pytest
 from ssdcli.main import cli
 
+from ssdcore.contract.plugins import Plugins
 from ssdcore.params import ParamSet
 from ssdcore.params.base import known_keys
-from ssdcore.plugins import Plugins
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = ("migrating.md", "plugins/tutorial.md", "plugins/hooks.md")

@@ -10,15 +10,15 @@ import pytest
 import tensorflow as tf
 
 from ssdcore import ArgScope, Backbone, BatchNorm, SsdError
-from ssdcore.batch_norm import FusedBatchNormalization
-from ssdcore.checkpoint import save_checkpoint
+from ssdcore.contract.batch_norm import FusedBatchNormalization
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import ModelError, ParamError, PluginError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.layers import L2Normalize, Preprocess
 from ssdcore.model.variables import named_variables, set_trainable
 from ssdcore.params import BlockNorm, Fixed, ParamSet, Sgd, Stage, TrainParams
 from ssdcore.params.presets import ssd300, ssd512
-from ssdcore.plugins import Plugins
+from ssdcore.runs.checkpoint import save_checkpoint
 from ssdcore.testing import check_backbone
 from ssdcore.training.step import make_step
 from ssdcore.training.update import Update
@@ -37,7 +37,7 @@ def param_set(backbone: str, model: str) -> ParamSet:
     return ParamSet(backbone=backbone, model=params, train=TrainParams(stages=(ONE_STEP,)))
 
 
-def pictures(ssd: SSD, count: int = 1) -> np.ndarray:
+def images(ssd: SSD, count: int = 1) -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 255, (count, *ssd.params.model.image_size, 3)).astype(np.float32)
 
 
@@ -48,12 +48,12 @@ def test_the_main_job_of_every_seed_model(backbone: str, model: str, plugins: Pl
     ssd = build_ssd(param_set(backbone, model), ["a", "b"], plugins)
     _, sides, boxes = MODELS[model]
     assert [size for _, size in ssd.feature_maps] == [(side, side) for side in sides]
-    assert ssd.network(pictures(ssd))["logits"].shape == (1, boxes, 3)
+    assert ssd.network(images(ssd))["logits"].shape == (1, boxes, 3)
     take_one_step_that_changes_everything(ssd)
     save_checkpoint(tmp_path / "model.npz", ssd)
-    images = pictures(ssd)
-    np.save(tmp_path / "images.npy", images)
-    outputs = ssd.network(images, training=False)
+    inputs = images(ssd)
+    np.save(tmp_path / "images.npy", inputs)
+    outputs = ssd.network(inputs, training=False)
     loaded = outputs_of_a_new_process(tmp_path)
     for name in ("logits", "offsets"):
         np.testing.assert_array_equal(loaded[name], outputs[name])
@@ -65,7 +65,7 @@ def take_one_step_that_changes_everything(ssd: SSD) -> None:
     update = Update(ssd.params.train.stages[0], named_variables_that_learn(ssd), 1, 1.0)
     step = make_step(ssd, update, None, None, 1, tf.distribute.get_strategy())
     labels = np.random.default_rng(1).integers(0, 3, (2, len(ssd.default_boxes))).astype(np.int32)
-    metrics = step((pictures(ssd, 2), labels, tf.ones((*labels.shape, 4))), tf.zeros(3))
+    metrics = step((images(ssd, 2), labels, tf.ones((*labels.shape, 4))), tf.zeros(3))
     assert np.isfinite(metrics).all()
     same = [name for name, value in named_variables(ssd).items() if np.array_equal(before[name], value)]
     assert same == []
@@ -80,8 +80,8 @@ def outputs_of_a_new_process(folder: Path) -> dict[str, np.ndarray]:
     code = f"""
 import numpy as np
 from pathlib import Path
-from ssdcore.checkpoint import load_checkpoint, restore_model
-from ssdcore.plugins import load_plugins
+from ssdcore.runs.checkpoint import load_checkpoint, restore_model
+from ssdcore.contract.plugins import load_plugins
 folder = Path({str(folder)!r})
 ssd = restore_model(load_checkpoint(folder / "model.npz"), load_plugins())
 outputs = ssd.network(np.load(folder / "images.npy"), training=False)
@@ -121,7 +121,7 @@ def test_frozen_batch_normalisation_keeps_its_statistics(plugins: Plugins) -> No
     ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins)
     set_trainable(ssd, "ssd")
     before = {name: value.numpy() for name, value in named_variables(ssd).items() if "moving" in name}
-    ssd.network(pictures(ssd, 2), training=True)
+    ssd.network(images(ssd, 2), training=True)
     changed = {name for name, value in before.items() if not np.array_equal(value, named_variables(ssd)[name])}
     assert changed
     assert not any(name.startswith("mobilenet_v1_025/") for name in changed)
@@ -214,7 +214,7 @@ def scopeless(inputs, scope):
 @pytest.mark.parametrize(
     ("base_net", "says"), [(fully_connected, "must be a map"), (scopeless, "build layers by the scope")]
 )
-def test_check_backbone_names_the_fault(base_net, says: str, plugins: Plugins) -> None:
+def test_check_backbone_names_the_issue(base_net, says: str, plugins: Plugins) -> None:
     def arg_scope(*, weight_decay: float, data_format: str) -> ArgScope:
         return ArgScope(weight_decay, data_format, norm=BatchNorm())
 

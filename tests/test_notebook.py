@@ -24,10 +24,10 @@ def test_it_is_stored_without_outputs() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # jupyter_client's and zmq's own
 def test_it_finds_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a net that has barely learnt, told to show anything, the picture comes back with boxes on it."""
+    """With a net that has barely learnt, told to show anything, the image comes back with boxes on it."""
     with closing(Pond(tmp_path)) as pond:
-        picture = tmp_path / "voc/JPEGImages/00000.jpg"
-        for name, value in (("SSD_RUN", short_run(pond)), ("SSD_PICTURE", picture), ("PYTHONPATH", pond.path)):
+        image = tmp_path / "voc/JPEGImages/00000.jpg"
+        for name, value in (("SSD_RUN", short_run(pond)), ("SSD_IMAGE", image), ("PYTHONPATH", pond.path)):
             monkeypatch.setenv(name, str(value))
         notebook = nbformat.read(NOTEBOOK, as_version=4)
         for cell in notebook.cells:
@@ -39,6 +39,6 @@ def test_it_finds_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert {item["class"] for item in found} <= {"circle", "square", "triangle"}
     shown = notebook.cells[-1].outputs[-1].data["image/png"]
     drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown))).convert("RGB")).astype(int)
-    before = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    before = np.asarray(Image.open(image).convert("RGB")).astype(int)
     assert drawn.shape == before.shape
     assert (np.abs(drawn - before).max(axis=2) > 50).mean() > 0.01

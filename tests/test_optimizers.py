@@ -13,6 +13,7 @@ import tensorflow as tf
 from optimizer_rules import DEFINITIONS, Kernel
 from pydantic import TypeAdapter, ValidationError
 
+from ssdcore.contract.plugins import Plugins
 from ssdcore.model import build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.params import (
@@ -32,7 +33,6 @@ from ssdcore.params import (
     Sgd,
     Stage,
 )
-from ssdcore.plugins import Plugins
 from ssdcore.training.update import Update, rate_factor
 
 Array = Any

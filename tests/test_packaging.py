@@ -20,7 +20,7 @@ PROJECTS = {
     "ssd_keras": ("ssd_keras", ROOT / "plugins/ssd-keras"),
 }
 ENTRY_POINTS = {
-    "ssdcore": "[pytest11] ssdcore = ssdcore.pytest_plugin",
+    "ssdcore": "[pytest11] ssdcore = ssdcore.testing.pytest_plugin",
     "ssd_cli": "[console_scripts] ssd = ssdcli.main:main",
     "ssd_vgg": "[ssdcore] vgg = ssd_vgg",
     "ssd_mobilenet": "[ssdcore] mobilenet = ssd_mobilenet",

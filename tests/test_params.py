@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from ssdcore.contract.plugins import Plugins
 from ssdcore.params import Adam, AdamW, Cosine, ParamSet, PatchCrop, Sgd, Weights, difference
 from ssdcore.params.base import Params
-from ssdcore.plugins import Plugins
 
 SHIPPED = (
     "vgg16-ssd300",

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from ssd_program import RunHere, assert_one_clear_line
 
+from ssdcore.contract.plugins import Plugins
 from ssdcore.params import ParamSet
-from ssdcore.plugins import Plugins
 
 
 def test_params_list_names_every_set(ssd_here: RunHere, plugins: Plugins) -> None:

@@ -9,13 +9,13 @@ from ssdcore.errors import ParamError
 from ssdcore.params import ParamSet
 
 
-def fault(params: ParamSet, *assignments: str) -> str:
+def issue(params: ParamSet, *assignments: str) -> str:
     with pytest.raises(ParamError) as caught:
         params.override(assignments)
     return str(caught.value)
 
 
-def load_fault(path: Path, text: str) -> str:
+def load_issue(path: Path, text: str) -> str:
     path.write_text(text, "utf-8")
     with pytest.raises(ParamError) as caught:
         ParamSet.load(path)
@@ -32,7 +32,7 @@ def with_values(params: ParamSet, *path: str | int, **changes: Any) -> dict[str,
     return values
 
 
-def parse_fault(values: Any) -> str:
+def parse_issue(values: Any) -> str:
     with pytest.raises(ParamError) as caught:
         ParamSet.parse(values, "my.yaml")
     return str(caught.value)
@@ -57,20 +57,20 @@ def parse_fault(values: Any) -> str:
 def test_unknown_key_in_an_override_is_named_with_the_nearest(
     vgg300: ParamSet, assignment: str, telling: list[str]
 ) -> None:
-    message = fault(vgg300, assignment)
+    message = issue(vgg300, assignment)
     assert [part for part in telling if part not in message] == []
 
 
 @pytest.mark.parametrize("assignment", ["train.seed", "=3", "", "train.seed:1"])
 def test_malformed_override_is_told_with_the_right_form(vgg300: ParamSet, assignment: str) -> None:
-    message = fault(vgg300, assignment)
+    message = issue(vgg300, assignment)
     assert repr(assignment) in message
     assert "key.sub=value" in message
 
 
 @pytest.mark.parametrize("value", ["[1, 2", "!!python/object/apply:os.getcwd []", "{a: b: c}", "a: b: c"])
 def test_override_value_that_is_no_safe_yaml_is_refused(vgg300: ParamSet, value: str) -> None:
-    message = fault(vgg300, f"train.seed={value}")
+    message = issue(vgg300, f"train.seed={value}")
     assert f"train.seed={value}" in message
     assert "YAML" in message
 
@@ -86,7 +86,7 @@ def test_override_value_that_is_no_safe_yaml_is_refused(vgg300: ParamSet, value:
     ],
 )
 def test_path_that_leads_nowhere_is_told(vgg300: ParamSet, key: str, telling: str) -> None:
-    message = fault(vgg300, f"{key}=1")
+    message = issue(vgg300, f"{key}=1")
     assert key in message
     assert telling in message
 
@@ -108,7 +108,7 @@ def test_path_that_leads_nowhere_is_told(vgg300: ParamSet, key: str, telling: st
     ],
 )
 def test_wrong_value_is_told_with_its_key(vgg300: ParamSet, assignment: str, telling: list[str]) -> None:
-    message = fault(vgg300, assignment)
+    message = issue(vgg300, assignment)
     assert [part for part in telling if part not in message] == []
     assert "\n" not in message
 
@@ -130,12 +130,12 @@ def test_wrong_value_is_told_with_its_key(vgg300: ParamSet, assignment: str, tel
     ],
 )
 def test_values_that_contradict_each_other_are_told(vgg300: ParamSet, assignment: str, telling: list[str]) -> None:
-    message = fault(vgg300, assignment)
+    message = issue(vgg300, assignment)
     assert [part for part in telling if part not in message] == []
 
 
-def test_all_faults_are_told_at_once(vgg300: ParamSet) -> None:
-    message = fault(vgg300, "train.seed=abc", "eval.keep=0", "eval.nms_iou=2")
+def test_all_issues_are_told_at_once(vgg300: ParamSet) -> None:
+    message = issue(vgg300, "train.seed=abc", "eval.keep=0", "eval.nms_iou=2")
     assert [key for key in ("train.seed", "eval.keep", "eval.nms_iou") if key not in message] == []
 
 
@@ -158,7 +158,7 @@ def test_all_faults_are_told_at_once(vgg300: ParamSet) -> None:
 def test_unknown_key_in_a_file_is_named_with_the_nearest(
     vgg300: ParamSet, path: tuple[str | int, ...], key: str, nearest: str
 ) -> None:
-    message = parse_fault(with_values(vgg300, *path, **{key: 1}))
+    message = parse_issue(with_values(vgg300, *path, **{key: 1}))
     assert message.startswith("my.yaml: ")
     assert f"{key}: unknown key" in message
     assert repr(nearest) in message
@@ -174,7 +174,7 @@ def test_unknown_key_in_a_file_is_named_with_the_nearest(
 def test_key_of_another_union_member_is_not_offered(
     vgg300: ParamSet, optimizer: dict[str, Any], key: str, known: str
 ) -> None:
-    message = parse_fault(with_values(vgg300, "train", "stages", 0, optimizer=optimizer))
+    message = parse_issue(with_values(vgg300, "train", "stages", 0, optimizer=optimizer))
     assert f"{key}: unknown key" in message
     assert f"did you mean '{key}'" not in message
     assert known in message
@@ -184,19 +184,19 @@ def test_key_of_another_union_member_is_not_offered(
 def test_missing_key_is_named(vgg300: ParamSet, key: str) -> None:
     values = vgg300.model_dump(mode="json")
     del values[key]
-    assert f"{key}: required" in parse_fault(values)
+    assert f"{key}: required" in parse_issue(values)
 
 
 @pytest.mark.parametrize("text", ["", "- 1\n- 2\n", "just words", "3"])
 def test_file_without_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
-    message = load_fault(tmp_path / "set.yaml", text)
+    message = load_issue(tmp_path / "set.yaml", text)
     assert "set.yaml" in message
     assert "mapping" in message
 
 
 @pytest.mark.parametrize("text", ["a: [1, 2", "a: b: c", "\tx: 1", "a: *unknown"])
 def test_broken_yaml_is_told_in_one_line_with_its_place(tmp_path: Path, text: str) -> None:
-    message = load_fault(tmp_path / "set.yaml", text)
+    message = load_issue(tmp_path / "set.yaml", text)
     assert "set.yaml is not valid YAML" in message
     assert "line 1" in message or "line 2" in message
     assert "\n" not in message
@@ -205,7 +205,7 @@ def test_broken_yaml_is_told_in_one_line_with_its_place(tmp_path: Path, text: st
 def test_yaml_that_would_run_python_is_refused_and_runs_nothing(vgg300: ParamSet, tmp_path: Path) -> None:
     made = tmp_path / "made"
     text = vgg300.to_yaml() + f"description: !!python/object/apply:os.mkdir ['{made}']\n"
-    message = load_fault(tmp_path / "set.yaml", text)
+    message = load_issue(tmp_path / "set.yaml", text)
     assert "python/object" in message
     assert not made.exists()
 

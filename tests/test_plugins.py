@@ -9,8 +9,8 @@ import pytest
 from plugin_files import HEAVY, MISSPELT_HOOK, RAISES_AT_IMPORT, TOY_BACKBONE, TOY_PARAM_SET, run_program, write_plugin
 
 from ssdcore import Backbone
+from ssdcore.contract.plugins import DISABLE_VARIABLE, PluginFailure, Plugins, load_plugins
 from ssdcore.errors import PluginError
-from ssdcore.plugins import DISABLE_VARIABLE, PluginFailure, Plugins, load_plugins
 
 Install = Callable[..., None]
 
@@ -175,7 +175,7 @@ def test_entry_point_name_that_is_taken_is_refused(install: Install, plugins: Pl
 
 def test_plugin_that_imports_tensorflow_is_refused(tmp_path: Path, plugins: Plugins) -> None:
     write_plugin(tmp_path, "heavy", HEAVY)
-    code = "from ssdcore.plugins import load_plugins as l; p = l(); print(*p.backbones); print(p.failures[0].reason)"
+    code = "from ssdcore.contract.plugins import load_plugins as l; p = l(); print(*p.backbones); print(p.failures[0].reason)"
     names, reason = run_program([sys.executable, "-c", code], tmp_path).stdout.splitlines()
     assert names.split() == list(plugins.backbones)
     assert all(part in reason for part in ("fake_heavy", "imports TensorFlow"))
@@ -258,7 +258,7 @@ def test_unknown_backbone_message_names_the_plugins_that_failed(install: Install
 
 
 @pytest.mark.parametrize(
-    "module", ["ssdcore", "ssdcore.plugins", "ssd_vgg", "ssd_mobilenet", "ssd_keras", "ssdcli.main"]
+    "module", ["ssdcore", "ssdcore.contract.plugins", "ssd_vgg", "ssd_mobilenet", "ssd_keras", "ssdcli.main"]
 )
 def test_importing_needs_no_tensorflow(module: str) -> None:
     code = f"import sys, {module}; print('loaded', sorted({{'keras', 'tensorflow'}} & set(sys.modules)))"

@@ -8,7 +8,7 @@ import pytest
 from plugin_files import HEAVY, MISSPELT_HOOK, RAISES_AT_IMPORT, TOY_BACKBONE, TOY_PARAM_SET, run_program, write_plugin
 from ssd_program import Completed
 
-from ssdcore.plugins import Plugins
+from ssdcore.contract.plugins import Plugins
 
 Run = Callable[..., Completed]
 

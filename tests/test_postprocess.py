@@ -52,8 +52,8 @@ def brute_class(scores, boxes, params):
     return kept
 
 
-def brute_picture(logits, offsets, defaults, params):
-    """(score, label, clipped box) of one picture, best first."""
+def brute_image(logits, offsets, defaults, params):
+    """(score, label, clipped box) of one image, best first."""
     scores = [brute_softmax(row) for row in logits]
     boxes = [brute_decode(row, default) for row, default in zip(offsets, defaults, strict=True)]
     found = []
@@ -65,12 +65,12 @@ def brute_picture(logits, offsets, defaults, params):
 
 
 def assert_as_loops(logits, offsets, defaults, params):
-    """Compares all pictures, and gives the number of detections of each."""
+    """Compares all images, and gives the number of detections of each."""
     boxes, scores, labels, counts = run(logits, offsets, defaults, params)
     assert boxes.shape == (len(logits), params.keep, 4)
     assert labels.dtype == np.int32
     for image, count in enumerate(counts):
-        expected = brute_picture(logits[image].tolist(), offsets[image].tolist(), defaults.tolist(), params)
+        expected = brute_image(logits[image].tolist(), offsets[image].tolist(), defaults.tolist(), params)
         assert count == len(expected)
         assert labels[image, :count].tolist() == [label for _, label, _ in expected]
         np.testing.assert_allclose(scores[image, :count], [score for score, _, _ in expected], atol=1e-5)
@@ -86,11 +86,11 @@ def random_boxes(rng, count):
     return np.concatenate([low, low + rng.uniform(0.1, 0.5, (count, 2))], axis=1).astype(F32)
 
 
-def random_case(seed, boxes=40, classes=3, pictures=2, background=0.0):
+def random_case(seed, boxes=40, classes=3, images=2, background=0.0):
     rng = np.random.default_rng(seed)
-    logits = rng.normal(0, 2, (pictures, boxes, classes + 1)).astype(F32)
+    logits = rng.normal(0, 2, (images, boxes, classes + 1)).astype(F32)
     logits[..., 0] += background
-    return logits, rng.normal(0, 1, (pictures, boxes, 4)).astype(F32), random_boxes(rng, boxes)
+    return logits, rng.normal(0, 1, (images, boxes, 4)).astype(F32), random_boxes(rng, boxes)
 
 
 def certain(*rows):
@@ -146,7 +146,7 @@ def test_small_limits_bite():
 def test_detections_from_the_real_default_boxes_equal_the_loops(params, count):
     model = presets.ssd300()
     defaults = default_boxes_xyxy(model.default_boxes, (300, 300), [(side, side) for side in model.feature_maps])
-    logits, offsets, _ = random_case(83, boxes=8732, classes=2, pictures=1, background=9)
+    logits, offsets, _ = random_case(83, boxes=8732, classes=2, images=1, background=9)
     above = [sum(brute_softmax(row)[label] > 0.01 for row in logits[0].tolist()) for label in (1, 2)]
     assert min(above) > 400
     assert assert_as_loops(logits, offsets, defaults, EvalParams(**params)) == [count]
@@ -208,8 +208,8 @@ def test_without_detections_everything_is_padding():
     assert assert_as_loops(logits, offsets, defaults, EvalParams(keep=7)) == [0, 0]
 
 
-def test_pictures_of_a_batch_do_not_mix():
-    logits, offsets, defaults = random_case(3, pictures=3)
+def test_images_of_a_batch_do_not_mix():
+    logits, offsets, defaults = random_case(3, images=3)
     logits[1, :, 0] = 50
     together = run(logits, offsets, defaults, EvalParams(keep=30))
     assert together[3][1] == 0
@@ -242,8 +242,8 @@ def test_keep_takes_the_best_over_all_classes():
     assert scores == pytest.approx([0.75, 0.55, 0.35], abs=1e-6)
 
 
-def test_boxes_are_clipped_to_the_picture_after_suppression():
-    # Unclipped, the boxes overlap by 1/3; the parts inside the picture are equal.
+def test_boxes_are_clipped_to_the_image_after_suppression():
+    # Unclipped, the boxes overlap by 1/3; the parts inside the image are equal.
     defaults = [(-0.5, 0, 0.5, 0.5), (0, 0, 1, 0.5), (0.5, 0.75, 1.5, 1.25)]
     _, _, boxes = at_default_boxes([(0.1, 0.9), (0.2, 0.8), (0.3, 0.7)], defaults)
     assert boxes == [[0, 0, 0.5, 0.5], [0, 0, 1, 0.5], [0.5, 0.75, 1, 1]]
@@ -258,8 +258,8 @@ def test_offsets_are_scaled_by_the_variances():
     np.testing.assert_allclose(boxes[0, 0], [0.375, 0.4375, 0.625, 0.6875], atol=1e-6)
 
 
-def test_huge_offsets_give_boxes_inside_the_picture():
-    logits, offsets, defaults = random_case(4, pictures=1)
+def test_huge_offsets_give_boxes_inside_the_image():
+    logits, offsets, defaults = random_case(4, images=1)
     boxes, scores, _, counts = run(logits, offsets * 1e6, defaults, EvalParams())
     assert counts[0] > 0
     assert np.isfinite(scores).all()

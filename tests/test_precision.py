@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import PluginError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.layers import L2Normalize, Preprocess
 from ssdcore.model.variables import named_variables, set_trainable
 from ssdcore.params import ParamSet, Preprocessing
-from ssdcore.plugins import Plugins
 from ssdcore.training.precision import best_precision, choose_precision, cpu_flags, has_depthwise
 
 POLICIES = ["mixed_bfloat16", "mixed_float16"]
@@ -62,18 +62,18 @@ def sets(plugins: Plugins) -> dict[str, ParamSet]:
 
 @pytest.fixture(scope="module")
 def plain(sets: dict[str, ParamSet], plugins: Plugins) -> dict[str, SSD]:
-    """Both networks in float32, their moving statistics those of the pictures: else signals die out on the way."""
+    """Both networks in float32, their moving statistics those of the images: else signals die out on the way."""
     keras.utils.set_random_seed(3)
     networks = {name: build_ssd(params, ["a", "b"], plugins) for name, params in sets.items()}
     network = networks["mobilenet"].network
     norms = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in norms:
         layer.momentum = 0.0
-    network(pictures(), training=True)
+    network(images(), training=True)
     return networks
 
 
-def pictures() -> Any:
+def images() -> Any:
     return tf.constant(np.random.default_rng(0).uniform(0, 255, (1, 300, 300, 3)), tf.float32)
 
 
@@ -103,7 +103,7 @@ def test_networks_with_depthwise_convolutions(plain: dict[str, SSD], monkeypatch
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_pictures_are_prepared_in_float32(policy: str) -> None:
+def test_images_are_prepared_in_float32(policy: str) -> None:
     """0.3 and 200.7 are no numbers of 8 or 11 binary digits."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
@@ -128,9 +128,9 @@ def test_predictions_are_close_to_float32(
     takes the common part of a map away and with it what the errors were small against: 20 roundings at most.
     Farther on a random network with normalisation, unlike a trained one, doubles any difference every few layers.
     """
-    images = pictures()
+    inputs = images()
     ssd = reduced(sets[net], plugins, policy, plain[net])
-    expected, found = plain[net].network(images), ssd.network(images)
+    expected, found = plain[net].network(inputs), ssd.network(inputs)
     for name, value in expected.items():
         assert found[name].dtype == tf.float32
         near, far = value[:, :FIRST], found[name][:, :FIRST]
@@ -156,7 +156,7 @@ def gradient(ssd: SSD, *, fixed: bool) -> np.ndarray:
     """All gradients of a smooth loss in a row; `fixed` keeps the statistics of batch normalisation."""
     set_trainable(ssd, "all", freeze_batch_norm=fixed)
     with tf.GradientTape() as tape:
-        outputs = ssd.network(pictures(), training=True)
+        outputs = ssd.network(images(), training=True)
         loss = tf.add_n([tf.reduce_mean(tf.square(value[:, :FIRST] - 0.5)) for value in outputs.values()])
     found = tape.gradient(loss, ssd.network.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     assert {value.dtype for value in found} == {tf.float32}

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 from small_runs import Pond
 
-from ssdcore.checkpoint import load_checkpoint, save_checkpoint
+from ssdcore.contract.plugins import Plugins
 from ssdcore.model import build_ssd
 from ssdcore.model.variables import named_variables, named_weights
 from ssdcore.params import Weights
-from ssdcore.plugins import Plugins
-from ssdcore.training import TrainingListener, train
+from ssdcore.runs.checkpoint import load_checkpoint, save_checkpoint
+from ssdcore.training import TrainingCallback, train
 from ssdcore.weights import load_weights
 
 
 @dataclass(frozen=True)
 class Rain:
-    """A pond whose pictures lose three tenths of their numbers in training."""
+    """A pond whose images lose three tenths of their numbers in training."""
 
     pond: Pond
     plugins: Plugins
@@ -42,7 +42,7 @@ def rain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rain]:
         yield Rain(pond, replace(pond.plugins, backbones=MappingProxyType(backbones)))
 
 
-class StopsAt(TrainingListener):
+class StopsAt(TrainingCallback):
     def __init__(self, step: int) -> None:
         self.left = step
 
@@ -56,7 +56,7 @@ def test_a_resumed_training_drops_what_it_would_have_dropped(rain: Rain, tmp_pat
     keras.layers.Dropout(0.5)  # Keras' numbers do not start at 0
     train(rain.pond.params, rain.pond.data, tmp_path / "whole", rain.plugins)
     with pytest.raises(KeyboardInterrupt):
-        train(rain.pond.params, rain.pond.data, tmp_path / "parts", rain.plugins, listener=StopsAt(9))
+        train(rain.pond.params, rain.pond.data, tmp_path / "parts", rain.plugins, callback=StopsAt(9))
     train(rain.pond.params, rain.pond.data, tmp_path / "parts", rain.plugins, resume=True)
     whole, parts = (load_checkpoint(tmp_path / run / "checkpoints/last.npz") for run in ("whole", "parts"))
     assert "random_state/0" in whole.weights(averaged=False)

@@ -5,25 +5,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from three_pictures import CLASSES, three_pictures
+from three_images import CLASSES, three_images
 
 from ssdcore.errors import DataError
+from ssdcore.evaluation.ground_truth import Truth, read_truths
 from ssdcore.evaluation.read_results import is_results, read_results
-from ssdcore.evaluation.truth import Truth, read_truths
 
 
 @pytest.fixture(scope="module")
 def truths(tmp_path_factory: pytest.TempPathFactory) -> list[Truth]:
-    return read_truths(three_pictures(tmp_path_factory.mktemp("read")), "test")
+    return read_truths(three_images(tmp_path_factory.mktemp("read")), "test")
 
 
 def test_what_other_programs_write_is_read(truths: list[Truth], tmp_path: Path) -> None:
     lines = "\ufeff000012.jpg .5  1 2\t3 4\r\n\r\n2008 x.1 1e-3 -1 -2.5 3 4 \r\n"
     (tmp_path / "comp4_det_test_cat.txt").write_text(lines, "utf-8", newline="")
     (tmp_path / "comp4_det_test_polar bear.txt").write_text("000007 -7 1 1 1 1")
-    found = dict(
-        zip([truth.name for truth in truths], read_results(tmp_path, truths, CLASSES).by_picture(), strict=True)
-    )
+    found = dict(zip([truth.name for truth in truths], read_results(tmp_path, truths, CLASSES).by_image(), strict=True))
     assert found["000012"].boxes.tolist() == [[1, 2, 3, 4]]
     assert found["2008 x.1"].boxes.tolist() == [[-1, -2.5, 3, 4]]
     assert (found["000012"].scores.tolist(), found["2008 x.1"].scores.tolist()) == ([0.5], [0.001])
@@ -32,25 +30,23 @@ def test_what_other_programs_write_is_read(truths: list[Truth], tmp_path: Path) 
 
 def test_the_longest_name_of_a_class_counts(truths: list[Truth], tmp_path: Path) -> None:
     (tmp_path / "comp4_det_my_val_bear.txt").write_text("000007 1 1 1 2 2")
-    (one,) = [
-        found for found in read_results(tmp_path, truths, (*CLASSES, "val_bear")).by_picture() if len(found.scores)
-    ]
+    (one,) = [found for found in read_results(tmp_path, truths, (*CLASSES, "val_bear")).by_image() if len(found.scores)]
     assert one.labels.tolist() == [4]
 
 
 LINES = {
-    "few values": ("000012 0.5 1 2 3", "wanted 'picture score xmin ymin xmax ymax', found '000012 0.5 1 2 3'"),
+    "few values": ("000012 0.5 1 2 3", "wanted 'image score xmin ymin xmax ymax', found '000012 0.5 1 2 3'"),
     "no number": ("000012 high 1 2 3 4", "'high' is no number"),
     "not finite": ("000012 0.5 1 2 nan 4", "'nan' is no number"),
     "underscore": ("000012 0.5 1_0 2 30 4", "'1_0' is no number"),
-    "another picture": ("000013 0.5 1 2 3 4", "the split has no picture '000013'"),
+    "another image": ("000013 0.5 1 2 3 4", "the split has no image '000013'"),
     "width for right": ("000012 0.5 50 60 10 10", "the box 50 60 10 10 is not xmin ymin xmax ymax"),
 }
 
 
-@pytest.mark.parametrize("fault", LINES)
-def test_a_faulty_line_is_named(truths: list[Truth], tmp_path: Path, fault: str) -> None:
-    line, telling = LINES[fault]
+@pytest.mark.parametrize("issue", LINES)
+def test_a_faulty_line_is_named(truths: list[Truth], tmp_path: Path, issue: str) -> None:
+    line, telling = LINES[issue]
     file = tmp_path / "comp4_det_test_cat.txt"
     file.write_text(f"000012 0.5 1 2 3 4\n{line}\n")
     for source in (tmp_path, file):
@@ -67,7 +63,7 @@ def test_many_faulty_lines_are_one_message(truths: list[Truth], tmp_path: Path) 
 
 RESULT = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
 ENTRIES: dict[str, tuple[object, str]] = {
-    "picture": ({**RESULT, "image_id": 99}, "there is no image_id 99; say with --annotations what the numbers are"),
+    "image": ({**RESULT, "image_id": 99}, "there is no image_id 99; say with --annotations what the numbers are"),
     "class": ({**RESULT, "category_id": "1"}, "there is no category_id '1'"),
     "no class": ({"image_id": 1}, "there is no category_id NoneType"),
     "list": ({**RESULT, "image_id": [1]}, "there is no image_id list"),
@@ -79,9 +75,9 @@ ENTRIES: dict[str, tuple[object, str]] = {
 }
 
 
-@pytest.mark.parametrize("fault", ENTRIES)
-def test_a_faulty_result_is_named(truths: list[Truth], tmp_path: Path, fault: str) -> None:
-    entry, telling = ENTRIES[fault]
+@pytest.mark.parametrize("issue", ENTRIES)
+def test_a_faulty_result_is_named(truths: list[Truth], tmp_path: Path, issue: str) -> None:
+    entry, telling = ENTRIES[issue]
     file = tmp_path / "results.json"
     file.write_text(json.dumps([RESULT, entry]))
     with pytest.raises(DataError) as caught:
@@ -102,7 +98,7 @@ def test_the_numbers_of_another_file_of_annotations(truths: list[Truth], tmp_pat
     rows = [{**RESULT, "image_id": 5, "category_id": 90}, {**RESULT, "image_id": "six", "category_id": 90}]
     (tmp_path / "results.json").write_text(json.dumps(rows))
     results = read_results(tmp_path / "results.json", truths, CLASSES, tmp_path / "truth.json")
-    found = dict(zip([truth.name for truth in truths], results.by_picture(), strict=True))
+    found = dict(zip([truth.name for truth in truths], results.by_image(), strict=True))
     assert [found[name].labels.tolist() for name in ("2008 x.1", "000007", "000012")] == [[3], [3], []]
     for row in ({"image_id": 7, "category_id": 90}, {"image_id": 5, "category_id": 3}):
         (tmp_path / "results.json").write_text(json.dumps([{**RESULT, **row}]))

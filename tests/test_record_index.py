@@ -11,15 +11,15 @@ import pytest
 import tensorflow as tf
 
 from ssdcore.data.convert import convert
-from ssdcore.data.examine import Usable
 from ssdcore.data.formats import read_labelled
+from ssdcore.data.images import UprightImage
 from ssdcore.data.order import Share, records_at
-from ssdcore.data.pictures import UprightPicture
 from ssdcore.data.pipeline import Labelled, evaluation_batches, read_records, training_stream, whole
-from ssdcore.data.record_index import RecordIndex
-from ssdcore.data.records import serialize
+from ssdcore.data.records.index import RecordIndex
+from ssdcore.data.records.record import serialize
+from ssdcore.data.records.undecodable import UNDECODABLE, find_undecodable
 from ssdcore.data.synth import synthesize
-from ssdcore.data.undecodable import UNDECODABLE, find_undecodable
+from ssdcore.data.validation.examine import Usable
 from ssdcore.errors import DataError, ParamError
 from ssdcore.params import AugmentParams, DataParams, Photometric
 
@@ -30,11 +30,11 @@ NOBODY: list[Usable] = []
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve drawn pictures to learn from in three shards of four."""
+    """Twelve drawn images to learn from in three shards of four."""
     root = tmp_path_factory.mktemp("index")
     synthesize(root / "voc", COUNT, 1, seed=5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ssdcore.data.convert.PICTURES_PER_SHARD", 5)
+        patch.setattr("ssdcore.data.convert.IMAGES_PER_SHARD", 5)
         convert(read_labelled(root / "voc"), root / "records")
     assert len(list((root / "records").glob("trainval*"))) == 3
     return root / "records"
@@ -50,12 +50,12 @@ def shards(folder: Path) -> list[Path]:
 
 
 def grey(folder: Path, count: int) -> RecordIndex:
-    """Pictures of one grey each, the number of the record."""
+    """Images of one grey each, the number of the record."""
     path = folder / "grey.tfrecord"
     with tf.io.TFRecordWriter(str(path)) as writer:
         for number in range(count):
             pixels = cv2.imencode(".png", np.full((4, 4, 3), number, np.uint8))[1].tobytes()
-            writer.write(serialize(f"grey {number}", UprightPicture(pixels, (4, 4), ()), NOBODY, ()))
+            writer.write(serialize(f"grey {number}", UprightImage(pixels, (4, 4), ()), NOBODY, ()))
     return RecordIndex([path])
 
 
@@ -64,7 +64,7 @@ def jpeg() -> bytes:
 
 
 def shown(index: RecordIndex, count: int, start: int = 0, share: Share = Share(), skip=()) -> list[int]:  # noqa: B008
-    """The numbers of the records that a stream of `grey` pictures gives."""
+    """The numbers of the records that a stream of `grey` images gives."""
     stream = training_stream(index, (3, 1), start, (4, 4), DataParams(), PLAIN, share, skip)
     return [int(item.image[0, 0, 0]) for item in stream.take(count).as_numpy_iterator()]
 
@@ -103,7 +103,7 @@ def test_contents_may_be_empty_and_end_in_zeros_and_files_may_be_empty(tmp_path:
     assert [index.name(number) for number in (0, 1, 3)] == ["0, record 1", "0, record 2", "2, record 2"]
 
 
-def test_names_are_those_of_the_pictures(tmp_path: Path) -> None:
+def test_names_are_those_of_the_images(tmp_path: Path) -> None:
     assert [grey(tmp_path, 3).name(number) for number in range(3)] == ["grey 0", "grey 1", "grey 2"]
 
 
@@ -151,7 +151,7 @@ def test_damaged_frames_are_named(damage: Callable[[bytes, int], bytes], says: s
 def test_a_split_has_as_many_records_as_its_manifest_says(copy: Path) -> None:
     text = (copy / "manifest.json").read_text()
     (copy / "manifest.json").write_text(text.replace('"images": 12', '"images": 13'))
-    with pytest.raises(DataError, match="hold 12 pictures, its manifest says 13; convert"):
+    with pytest.raises(DataError, match="hold 12 images, its manifest says 13; convert"):
         RecordIndex.of_split(copy, "trainval")
 
 
@@ -197,7 +197,7 @@ def test_the_stream_shows_the_records_that_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("start", [0, 8, 21])
 def test_the_shares_of_workers_make_up_the_batches_of_one(workers: int, start: int, tmp_path: Path) -> None:
-    """Batches of 8 of 7 pictures; a start within a batch gives each worker what is left of its part."""
+    """Batches of 8 of 7 images; a start within a batch gives each worker what is left of its part."""
     index = grey(tmp_path, 7)
     alone = dict(zip(range(start, 80), shown(index, 80 - start, start), strict=True))
     together = {}
@@ -208,7 +208,7 @@ def test_the_shares_of_workers_make_up_the_batches_of_one(workers: int, start: i
     assert together == alone
 
 
-def test_workers_see_every_picture_once_in_an_epoch(tmp_path: Path) -> None:
+def test_workers_see_every_image_once_in_an_epoch(tmp_path: Path) -> None:
     index = grey(tmp_path, 12)
     parts = [shown(index, 6, 12, Share(4, worker, 2)) for worker in range(2)]
     assert sorted(parts[0] + parts[1]) == list(range(12))
@@ -226,7 +226,7 @@ def test_a_worker_reads_its_own_records_only(tmp_path: Path) -> None:
 
 
 def test_batches_that_cannot_be_divided_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParamError, match="batch of 6 pictures cannot be divided equally among 4 workers"):
+    with pytest.raises(ParamError, match="batch of 6 images cannot be divided equally among 4 workers"):
         shown(grey(tmp_path, 2), 1, 0, Share(6, 0, 4))
 
 
@@ -243,7 +243,7 @@ def test_the_next_record_takes_the_place_of_a_skipped_one(skip: set, instead: di
 
 
 def test_skipping_all_records_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none of the 2 pictures"):
+    with pytest.raises(DataError, match="none of the 2 images"):
         shown(grey(tmp_path, 2), 1, skip=(0, 1))
 
 
@@ -267,9 +267,9 @@ def test_augmentation_depends_on_the_position_not_on_the_worker_or_the_start(fol
     assert_equal(augmented(folder, 8, 16, Share(4, 1, 2), calls=2), [alone[n] for n in range(8, 40) if n % 4 > 1])
 
 
-def test_a_picture_is_changed_anew_each_time_it_is_shown(tmp_path: Path) -> None:
+def test_a_image_is_changed_anew_each_time_it_is_shown(tmp_path: Path) -> None:
     with tf.io.TFRecordWriter(str(tmp_path / "one")) as writer:
-        writer.write(serialize("one", UprightPicture(jpeg(), (40, 60), ()), NOBODY, ()))
+        writer.write(serialize("one", UprightImage(jpeg(), (40, 60), ()), NOBODY, ()))
     always = AugmentParams(photometric=Photometric(probability=1))
     stream = training_stream(RecordIndex([tmp_path / "one"]), (1, 0), 0, (32, 32), DataParams(), always)
     assert len({item.image.tobytes() for item in stream.take(40).as_numpy_iterator()}) == 40
@@ -283,7 +283,7 @@ def test_a_start_far_away_is_reached_at_once(tmp_path: Path) -> None:
 
 
 def test_records_altered_within_their_size_are_found_and_named(copy: Path) -> None:
-    """One byte in the middle of the picture of record 5, which a decoder may well not notice."""
+    """One byte in the middle of the image of record 5, which a decoder may well not notice."""
     index = RecordIndex.of_split(copy, "trainval")
     names = [index.name(number) for number in range(COUNT)]
     places = index.places(np.arange(COUNT))
@@ -311,22 +311,22 @@ def test_a_stream_that_skips_what_cannot_be_decoded_goes_on(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "name", "reason"),
     [
-        (b"\xff\xffno record", "one, record 2", "it cannot be decoded: it is no record of a picture"),
+        (b"\xff\xffno record", "one, record 2", "it cannot be decoded: it is no record of an image"),
         (b"no record" * 99, "one, record 2", "it cannot be decoded: Could not parse example input"),
         (
-            serialize("a b", UprightPicture(jpeg()[:900], (40, 60), ()), NOBODY, ()),
+            serialize("a b", UprightImage(jpeg()[:900], (40, 60), ()), NOBODY, ()),
             "a b",
             "it cannot be decoded: jpeg::Uncompress failed",
         ),
         (
-            serialize("a b", UprightPicture(b"no picture", (40, 60), ()), NOBODY, ()),
+            serialize("a b", UprightImage(b"no image", (40, 60), ()), NOBODY, ()),
             "a b",
             "it cannot be decoded: Unknown image file format",
         ),
         (
-            serialize("a b", UprightPicture(jpeg(), (50, 70), ()), NOBODY, ()),
+            serialize("a b", UprightImage(jpeg(), (50, 70), ()), NOBODY, ()),
             "a b",
-            "the picture is 60 x 40 px, its record says 70 x 50",
+            "the image is 60 x 40 px, its record says 70 x 50",
         ),
         (b"", "one, record 2", "it cannot be decoded: Feature: image/"),
     ],
@@ -334,7 +334,7 @@ def test_a_stream_that_skips_what_cannot_be_decoded_goes_on(copy: Path) -> None:
 def test_records_whose_checksums_agree_may_still_be_undecodable(
     content: bytes, name: str, reason: str, tmp_path: Path
 ) -> None:
-    sound = serialize("sound", UprightPicture(jpeg(), (40, 60), ()), NOBODY, ())
+    sound = serialize("sound", UprightImage(jpeg(), (40, 60), ()), NOBODY, ())
     with tf.io.TFRecordWriter(str(tmp_path / "one")) as writer:
         for record in (sound, content, sound):
             writer.write(record)
@@ -348,7 +348,7 @@ def test_records_whose_checksums_agree_may_still_be_undecodable(
         list(training_stream(index, (0, 0), 0, (32, 32), DataParams(), PLAIN).take(3))
 
 
-def test_a_shard_that_has_gone_is_no_undecodable_picture(tmp_path: Path) -> None:
+def test_a_shard_that_has_gone_is_no_undecodable_image(tmp_path: Path) -> None:
     index = grey(tmp_path, 2)
     (tmp_path / "grey.tfrecord").unlink()
     with pytest.raises(DataError, match=r"grey\.tfrecord is missing; convert"):

@@ -21,15 +21,15 @@ from ssdcli.main import main
 from ssdcli.report.scored import read_steps
 from voc_files import write_voc
 
-from ssdcore.checkpoint import save_checkpoint
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.model import build_ssd
-from ssdcore.run_folder import RunFolder
+from ssdcore.runs.checkpoint import save_checkpoint
+from ssdcore.runs.run_folder import RunFolder
 from ssdcore.training.metrics import COLUMNS, format_row
 
 CLASSES = ('<b>&"ä', "</title><script>alert(1)</script>", "{cell}")
-PICTURES = [f'<i>&"{number}' for number in range(6)]
+IMAGES = [f'<i>&"{number}' for number in range(6)]
 BOXES = [(4, 4, 24, 24), (30, 20, 60, 50), (50, 2, 78, 20), (10, 30, 30, 58)]
 ROWS = (
     {"step": 10, "epoch": 1, "stage": "first"},
@@ -45,15 +45,15 @@ Report = Callable[..., tuple[int, str, str]]
 
 
 class Work:
-    """Pictures and classes with names that mean something in HTML, and run folders of untrained detectors."""
+    """Images and classes with names that mean something in HTML, and run folders of untrained detectors."""
 
     def __init__(self, root: Path) -> None:
         self.pond = Pond(root / "pond")
-        pictures = {
+        images = {
             name: [(html.escape(CLASSES[(place + number) % 3]), box) for number, box in enumerate(BOXES[: place % 5])]
-            for place, name in enumerate(PICTURES)
+            for place, name in enumerate(IMAGES)
         }
-        self.voc = write_voc(root / "voc", pictures, {"test": PICTURES})
+        self.voc = write_voc(root / "voc", images, {"test": IMAGES})
         convert(read_labelled(self.voc), root / "records", CLASSES)
         self.data = root / "records"
         self.run = self._run(root / '<u>&"run', 1, "voc07")
@@ -165,7 +165,7 @@ def test_the_tables_hold_the_numbers(one: Path) -> None:
     for kind, counts in numbers["errors"].items():
         found = [row["class"] for row in errors if row["kind"] == kind]
         assert [found.count(name) for name in CLASSES] == counts
-    assert {row["picture"] for row in errors} <= set(PICTURES)
+    assert {row["image"] for row in errors} <= set(IMAGES)
     scores = [float(row["score"]) for row in errors if row["score"]]
     assert scores == sorted(scores, reverse=True)
     assert min(scores) >= numbers["at"]["score"]
@@ -225,12 +225,12 @@ def test_the_page_needs_nothing_else_and_can_be_read_aloud(one: Path, two: Path)
     assert len(list(Elements((one / "index.html").read_text("utf-8")).named("img"))) > 5
 
 
-def test_pictures_of_errors_are_cut_out_of_the_right_picture(work: Work, one: Path) -> None:
+def test_images_of_errors_are_cut_out_of_the_right_image(work: Work, one: Path) -> None:
     """Each is compared with the file that was converted, around the very box that the table of errors names."""
     page, errors = Elements((one / "index.html").read_text("utf-8")), table(one / "errors.csv")
     checked = 0
     for attributes, _ in page.named("img"):
-        words = re.fullmatch(r"Part of picture (.*): (.*), score ([\d.]+), .*", attributes["alt"] or "")
+        words = re.fullmatch(r"Part of image (.*): (.*), score ([\d.]+), .*", attributes["alt"] or "")
         if not words:
             continue
         shown = cv2.imdecode(np.frombuffer(base64.b64decode((attributes["src"] or "").split(",")[1]), np.uint8), 1)
@@ -240,7 +240,7 @@ def test_pictures_of_errors_are_cut_out_of_the_right_picture(work: Work, one: Pa
         match = cv2.matchTemplate(whole, shown, cv2.TM_SQDIFF)
         assert match.min() / shown.size < 60, words[0]  # JPEG was encoded twice
         assert any(
-            row["picture"] == words[1] and row["class"] == words[2] and f"{float(row['score']):.2f}" == words[3]
+            row["image"] == words[1] and row["class"] == words[2] and f"{float(row['score']):.2f}" == words[3]
             for row in errors
         )
         checked += 1
@@ -274,11 +274,11 @@ def test_the_score_from_which_errors_count_can_be_given(work: Work, report: Repo
 def test_the_report_of_a_run_lies_in_it_and_is_replaced(work: Work, report: Report, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(work.other, run)
-    for pictures in (2, 6):
-        code, out, err = report(run, more=("--max-pictures", pictures))
+    for images in (2, 6):
+        code, out, err = report(run, more=("--max-images", images))
         assert code == 0, err
         assert f"report: {run / 'report/index.html'}" in out
-        assert numbers_of(run / "report")["images"] == pictures
+        assert numbers_of(run / "report")["images"] == images
     page = Elements((run / "report/index.html").read_text("utf-8"))
     assert [text for _, text in page.named("span")].count("mAP, coco") == 1
     assert "Training" not in {text for _, text in page.named("h2")}
@@ -309,7 +309,7 @@ def test_wrong_use_is_refused_before_anything_is_scored(work: Work, report: Repo
 def test_a_full_disk_is_told_and_the_next_report_replaces_what_is_there(
     work: Work, report: Report, tmp_path: Path, limit_files: Callable[[int], None]
 ) -> None:
-    """There is room for the tables, not for the page with its pictures."""
+    """There is room for the tables, not for the page with its images."""
     out = tmp_path / "out"
     limit_files(20_000)
     code, _, err = report(work.run, more=("--out", out))
@@ -353,9 +353,9 @@ def test_a_browser_shows_the_pages(one: Path, two: Path, tmp_path: Path) -> None
                 assert {url for url in tab.requests if not url.startswith("data:")} == {
                     (folder / "index.html").as_uri()
                 }
-                pictures = tab.ask(LOADED)
-                assert all(size and size > 8 for size in pictures)
-                assert len(pictures) > 5 or folder == two
+                images = tab.ask(LOADED)
+                assert all(size and size > 8 for size in images)
+                assert len(images) > 5 or folder == two
                 assert all(height > 100 for height in tab.ask(CHARTS))
                 assert all(tab.ask(INK))
                 assert all(apart < 1 for apart in tab.ask(OVERLAYS))
@@ -365,7 +365,7 @@ def test_a_browser_shows_the_pages(one: Path, two: Path, tmp_path: Path) -> None
         heading = tab.ask("document.querySelector('tbody th').textContent")
         assert heading == "mAP voc07"
         tab.open(one / "index.html")
-        tab.picture(tmp_path / "page.png")
+        tab.image(tmp_path / "page.png")
     seen = cv2.imread(str(tmp_path / "page.png"))
     assert seen is not None
     assert seen.shape[0] > 2000

@@ -15,7 +15,7 @@ def test_what_is_cut_out_shows_the_surroundings() -> None:
     """Around 40 px at (200, 100) in 400 x 300: 120 px, the larger of 2.4 x 40 and 0.3 x 400; then at a corner."""
     assert window_around(np.array([[180.0, 80.0, 220.0, 120.0]]), (300, 400)) == (140, 40, 260, 160)
     assert window_around(np.array([[0.0, 0.0, 40.0, 40.0]]), (300, 400)) == (0, 0, 120, 120)
-    # Two boxes, 100 px wide together: 240 px. A box of nearly all of the picture: all that is needed of it.
+    # Two boxes, 100 px wide together: 240 px. A box of nearly all of the image: all that is needed of it.
     both = np.array([[100.0, 100.0, 140.0, 120.0], [160.0, 100.0, 200.0, 120.0]])
     assert window_around(both, (300, 400)) == (30, 0, 270, 240)
     assert window_around(np.array([[0.0, 0.0, 390.0, 290.0]]), (300, 400)) == (0, 0, 390, 300)

@@ -12,23 +12,23 @@ import pytest
 from devkit import Guess, Thing, eleven_points, voc_ap, voc_eval_det
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from three_pictures import CLASSES, NAMES, OBJECTS, SIZE, three_pictures
+from three_images import CLASSES, NAMES, OBJECTS, SIZE, three_images
 from voc_files import write_voc
 
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.errors import DataError
 from ssdcore.evaluation.files import evaluate_files
+from ssdcore.evaluation.ground_truth import Found, Truth, read_truths
 from ssdcore.evaluation.read_results import read_results
 from ssdcore.evaluation.scores import Tally
-from ssdcore.evaluation.truth import Found, Truth, read_truths
 from ssdcore.evaluation.write_results import ResultFiles
 from ssdcore.params import EvalParams
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return three_pictures(tmp_path_factory.mktemp("results"))
+    return three_images(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def truths(data: Path) -> list[Truth]:
 
 
 def random_found(truths: list[Truth], seed: int = 0) -> list[Found]:
-    """Detections as a network makes them: shares of the picture in float32; some of equal scores."""
+    """Detections as a network makes them: shares of the image in float32; some of equal scores."""
     rng = np.random.default_rng(seed)
     found = []
     for truth in truths:
@@ -81,12 +81,12 @@ def pycocotools_on(annotations: Path, results: Path) -> list[float]:
 def test_boxes_are_the_very_numbers_of_the_annotations(truths: list[Truth]) -> None:
     assert {truth.name for truth in truths} == set(NAMES)
     for truth in truths:
-        of_picture = [one for one in OBJECTS if NAMES[one[0]] == truth.name]
-        corners = [[x, y, round(x + w, 2), round(y + h, 2)] for _, _, (x, y, w, h), _, _ in of_picture]
+        of_image = [one for one in OBJECTS if NAMES[one[0]] == truth.name]
+        corners = [[x, y, round(x + w, 2), round(y + h, 2)] for _, _, (x, y, w, h), _, _ in of_image]
         assert truth.boxes.tolist() == corners
-        assert truth.labels.tolist() == [label + 1 for _, label, *_ in of_picture]
-        assert truth.difficult.tolist() == [bool(ignore) for *_, ignore, _ in of_picture]
-        assert truth.crowd.tolist() == [bool(crowd) for *_, crowd in of_picture]
+        assert truth.labels.tolist() == [label + 1 for _, label, *_ in of_image]
+        assert truth.difficult.tolist() == [bool(ignore) for *_, ignore, _ in of_image]
+        assert truth.crowd.tolist() == [bool(crowd) for *_, crowd in of_image]
         assert truth.size == SIZE
 
 
@@ -127,8 +127,8 @@ def test_the_lines_of_the_files(truths: list[Truth], tmp_path: Path) -> None:
         for item in annotations["annotations"]
     ]
     expected = [
-        (NAMES[picture], label + 1, box, ignore, int(ignore or crowd), box[2] * box[3])
-        for picture, label, box, ignore, crowd in OBJECTS
+        (NAMES[image], label + 1, box, ignore, int(ignore or crowd), box[2] * box[3])
+        for image, label, box, ignore, crowd in OBJECTS
     ]
     assert sorted(written) == sorted(expected)
 
@@ -138,7 +138,7 @@ def test_without_detections_the_files_are_whole(truths: list[Truth], tmp_path: P
     out = write(tmp_path / "out", truths, [none] * len(truths))
     assert json.loads((out / "coco_results.json").read_text()) == []
     for source in (out, out / "coco_results.json"):
-        assert [len(one.scores) for one in read_results(source, truths, CLASSES).by_picture()] == [0, 0, 0]
+        assert [len(one.scores) for one in read_results(source, truths, CLASSES).by_image()] == [0, 0, 0]
 
 
 def test_files_that_were_not_finished_are_not_there(truths: list[Truth], tmp_path: Path) -> None:
@@ -193,23 +193,23 @@ def test_the_devkits_rule_finds_the_same_on_the_files(data: Path, truths, tmp_pa
         result = evaluate_files(out, data, "test", params).average_precisions
         for label, name in enumerate(CLASSES):
             lines = (out / f"comp4_det_test_{name}.txt").read_text().splitlines()
-            guesses = {picture: [] for picture in NAMES}
+            guesses = {image: [] for image in NAMES}
             for line in lines:
-                picture, score, *box = line.rsplit(" ", 5)
-                guesses[picture].append(Guess(tuple(map(float, box)), float(score)))
-            things = {picture: [] for picture in NAMES}
-            for picture, of, (x, y, w, h), ignore, crowd in OBJECTS:
+                image, score, *box = line.rsplit(" ", 5)
+                guesses[image].append(Guess(tuple(map(float, box)), float(score)))
+            things = {image: [] for image in NAMES}
+            for image, of, (x, y, w, h), ignore, crowd in OBJECTS:
                 if of == label:
-                    things[NAMES[picture]].append(Thing((x, y, x + w, y + h), 1, bool(ignore or crowd)))
+                    things[NAMES[image]].append(Thing((x, y, x + w, y + h), 1, bool(ignore or crowd)))
             order = [truth.name for truth in truths]
-            pictures = [(things[picture], guesses[picture]) for picture in order]
-            precision, recall, wanted = voc_eval_det(pictures, 1, 0.5, int(inclusive))
+            images = [(things[image], guesses[image]) for image in order]
+            precision, recall, wanted = voc_eval_det(images, 1, 0.5, int(inclusive))
             assert wanted
             assert result[name] == pytest.approx(rule(precision, recall), abs=1e-9)
 
 
 def test_equal_scores_go_by_their_lines(data: Path, tmp_path: Path) -> None:
-    """True in the last picture, then false in the first: the devkit's sort is stable, whatever order pictures have."""
+    """True in the last image, then false in the first: the devkit's sort is stable, whatever order images have."""
     right, wrong = "000007 0.5 10.01 20.02 310.04 220.06", "000012 0.5 300 300 310 310"
     for lines, expected in (((right, wrong), 1 / 2), ((wrong, right), 1 / 4)):
         (tmp_path / "comp3_det_val_cat.txt").write_text("\n".join(lines))

@@ -12,7 +12,7 @@ import pytest
 from small_runs import Pond
 
 from ssdcore.errors import TrainingError
-from ssdcore.run_folder import RunFolder
+from ssdcore.runs.run_folder import RunFolder
 from ssdcore.training import train
 from ssdcore.training.lock import alone_in, held, is_held
 from ssdcore.training.log import MetricsLog

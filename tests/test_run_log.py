@@ -9,9 +9,8 @@ import pytest
 import tensorflow as tf
 from small_runs import Pond, events
 
-from ssdcore.checkpoint import AVERAGES_PREFIX, load_checkpoint, restore_model
-from ssdcore.data.manifest import Manifest
-from ssdcore.data.records import decode, parse
+from ssdcore.data.records.manifest import Manifest
+from ssdcore.data.records.record import decode, parse
 from ssdcore.detection import load_detector
 from ssdcore.detection.detector import Detector
 from ssdcore.evaluation import Evaluator
@@ -19,7 +18,8 @@ from ssdcore.evaluation.loss import EvaluationLoss
 from ssdcore.model import build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.params import Stage
-from ssdcore.training import TrainingListener, train, trainer
+from ssdcore.runs.checkpoint import AVERAGES_PREFIX, load_checkpoint, restore_model
+from ssdcore.training import TrainingCallback, train, trainer
 from ssdcore.training.loss_scale import FIRST, GROWTH_STEPS, LossScale
 from ssdcore.training.step import METRICS, make_step
 from ssdcore.training.update import Update
@@ -71,13 +71,13 @@ def test_a_checkpoint_detects_by_its_averages(pond: Pond, averaged: Path) -> Non
     path = averaged / "checkpoints/last.npz"
     checkpoint = load_checkpoint(path)
     ssd = build_ssd(checkpoint.params, checkpoint.classes, pond.plugins)
-    picture = str(pond.root / "voc/JPEGImages/00000.jpg")
+    image = str(pond.root / "voc/JPEGImages/00000.jpg")
     scores = {}
     for kind in ("averages/", "model/"):
         for name, variable in named_variables(ssd).items():
             variable.assign(checkpoint.arrays[kind + name])
-        scores[kind] = Detector(ssd, checkpoint.params.eval)(picture).scores
-    found = load_detector(path, plugins=pond.plugins)(picture).scores
+        scores[kind] = Detector(ssd, checkpoint.params.eval)(image).scores
+    found = load_detector(path, plugins=pond.plugins)(image).scores
     np.testing.assert_array_equal(found, scores["averages/"])
     assert len(found) > 10
     assert not np.array_equal(found, scores["model/"])
@@ -114,7 +114,7 @@ def random_batch(ssd: Any, size: int) -> tuple[Any, Any, Any]:
 
 
 def one_step(pond: Pond, accumulate: int) -> tuple[dict[str, Any], dict[str, float]]:
-    """Weights and metrics after a step over 32 pictures."""
+    """Weights and metrics after a step over 32 images."""
     ssd = bare(pond)
     stage = Stage(name="only", steps=1)
     update = Update(stage, named_variables(ssd), 1, 1.0)
@@ -144,8 +144,8 @@ def test_l2_in_the_loss_is_the_sum_by_hand(pond: Pond) -> None:
 
 
 def adapted(scale: LossScale, finite: bool, loss: float = 1.0) -> tuple[bool, float, float]:
-    fault, norm = scale.adapt(tf.constant(finite), tf.constant(7.0 if finite else np.inf), tf.constant(loss))
-    return bool(fault), float(norm), float(scale.value)
+    issue, norm = scale.adapt(tf.constant(finite), tf.constant(7.0 if finite else np.inf), tf.constant(loss))
+    return bool(issue), float(norm), float(scale.value)
 
 
 def test_the_loss_scale_falls_at_once_and_rises_slowly() -> None:
@@ -160,7 +160,7 @@ def test_the_loss_scale_falls_at_once_and_rises_slowly() -> None:
     assert adapted(scale, True) == (False, 7.0, 16384)
 
 
-def test_what_no_loss_scale_helps_is_a_fault() -> None:
+def test_what_no_loss_scale_helps_is_a_issue() -> None:
     scale = LossScale()
     assert adapted(scale, False, loss=np.nan)[0]
     while float(scale.value) > 1:
@@ -194,12 +194,12 @@ def test_an_overflow_in_half_precision_is_skipped(pond: Pond) -> None:
     step = make_step(ssd, update, None, scale, 1, tf.distribute.get_strategy())
     before = {name: variable.numpy() for name, variable in named_variables(ssd).items()}
     metrics = dict(zip(METRICS, step(random_batch(ssd, 2), tf.zeros(3)).numpy(), strict=True))
-    assert (metrics["fault"], metrics["gradient_norm"], float(scale.value)) == (0.0, 0.0, 2.0**59)
+    assert (metrics["issue"], metrics["gradient_norm"], float(scale.value)) == (0.0, 0.0, 2.0**59)
     for name, variable in named_variables(ssd).items():
         np.testing.assert_array_equal(variable.numpy(), before[name], err_msg=name)
     scale.state["scale"].assign(2.0**5)
     metrics = dict(zip(METRICS, step(random_batch(ssd, 2), tf.zeros(3)).numpy(), strict=True))
-    assert metrics["fault"] == 0.0
+    assert metrics["issue"] == 0.0
     assert 0 < metrics["gradient_norm"] < np.inf
     assert any(not np.array_equal(v.numpy(), before[name]) for name, v in named_variables(ssd).items())
 
@@ -271,8 +271,8 @@ def offsets_of(boxes: np.ndarray, default: np.ndarray) -> np.ndarray:
 
 
 def test_the_loss_of_an_evaluation_is_the_sum_by_hand(pond: Pond) -> None:
-    """Over the four pictures of the test split: softmax on positives and three times as many of the worst
-    negatives of each picture, smooth L1 on offsets, divided by all positives."""
+    """Over the four images of the test split: softmax on positives and three times as many of the worst
+    negatives of each image, smooth L1 on offsets, divided by all positives."""
     params = pond.params.override(["train.monitor=loss", "eval.batch_size=3"])
     ssd = build_ssd(params, Manifest.load(pond.data).classes, pond.plugins)
     default = np.asarray(ssd.default_boxes)
@@ -300,11 +300,11 @@ def test_the_loss_of_an_evaluation_is_the_sum_by_hand(pond: Pond) -> None:
 def test_the_best_checkpoint_may_be_that_of_least_loss(pond: Pond, tmp_path: Path) -> None:
     told: list[tuple[int, bool]] = []
 
-    class Listener(TrainingListener):
+    class Listener(TrainingCallback):
         def on_evaluation(self, step: int, evaluation: Any, is_best: bool) -> None:
             told.append((step, is_best))
 
-    train(pond.params.override(["train.monitor=loss"]), pond.data, tmp_path / "run", pond.plugins, listener=Listener())
+    train(pond.params.override(["train.monitor=loss"]), pond.data, tmp_path / "run", pond.plugins, callback=Listener())
     with (tmp_path / "run/metrics.csv").open(newline="") as file:
         losses = [float(row["eval_loss"]) for row in csv.DictReader(file) if row["eval_loss"]]
     assert [best for _, best in told] == [loss < min([np.inf, *losses[:n]]) for n, loss in enumerate(losses)]
@@ -315,8 +315,8 @@ def test_the_best_checkpoint_may_be_that_of_least_loss(pond: Pond, tmp_path: Pat
     assert EvaluationLoss(ssd, pond.data, "test").mean(lambda *_: None) == pytest.approx(min(losses), rel=1e-5)
 
 
-def test_pictures_and_histograms_are_among_the_events(pond: Pond, tmp_path: Path) -> None:
-    params = pond.params.override(["train.pictures=2", "train.histograms=true", "train.ema_decay=null"])
+def test_images_and_histograms_are_among_the_events(pond: Pond, tmp_path: Path) -> None:
+    params = pond.params.override(["train.images=2", "train.histograms=true", "train.ema_decay=null"])
     train(params, pond.data, tmp_path / "run", pond.plugins)
     found = {(step, name) for step, name, _ in events(tmp_path / "run")}
     assert {step for step, name in found if name == "1 as it is"} == {0, 6}
@@ -331,7 +331,7 @@ def test_a_profile_is_a_trace(pond: Pond, tmp_path: Path) -> None:
 
 
 def test_a_window_counts_no_time_outside_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four steps of 0.5 s over 2 pictures, each waiting 0.1 s; the first, compiled, and 9 s between are left out."""
+    """Four steps of 0.5 s over 2 images, each waiting 0.1 s; the first, compiled, and 9 s between are left out."""
     clock = [0.0]
     monkeypatch.setattr("ssdcore.training.window.time.perf_counter", lambda: clock[0])
     window = Window()
@@ -342,16 +342,16 @@ def test_a_window_counts_no_time_outside_of_steps(monkeypatch: pytest.MonkeyPatc
             clock[0] += 0.4
         if number == 0:
             window.begin_timing()
-        window.add(np.full(len(METRICS), number, np.float32) * [name != "fault" for name in METRICS])
+        window.add(np.full(len(METRICS), number, np.float32) * [name != "issue" for name in METRICS])
         clock[0] += 9
-    assert window.first_fault() is None
+    assert window.first_issue() is None
     row = window.take()
     assert (row["loss"], row["images_per_second"], row["data_wait"]) == (2.0, 4.0, 0.2)
     assert window.values().shape == (0, len(METRICS))
 
 
-def test_a_window_tells_how_long_ago_the_first_fault_was() -> None:
+def test_a_window_tells_how_long_ago_the_first_issue_was() -> None:
     window = Window(np.zeros((2, len(METRICS)), np.float32))
     for number in range(5):
-        window.add(np.array([name == "fault" and number in (1, 3) for name in METRICS], np.float32))
-    assert window.first_fault() == 4
+        window.add(np.array([name == "issue" and number in (1, 3) for name in METRICS], np.float32))
+    assert window.first_issue() == 4

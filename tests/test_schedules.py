@@ -48,7 +48,7 @@ def test_exponential_in_less_than_a_step_falls_at_each_step() -> None:
 
 
 def test_exponential_as_the_seeds_had_it() -> None:
-    """5011 pictures by 32 for 2 epochs: int(313.1875) steps. 0.94^2 is 0.8836."""
+    """5011 images by 32 for 2 epochs: int(313.1875) steps. 0.94^2 is 0.8836."""
     schedule = Exponential(learning_rate=0.01)
     found = [at(schedule, step, 10**6, 5011 / 32) for step in (0, 312, 313, 625, 626)]
     np.testing.assert_allclose(found, [0.01, 0.01, 0.0094, 0.0094, 0.008836], rtol=1e-7)

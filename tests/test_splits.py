@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from voc_files import BOX
 
-from ssdcore.data.example import Annotation, Example, LabelledSet, PictureSource
+from ssdcore.data.annotations import Annotation, Example, ImageSource, LabelledSet
 from ssdcore.data.splits import divide, parse_shares
 from ssdcore.errors import DataError, ParamError
 
@@ -16,13 +16,13 @@ def labelled(*examples: Example) -> LabelledSet:
     return LabelledSet(Path("/nowhere"), "voc", {"all": examples})
 
 
-def example(name: str, *classes: str, picture: Path | None = None) -> Example:
+def example(name: str, *classes: str, image: Path | None = None) -> Example:
     objects = tuple(Annotation(label, BOX) for label in classes)
-    return Example(name, PictureSource(picture or Path(f"/nowhere/{name}.jpg")), Path(f"/nowhere/{name}.xml"), objects)
+    return Example(name, ImageSource(image or Path(f"/nowhere/{name}.jpg")), Path(f"/nowhere/{name}.xml"), objects)
 
 
 def shaped(counts: Mapping[str, int]) -> LabelledSet:
-    """So many pictures that show each class alone; `` is none."""
+    """So many images that show each class alone; `` is none."""
     return labelled(*(example(f"{label}{n:03}", *filter(None, [label])) for label, count in counts.items()
                       for n in range(count)))  # fmt: skip
 
@@ -46,7 +46,7 @@ HAND_MADE = {"a": 5, "b": 17, "c": 40, "d": 8, "": 10}
         (0.8, 0.1, 0.1),
     ],
 )
-def test_each_class_is_divided_to_within_one_picture(shares: tuple[float, ...]) -> None:
+def test_each_class_is_divided_to_within_one_image(shares: tuple[float, ...]) -> None:
     for seed in range(5):
         found = count_classes(divide(shaped(HAND_MADE), shares, seed))
         for label, total in HAND_MADE.items():
@@ -55,8 +55,8 @@ def test_each_class_is_divided_to_within_one_picture(shares: tuple[float, ...]) 
             assert all(abs(part - share * total) <= 1 for part, share in zip(dealt, shares, strict=True)), label
 
 
-def test_pictures_of_several_classes_are_divided_by_their_rarest() -> None:
-    """Ten pictures show the rare class, five of them the common one, too; forty show the common one alone."""
+def test_images_of_several_classes_are_divided_by_their_rarest() -> None:
+    """Ten images show the rare class, five of them the common one, too; forty show the common one alone."""
     rare = [example(f"r{n}", "rare", *["common"] * (n % 2)) for n in range(10)]
     found = divide(labelled(*rare, *(example(f"c{n}", "common") for n in range(40))), (0.8, 0.2), 3)
     names = {split: [one.name for one in examples] for split, examples in found.splits.items()}
@@ -72,10 +72,10 @@ def test_the_seed_alone_decides() -> None:
     assert set(divide(shaped(HAND_MADE), (0.6, 0.2, 0.2), 0).splits) == {"train", "val", "test"}
 
 
-def test_the_order_of_pictures_does_not_decide() -> None:
-    pictures = shaped(HAND_MADE).splits["all"]
-    turned = labelled(*pictures[::-1])
-    assert divide(labelled(*pictures), (0.8, 0.2), 0).splits == divide(turned, (0.8, 0.2), 0).splits
+def test_the_order_of_images_does_not_decide() -> None:
+    images = shaped(HAND_MADE).splits["all"]
+    turned = labelled(*images[::-1])
+    assert divide(labelled(*images), (0.8, 0.2), 0).splits == divide(turned, (0.8, 0.2), 0).splits
 
 
 def test_no_split_is_empty_where_classes_are_many_and_rare() -> None:
@@ -83,23 +83,23 @@ def test_no_split_is_empty_where_classes_are_many_and_rare() -> None:
     assert 6 <= len(found.splits["test"]) <= 20
 
 
-def test_equal_pictures_stay_together(tmp_path: Path) -> None:
+def test_equal_images_stay_together(tmp_path: Path) -> None:
     for number in range(10):
         for copy in "xyz":
             (tmp_path / f"{number}{copy}.jpg").write_bytes(bytes([number]))
-    pictures = [example(path.stem, "a", picture=path) for path in sorted(tmp_path.iterdir())]
+    images = [example(path.stem, "a", image=path) for path in sorted(tmp_path.iterdir())]
     for seed in range(10):
         for shares in ((0.8, 0.2), (0.6, 0.2, 0.2)):
-            found = divide(labelled(*pictures), shares, seed)
+            found = divide(labelled(*images), shares, seed)
             groups = [{one.name[0] for one in examples} for examples in found.splits.values()]
             assert sorted("".join(map("".join, groups))) == list("0123456789")
             assert sum(map(len, found.splits.values())) == 30
             assert all(map(len, groups))
 
 
-def test_own_splits_are_forgotten_and_pictures_in_two_count_once() -> None:
-    pictures = shaped({"a": 10}).splits["all"]
-    mixed = LabelledSet(Path("/nowhere"), "voc", {"train": pictures, "mine": pictures[:3]})
+def test_own_splits_are_forgotten_and_images_in_two_count_once() -> None:
+    images = shaped({"a": 10}).splits["all"]
+    mixed = LabelledSet(Path("/nowhere"), "voc", {"train": images, "mine": images[:3]})
     found = divide(mixed, (0.8, 0.2), 0)
     assert {split: len(examples) for split, examples in found.splits.items()} == {"trainval": 8, "test": 2}
 
@@ -133,6 +133,6 @@ def test_wrong_shares_are_errors(text: str) -> None:
         parse_shares(text)
 
 
-def test_too_few_pictures_to_divide_are_an_error() -> None:
-    with pytest.raises(DataError, match="has 2 pictures, too few for 3 splits"):
+def test_too_few_images_to_divide_are_an_error() -> None:
+    with pytest.raises(DataError, match="has 2 images, too few for 3 splits"):
         divide(shaped({"a": 2}), (0.8, 0.1, 0.1), 0)

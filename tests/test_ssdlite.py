@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from ssdcore import ArgScope, Backbone, BatchNorm
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import ParamError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.blocks import attach_block
 from ssdcore.params import Block, Conv, ParamSet, Stage, TrainParams
 from ssdcore.params.presets import ssdlite320
-from ssdcore.plugins import Plugins
 
 
 def two_maps(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:

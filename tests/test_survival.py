@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from small_runs import Pond, Program, Told, differences, events, killing, leftovers, rows, same_run
 
-from ssdcore.checkpoint import load_checkpoint
 from ssdcore.errors import CheckpointError, Terminated, TrainingError
 from ssdcore.params import ParamSet
-from ssdcore.run_folder import RunFolder
+from ssdcore.runs.checkpoint import load_checkpoint
+from ssdcore.runs.run_folder import RunFolder
 from ssdcore.training import train
 from ssdcore.training.log import MetricsLog
 
@@ -41,7 +41,7 @@ class Signal(Told):
 
 def stop_after(pond: Pond, run: Path, steps: int, params: ParamSet | None = None) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(params or pond.params, pond.data, run, pond.plugins, listener=Signal(steps))
+        train(params or pond.params, pond.data, run, pond.plugins, callback=Signal(steps))
 
 
 KILLS = [
@@ -110,11 +110,11 @@ def test_a_lost_last_checkpoint_is_replaced_by_the_one_before(
     spoil(run / "checkpoints/last.npz", name)
     (run / "checkpoints/step-00000011.npz").write_bytes(b"of a later step, and damaged")
     (run / "checkpoints/.last.npz.partial-1").write_bytes(b"half")
-    listener = Told()
-    train(pond.params, pond.data, run, pond.plugins, resume=True, listener=listener)
+    callback = Told()
+    train(pond.params, pond.data, run, pond.plugins, resume=True, callback=callback)
     wrong = "there is no checkpoint" if name == "missing" else "is damaged"
     step, kept = (9, "step-00000009.npz") if name == "missing" else (8, "step-00000008.npz")
-    warning = next(message for message in listener.warnings if "last.npz" in message)
+    warning = next(message for message in callback.warnings if "last.npz" in message)
     assert wrong in warning
     assert f"going on from step {step}, {kept}" in warning
     same_run(run, finished)
@@ -148,7 +148,7 @@ def test_checkpoints_of_later_steps_are_forgotten(pond: Pond, finished: Path, tm
 
 def stop_after_resume(pond: Pond, run: Path, steps: int) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(pond.params, pond.data, run, pond.plugins, resume=True, listener=Signal(steps))
+        train(pond.params, pond.data, run, pond.plugins, resume=True, callback=Signal(steps))
 
 
 def test_without_any_whole_checkpoint_there_is_one_error(pond: Pond, finished: Path, tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_a_signal_while_a_stage_ends_begins_no_other(
             assert name == "first"
 
     with pytest.raises(KeyboardInterrupt):
-        train(pond.params, pond.data, tmp_path / "run", pond.plugins, listener=Late())
+        train(pond.params, pond.data, tmp_path / "run", pond.plugins, callback=Late())
     assert load_checkpoint(tmp_path / "run/checkpoints/last.npz").progress["step"] == 6
 
 
@@ -324,7 +324,7 @@ def test_what_may_not_change_is_named(
     assert snapshot(run) == snapshot(finished)
 
 
-def test_other_pictures_of_the_same_number_are_refused(pond: Pond, finished: Path, tmp_path: Path) -> None:
+def test_other_images_of_the_same_number_are_refused(pond: Pond, finished: Path, tmp_path: Path) -> None:
     other = shutil.copytree(pond.root / "voc", tmp_path / "voc")
     xml = next(iter(sorted((other / "Annotations").iterdir())))
     (other / f"JPEGImages/{xml.stem}.jpg").write_bytes((other / "JPEGImages/00003.jpg").read_bytes())
@@ -333,7 +333,7 @@ def test_other_pictures_of_the_same_number_are_refused(pond: Pond, finished: Pat
     from ssdcore.data.formats import read_labelled
 
     convert(read_labelled(other), tmp_path / "records")
-    with pytest.raises(TrainingError, match="was made of other pictures or annotations"):
+    with pytest.raises(TrainingError, match="was made of other images or annotations"):
         train(pond.params, tmp_path / "records", finished, pond.plugins, resume=True)
 
 

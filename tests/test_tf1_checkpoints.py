@@ -10,10 +10,10 @@ import tensorflow as tf
 import tf1_files
 import tf1_networks
 
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import CheckpointError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.params import Weights
-from ssdcore.plugins import Plugins
 from ssdcore.weights import import_weights, load_weights
 
 DETECTORS = {
@@ -28,7 +28,7 @@ DETECTORS = {
 VGG_MEAN = np.array([123, 117, 104], np.float32)
 
 
-def picture(size: int) -> np.ndarray:
+def image(size: int) -> np.ndarray:
     return np.random.default_rng(3).uniform(0, 255, (1, size, size, 3)).astype(np.float32)
 
 
@@ -75,7 +75,7 @@ def test_detector_is_found_out_and_loads_completely(detector) -> None:
 
 def test_every_layer_of_a_detector_computes_the_same(detector) -> None:
     layout, variables, ssd, _, _ = detector
-    images = picture(layout.size)
+    images = image(layout.size)
     theirs = tf1_networks.ssd_forward(layout, variables, images - VGG_MEAN)
     ours = activations(ssd.backbone, images - VGG_MEAN) | activations(ssd.network, images)
     assert_same_activations(ours, theirs, ssd.feature_maps[0][0])
@@ -92,7 +92,7 @@ def test_slim_vgg_without_fully_connected_layers(version1: bool, plugins: Plugin
     report = load_weights(ssd, plugins, Weights(file=str(prefix)))
     assert (report.format, len(report.matched)) == ("tf-slim", len(ssd.backbone.variables))
     np.testing.assert_array_equal(ssd.network.get_layer("block7_conv1").kernel, before)
-    images = picture(300) - VGG_MEAN
+    images = image(300) - VGG_MEAN
     theirs = tf1_networks.vgg_16_forward(variables, images)
     assert_same_activations(activations(ssd.backbone, images), theirs, "")
 
@@ -122,7 +122,7 @@ def test_slim_mobilenet_at_every_depth(depth: float, suffix: str, plugins: Plugi
     ssd = build_ssd(params, ["a"], plugins)
     report = load_weights(ssd, plugins, Weights(file=str(prefix)))
     assert (report.format, len(report.matched)) == ("tf-slim", len(ssd.backbone.variables))
-    images = picture(300) / 127.5 - 1
+    images = image(300) / 127.5 - 1
     theirs = tf1_networks.mobilenet_v1_forward(variables, images)
     assert_same_activations(activations(ssd.backbone, images), theirs, "")
 

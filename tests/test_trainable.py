@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import ParamError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import named_variables, set_trainable
-from ssdcore.plugins import Plugins
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from ssdcore.checkpoint import load_checkpoint, save_checkpoint
+from ssdcore.contract.plugins import Plugins
 from ssdcore.data.convert import choose_splits, convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.synth import synthesize
@@ -17,8 +17,8 @@ from ssdcore.evaluation import Evaluation
 from ssdcore.model import build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.params import ParamSet, Stage
-from ssdcore.plugins import Plugins
-from ssdcore.training import TrainingListener, train
+from ssdcore.runs.checkpoint import load_checkpoint, save_checkpoint
+from ssdcore.training import TrainingCallback, train
 from ssdcore.training.progress import ends_epochs, stage_steps
 
 TINY = [
@@ -55,7 +55,7 @@ def test_lengths_of_stages() -> None:
 
 
 def test_evaluations_follow_whole_passes_whatever_the_batch() -> None:
-    """Steps of 4 over 10 pictures end passes 1, 2, 3, 4 at 12, 20, 32, 40 pictures."""
+    """Steps of 4 over 10 images end passes 1, 2, 3, 4 at 12, 20, 32, 40 images."""
     stage = Stage(name="a", epochs=4, batch_size=4)
     assert [step for step in range(1, 11) if ends_epochs(stage, step, 10, 1)] == [3, 5, 8, 10]
     assert [step for step in range(1, 11) if ends_epochs(stage, step, 10, 2)] == [5, 10]
@@ -105,7 +105,7 @@ def test_the_first_stage_leaves_the_backbone_alone(
     assert {"block9_conv1_bn", "block9_logits"} <= changed
 
 
-class Stop(TrainingListener):
+class Stop(TrainingCallback):
     """Sends this process what Ctrl-C sends, after some steps."""
 
     def __init__(self, after: int) -> None:
@@ -123,7 +123,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     """Interrupted in the second stage; `test_survival.py` ends a smaller network at every other place."""
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(tiny, shapes, run, plugins, listener=Stop(4))
+        train(tiny, shapes, run, plugins, callback=Stop(4))
     assert load_checkpoint(run / "checkpoints/last.npz").progress["step"] == 4
     train(tiny, shapes, run, plugins, resume=True)
     expected, found = weights(finished / "checkpoints/last.npz"), weights(run / "checkpoints/last.npz")
@@ -178,7 +178,7 @@ def test_what_cannot_work_says_why(
         train(tiny.override([override]), shapes, tmp_path / "run", plugins)
 
 
-class Scores(TrainingListener):
+class Scores(TrainingCallback):
     def __init__(self) -> None:
         self.seen: list[tuple[int, bool]] = []
 
@@ -192,7 +192,7 @@ def test_evaluation_every_n_epochs_keeps_the_best(
 ) -> None:
     stages = "train.stages=[{name: only, epochs: 3, batch_size: 4}]"
     scores = Scores()
-    train(tiny.override([stages, "train.eval_every=1"]), shapes, tmp_path / "run", plugins, listener=scores)
+    train(tiny.override([stages, "train.eval_every=1"]), shapes, tmp_path / "run", plugins, callback=scores)
     assert [step for step, _ in scores.seen] == [2, 4, 6]
     best = [step for step, is_best in scores.seen if is_best][-1]
     assert load_checkpoint(tmp_path / "run/checkpoints/best.npz").progress["step"] == best
@@ -225,7 +225,7 @@ def test_a_failed_start_leaves_no_run_folder(tiny: ParamSet, shapes: Path, plugi
     assert not (tmp_path / "run").exists()
 
 
-def test_resume_refuses_another_number_of_pictures(
+def test_resume_refuses_another_number_of_images(
     finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
     source = shapes.parent / "voc"
@@ -234,7 +234,7 @@ def test_resume_refuses_another_number_of_pictures(
     convert(choose_splits(read_labelled(source), ["few"]), tmp_path / "few")
     manifest = (tmp_path / "few/manifest.json").read_text().replace('"few":', '"trainval":')
     (tmp_path / "few/manifest.json").write_text(manifest)
-    with pytest.raises(TrainingError, match=r"started on 8 pictures, .* has 4"):
+    with pytest.raises(TrainingError, match=r"started on 8 images, .* has 4"):
         train(tiny, tmp_path / "few", finished, plugins, resume=True)
 
 
@@ -248,13 +248,13 @@ def test_a_fixed_backbone_of_random_weights_is_refused(shapes: Path, plugins: Pl
 def test_training_starts_from_the_classes_of_another_detector(
     tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
-    """A detector for two other classes and one of ours is told to the listener and kept where names agree."""
+    """A detector for two other classes and one of ours is told to the callback and kept where names agree."""
     classes = ("moon", "square", "sun")
     donor = build_ssd(tiny, classes, plugins)
     save_checkpoint(tmp_path / "donor.npz", donor)
     reports = []
 
-    class Listener(TrainingListener):
+    class Listener(TrainingCallback):
         def on_weights(self, report):
             reports.append(report)
 
@@ -262,7 +262,7 @@ def test_training_starts_from_the_classes_of_another_detector(
         "train.stages=[{name: only, steps: 1, batch_size: 2, learning_rate: {kind: fixed, learning_rate: 1e-9}}]"
     ]
     start = [f"train.weights={tmp_path / 'donor.npz'}"]
-    ssd = train(tiny.override(one_step + start), shapes, tmp_path / "run", plugins, listener=Listener())
+    ssd = train(tiny.override(one_step + start), shapes, tmp_path / "run", plugins, callback=Listener())
     (report,) = reports
     assert (report.missing, report.skipped, report.classes.kept) == ((), (), ("square",))
     ours = ssd.network.get_layer("block9_logits").bias.numpy().reshape(-1, len(ssd.classes) + 1)
@@ -289,14 +289,14 @@ def test_default_boxes_that_miss_the_objects_are_warned_of(
     """Boxes of 2 to 8 px for shapes of 30 px and more; with the set's own boxes nothing is said."""
     warnings = []
 
-    class Listener(TrainingListener):
+    class Listener(TrainingCallback):
         def on_warning(self, message):
             warnings.append(message)
 
     step = ["train.stages=[{name: only, steps: 1, batch_size: 2}]", "train.weights=null"]
     boxes = ["model.default_boxes.min_sizes=[2,3,4,5,6,7]", "model.default_boxes.max_sizes=[3,4,5,6,7,8]"]
-    train(tiny.override(step), shapes, tmp_path / "good", plugins, listener=Listener())
+    train(tiny.override(step), shapes, tmp_path / "good", plugins, callback=Listener())
     assert warnings == []
-    train(tiny.override(step + boxes), shapes, tmp_path / "bad", plugins, listener=Listener())
+    train(tiny.override(step + boxes), shapes, tmp_path / "bad", plugins, callback=Listener())
     assert len(warnings) == 1
     assert "overlap only 0.0% of the objects by 0.5" in warnings[0]

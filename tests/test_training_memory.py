@@ -16,7 +16,7 @@ from ssdcore.data.synth import synthesize
 EVERY = 10
 """Steps between two samples."""
 
-# 8 pictures in batches of 2: 4 steps to the epoch, so that 100 epochs between evaluations are 400 steps.
+# 8 images in batches of 2: 4 steps to the epoch, so that 100 epochs between evaluations are 400 steps.
 SMALL = [
     "model.image_size=[64,64]",
     "model.feature_maps=null",
@@ -33,14 +33,14 @@ SMALL = [
 RUN = f"""
 import json, sys
 from pathlib import Path
-from ssdcore.plugins import load_plugins
-from ssdcore.training import TrainingListener, train, trainer
+from ssdcore.contract.plugins import load_plugins
+from ssdcore.training import TrainingCallback, train, trainer
 
 steps, make_step = [], trainer.make_step
 trainer.make_step = lambda *arguments: steps.append(make_step(*arguments)) or steps[-1]
 
 
-class Watch(TrainingListener):
+class Watch(TrainingCallback):
     def __init__(self):
         self.stage, self.memory, self.evaluations = "", [], []
 
@@ -59,7 +59,7 @@ class Watch(TrainingListener):
 data, out, *overrides = sys.argv[1:]
 plugins, watch = load_plugins(), Watch()
 params = plugins.param_sets["mobilenet025-ssd300"].override(overrides)
-train(params, Path(data), Path(out), plugins, listener=watch)
+train(params, Path(data), Path(out), plugins, callback=watch)
 traces = [step.experimental_get_tracing_count() for step in steps]
 print(json.dumps({{"memory": watch.memory, "evaluations": watch.evaluations, "traces": traces}}))
 """

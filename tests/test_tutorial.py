@@ -12,9 +12,9 @@ import pytest
 from caffe_files import Item, caffemodel_bytes
 from ssdcli.main import main
 
+from ssdcore.contract.plugins import load_plugins
 from ssdcore.model.variables import named_variables
 from ssdcore.params import Weights
-from ssdcore.plugins import load_plugins
 from ssdcore.testing import checks
 from ssdcore.testing.contract import fault_of
 from ssdcore.testing.subject import Subject
@@ -94,7 +94,7 @@ def _shown_failure() -> str:
 
 
 def test_it_trains_on_the_shapes(package: Path, ssd_here: Ssd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands of the page, with fewer pictures and two steps."""
+    """The commands of the page, with fewer images and two steps."""
     monkeypatch.chdir(package)
     for command in ("data synth shapes --trainval 4 --test 2", "data convert shapes --out records", _train_command()):
         code, _, err = ssd_here(*command.split())
@@ -106,7 +106,7 @@ def test_it_trains_on_the_shapes(package: Path, ssd_here: Ssd, monkeypatch: pyte
 
 
 def _train_command() -> str:
-    """The first command of the page that trains, with two steps of two pictures."""
+    """The first command of the page that trains, with two steps of two images."""
     command = re.findall(r"^ssd (train .*?[^\\])$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)[0]
     assert "epochs=20" in command
     assert "batch_size=8" in command

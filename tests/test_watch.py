@@ -19,11 +19,11 @@ from small_runs import rows as all_rows
 from ssdcli.evaluate import limits
 from tensorboard.compat.proto.event_pb2 import Event
 
-from ssdcore.checkpoint import load_checkpoint
 from ssdcore.evaluation import Evaluation
-from ssdcore.run_folder import RunFolder, spaced
-from ssdcore.training import TrainingListener, train, watch
-from ssdcore.training.keeping import forget_later, keep
+from ssdcore.runs.checkpoint import load_checkpoint
+from ssdcore.runs.run_folder import RunFolder, spaced
+from ssdcore.training import TrainingCallback, train, watch
+from ssdcore.training.checkpointing.manager import forget_later, keep
 from ssdcore.training.lock import held
 from ssdcore.training.metrics import cut_back
 
@@ -31,7 +31,7 @@ NAME = "(watch test voc07)"
 QUICK = "import ssdcore.training.watch as watch; watch.PAUSE, watch.GRACE = 0.05, {grace}\n"
 PATIENT = """
 import time
-import ssdcore.training.keeping as keeping
+import ssdcore.training.checkpointing.manager as keeping
 watched_folders = keeping.watched_folders
 def patient(run):
     while not any(keeping.is_held(folder / keeping.WATCH_LOCK) for folder in watched_folders(run)):
@@ -206,7 +206,7 @@ def test_steps_apart() -> None:
     assert spaced([], 4, done=[2]) == []
 
 
-class Stop(TrainingListener):
+class Stop(TrainingCallback):
     def on_step(self, done: int, total: int) -> None:
         if done == 5:
             raise KeyboardInterrupt
@@ -215,7 +215,7 @@ class Stop(TrainingListener):
 def test_it_ends_with_a_training_that_does_not_come_back(pond: Pond, watcher: Watcher, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(pond.params.override(["train.keep=9"]), pond.data, run, pond.plugins, listener=Stop())
+        train(pond.params.override(["train.keep=9"]), pond.data, run, pond.plugins, callback=Stop())
     (run / "checkpoints/step-00000002.npz").write_bytes(b"damaged")
     program = watcher.start(run, grace=0.5)
     ended(program)
@@ -260,7 +260,7 @@ def test_scores_behind_a_step_that_a_run_goes_back_to_do_not_count(run: Path) ->
 
 
 def test_only_a_living_watcher_is_given_checkpoints(run: Path, pond: Pond) -> None:
-    from ssdcore.checkpoint import restore_model
+    from ssdcore.runs.checkpoint import restore_model
     from ssdcore.training.progress import Progress
 
     folder = RunFolder(run)

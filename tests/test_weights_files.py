@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import tf1_files
 
-from ssdcore.checkpoint import load_checkpoint, save_checkpoint
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import CheckpointError
 from ssdcore.model import build_ssd
 from ssdcore.params import Weights
-from ssdcore.plugins import Plugins
+from ssdcore.runs.checkpoint import load_checkpoint, save_checkpoint
 from ssdcore.weights import import_weights, load_weights, open_weights
 
 KERNEL = np.arange(24, dtype=np.float32).reshape(4, 3, 2, 1)  # out, in, height, width
@@ -70,13 +70,13 @@ def test_truncated_caffe_model(cut: int, tmp_path: Path) -> None:
         open_weights(caffe_file(tmp_path, content[:-cut]))
 
 
-def a_picture() -> bytes:
+def a_image() -> bytes:
     return cv2.imencode(".jpg", np.zeros((32, 32, 3), np.uint8))[1].tobytes()
 
 
 @pytest.mark.parametrize(
     "content",
-    [a_picture(), b"name: 'VGG'\nlayer { name: 'conv1_1' }\n", b"", bytes(range(256)) * 20, b"\x89PNG\r\n\x1a\n" * 9],
+    [a_image(), b"name: 'VGG'\nlayer { name: 'conv1_1' }\n", b"", bytes(range(256)) * 20, b"\x89PNG\r\n\x1a\n" * 9],
     ids=["JPEG", "prototxt", "empty", "bytes", "PNG"],
 )
 def test_files_that_are_no_weights(content: bytes, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_keras_vgg_16(top: bool, old_names: bool, plugins: Plugins, tmp_path: Pa
     ours = keras.Model(ssd.backbone.inputs, ssd.backbone.get_layer("conv4_3_relu").output)
     rgb = np.zeros((1, 300, 300, 3), np.float32)
     rgb[:, :224, :224] = bgr[..., ::-1]
-    same = 28 - 8  # cells whose receptive field (92 px, 12 cells) does not reach the edge of the smaller picture
+    same = 28 - 8  # cells whose receptive field (92 px, 12 cells) does not reach the edge of the smaller image
     np.testing.assert_allclose(ours([rgb])[0, :same, :same], inside([bgr])[0, :same, :same], rtol=1e-4, atol=1e-4)
     if top:
         fc1, fc2 = arrays["fc1/kernel"], arrays["fc2/kernel"]
@@ -346,7 +346,7 @@ def test_arrays_of_another_rank_are_skipped(plugins: Plugins, tmp_path: Path) ->
 
 
 def test_another_set_of_a_detector_is_noted(plugins: Plugins, tmp_path: Path) -> None:
-    """All shapes fit, but pictures are prepared otherwise, or boxes differ: a person must know."""
+    """All shapes fit, but images are prepared otherwise, or boxes differ: a person must know."""
     layout = tf1_files.LAYOUTS["modular_mobilenet_v1_300"]
     prefix = tf1_files.save_checkpoint(tmp_path, tf1_files.ssd_variables(layout))
     classes = [str(number) for number in range(20)]
@@ -356,7 +356,7 @@ def test_another_set_of_a_detector_is_noted(plugins: Plugins, tmp_path: Path) ->
         ssd, report = import_weights(plugins.param_sets[name], plugins, weights)
         notes[name] = report.notes
     assert notes["modular-mobilenet-ssd300"] == ()
-    assert "prepare pictures otherwise" in notes["mobilenet-ssd300"][0]
+    assert "prepare images otherwise" in notes["mobilenet-ssd300"][0]
     save_checkpoint(tmp_path / "own.npz", ssd)
     other = ssd.params.override(["model.default_boxes.min_sizes.0=22"])
     _, report = import_weights(other, plugins, Weights(file=str(tmp_path / "own.npz")))

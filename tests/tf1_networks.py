@@ -13,19 +13,19 @@ Activation = Callable[[tf.Tensor], tf.Tensor]
 Tensors = dict[str, tf.Tensor]
 
 
-def vgg_16_forward(variables: Variables, pictures: np.ndarray) -> Activations:
-    """conv1_1 .. pool5 of the trunk as SSD uses it, from pictures less their mean."""
-    return _arrays(_vgg(variables, "vgg_16", tf.constant(pictures)))
+def vgg_16_forward(variables: Variables, images: np.ndarray) -> Activations:
+    """conv1_1 .. pool5 of the trunk as SSD uses it, from images less their mean."""
+    return _arrays(_vgg(variables, "vgg_16", tf.constant(images)))
 
 
-def mobilenet_v1_forward(variables: Variables, pictures: np.ndarray, first_stride: int = 2) -> Activations:
-    """Conv2d_0 .. Conv2d_13_pointwise from scaled pictures, any depth multiplier."""
-    return _arrays(_mobilenet(variables, tf.constant(pictures), first_stride))
+def mobilenet_v1_forward(variables: Variables, images: np.ndarray, first_stride: int = 2) -> Activations:
+    """Conv2d_0 .. Conv2d_13_pointwise from scaled images, any depth multiplier."""
+    return _arrays(_mobilenet(variables, tf.constant(images), first_stride))
 
 
-def ssd_forward(layout: SsdLayout, variables: Variables, pictures: np.ndarray) -> Activations:
+def ssd_forward(layout: SsdLayout, variables: Variables, images: np.ndarray) -> Activations:
     """All layers, `norm` (of source 0), `head<i>/{loc,cls}` of every source, and `loc` and `cls` of all boxes."""
-    tensors = _trunk(layout, variables, tf.constant(pictures))
+    tensors = _trunk(layout, variables, tf.constant(images))
     first, last = ("Conv2d_11_pointwise", "Conv2d_13_pointwise") if layout.mobilenet else ("conv4_3", "pool5")
     tensors |= _extra(layout, variables, tensors[last])
     tensors["norm"] = _l2_norm(tensors[first], variables[f"{layout.heads[0]}/L2Normalization/gamma"])

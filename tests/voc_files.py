@@ -14,7 +14,7 @@ EMPTY = (8, 6, 8, 30)
 
 
 def draw(path: Path, seed: int, size: tuple[int, int] = (60, 80)) -> None:
-    """A picture that each seed has another one of."""
+    """An image that each seed has another one of."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3)).astype(np.uint8)
     cv2.imwrite(str(path), cv2.resize(small, size[::-1], interpolation=cv2.INTER_CUBIC))
 
@@ -31,15 +31,15 @@ def write_xml(root: Path, name: str, objects: Objects) -> None:
 
 
 def write_voc(
-    root: Path, pictures: Mapping[str, Objects], lists: Mapping[str, Sequence[str]] | None = None, size=(60, 80)
+    root: Path, images: Mapping[str, Objects], lists: Mapping[str, Sequence[str]] | None = None, size=(60, 80)
 ) -> Path:
     """A VOC folder with these lists, or a list trainval of all."""
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
-    for seed, (name, objects) in enumerate(pictures.items()):
+    for seed, (name, objects) in enumerate(images.items()):
         draw(root / f"JPEGImages/{name}.jpg", seed, size)
         write_xml(root, name, objects)
-    for split, names in ({"trainval": list(pictures)} if lists is None else lists).items():
+    for split, names in ({"trainval": list(images)} if lists is None else lists).items():
         (root / f"ImageSets/Main/{split}.txt").write_text("\n".join(names) + "\n", "utf-8")
     return root
 

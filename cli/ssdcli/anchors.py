@@ -29,7 +29,7 @@ SEARCHED = ("min_sizes", "max_sizes", "aspect_ratios")
 @click.argument("data", type=PathOption)
 @click.option("--params", "name", required=True, help="Param set, or a YAML file (ssd params list).")
 @click.option("--split", help="Split to look at. Default: that to learn from.")
-@click.option("--plot", type=PathOption, help="Picture file of all widths and heights to make (.png).")
+@click.option("--plot", type=PathOption, help="Image file of all widths and heights to make (.png).")
 @click.option("--write", "target", type=PathOption, help="YAML file to make: the param set with the proposed boxes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @overrides
@@ -55,7 +55,7 @@ def anchors(
     program.plugins.backbone(params.backbone)
     _check_outputs(plot, target)
     load_tensorflow()
-    from ssdcore.data.manifest import Manifest
+    from ssdcore.data.records.manifest import Manifest
     from ssdcore.geometry.propose import propose
     from ssdcore.model import build_ssd
 
@@ -82,7 +82,7 @@ def anchors(
 
 def _check_outputs(plot: Path | None, target: Path | None) -> None:
     if plot and plot.suffix != ".png":
-        raise ParamError(f"--plot names a picture, a file ending in .png, not {plot}")
+        raise ParamError(f"--plot names an image, a file ending in .png, not {plot}")
     if target and target.exists():
         raise ParamError(f"{target.absolute()} exists already; choose another --write")
     for path in (plot, target):
@@ -94,12 +94,12 @@ def _read_objects(folder: Path, split: str, params: ParamSet, bar: Bar) -> "Obje
     """Boxes (N, 4), normalised xyxy in the network input, and labels (N,) of the objects to learn from."""
     import numpy as np
 
-    from ssdcore.data.manifest import Manifest
-    from ssdcore.data.pipeline import learnt_objects, read_records, whole
+    from ssdcore.data.pipeline import read_records, training_boxes, whole
+    from ssdcore.data.records.manifest import Manifest
 
     total = Manifest.load(folder).split(split).images
     boxes, labels = [np.empty((0, 4), np.float32)], [np.empty(0, np.int32)]
-    stream = learnt_objects(read_records(folder, split), params.model.image_size, params.data)
+    stream = training_boxes(read_records(folder, split), params.model.image_size, params.data)
     for done, found in enumerate(whole(stream, folder, split), start=1):
         boxes.append(found[0].numpy())
         labels.append(found[1].numpy())

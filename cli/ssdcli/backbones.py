@@ -9,8 +9,8 @@ from ssdcli.backbones_endpoints import endpoints
 from ssdcli.backbones_new import new
 from ssdcli.options import Program, pass_program
 from ssdcli.output import print_json, print_table
+from ssdcore.contract.plugins import Plugins
 from ssdcore.params.presets import MODELS
-from ssdcore.plugins import Plugins
 
 
 @click.group()

@@ -25,7 +25,7 @@ COLUMNS = ("end point", "cells", "channels", "stride", "sees, px", "parameters",
 def endpoints(program: Program, name: str, image_size: int, as_json: bool) -> None:
     """End points of a backbone: size, cost, and what SSD models can take from them.
 
-    Parameters and MACs (multiplications of convolutions for one picture) are those up to the end point; what a
+    Parameters and MACs (multiplications of convolutions for one image) are those up to the end point; what a
     cell sees is the side of its receptive field. Behind a layer of a kind that the core does not know they are "?".
     The backbone needs no feature layers yet.
     """
@@ -47,7 +47,7 @@ def endpoints(program: Program, name: str, image_size: int, as_json: bool) -> No
         click.echo(_advice(found, chosen[model.name], model))
     if not models:
         sizes = ", ".join(f"{make().name} {make().image_size[0]}" for make in MODELS.values())
-        click.echo(f"no SSD model of the core is for pictures of {image_size} px ({sizes})")
+        click.echo(f"no SSD model of the core is for images of {image_size} px ({sizes})")
 
 
 def _row(one: "EndPoint") -> tuple[str, ...]:

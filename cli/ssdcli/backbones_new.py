@@ -15,8 +15,8 @@ from string import Template
 import click
 
 from ssdcli.options import PathOption, Program, pass_program
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import PluginError
-from ssdcore.plugins import Plugins
 
 SUFFIX = ".txt"
 

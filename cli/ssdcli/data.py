@@ -1,4 +1,4 @@
-"""`ssd data`: make, check, convert and look at labelled pictures."""
+"""`ssd data`: make, check, convert and look at labelled images."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from ssdcli.options import PathOption, class_names, load_tensorflow
 from ssdcli.output import print_table, progress_bar
 
 LISTED = 20
-"""Dropped boxes and pictures that are printed; the manifest has all."""
+"""Dropped boxes and images that are printed; the manifest has all."""
 
 
 @click.group()
 def data() -> None:
-    """Make, check, convert and look at labelled pictures."""
+    """Make, check, convert and look at labelled images."""
 
 
 data.add_command(check)
@@ -25,18 +25,24 @@ data.add_command(show)
 @data.command()
 @click.argument("source", type=PathOption)
 @click.option("--out", required=True, type=PathOption, help="Folder of records to make.")
-@click.option("--pictures", type=PathOption, help="Folder of the pictures, where the annotations lie elsewhere.")
+@click.option(
+    "--images",
+    "--pictures",
+    "images",
+    type=PathOption,
+    help="Folder of the images, where the annotations lie elsewhere.",
+)
 @click.option("--classes", help="Class names in order, a,b,c. Default: the format's, or all that occur, sorted.")
 @click.option("--only", multiple=True, help="A split of the source to convert (repeatable). Default: all.")
 @click.option("--split", "shares", help="Divide at random: 0.8/0.2 (trainval/test), 0.8/0.1/0.1 (train/val/test).")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the random division.")
-@click.option("--skip-faulty", is_flag=True, help="Leave out pictures that cannot be used, instead of stopping.")
-@click.option("--workers", type=click.IntRange(1), help="Processes. Default: all cores, for many pictures.")
+@click.option("--skip-faulty", is_flag=True, help="Leave out images that cannot be used, instead of stopping.")
+@click.option("--workers", type=click.IntRange(1), help="Processes. Default: all cores, for many images.")
 def convert(
     source: Path,
     *,
     out: Path,
-    pictures: Path | None,
+    images: Path | None,
     classes: str | None,
     only: tuple[str, ...],
     shares: str | None,
@@ -44,10 +50,10 @@ def convert(
     skip_faulty: bool,
     workers: int | None,
 ) -> None:
-    """Convert labelled pictures to TFRecords.
+    """Convert labelled images to TFRecords.
 
     SOURCE is a Pascal VOC folder (or a devkit of several years), a folder of XML files beside their
-    pictures, a COCO JSON file or folder, a YOLO data.yaml, a CSV file, or a folder of TFRecords of
+    images, a COCO JSON file or folder, a YOLO data.yaml, a CSV file, or a folder of TFRecords of
     other projects. A stopped conversion goes on when it is started again.
     """
     load_tensorflow()
@@ -55,7 +61,7 @@ def convert(
     from ssdcore.data.formats import read_labelled
     from ssdcore.data.splits import divide, parse_shares
 
-    labelled = read_labelled(source, pictures)
+    labelled = read_labelled(source, images)
     if only:
         labelled = choose_splits(labelled, only)
     if shares:
@@ -65,9 +71,9 @@ def convert(
             labelled, out, class_names(classes), skip_faulty=skip_faulty, workers=workers, on_progress=bar.update
         )
     rows = [(name, str(split.images), str(split.objects)) for name, split in manifest.splits.items()]
-    print_table(("split", "pictures", "boxes kept"), rows)
+    print_table(("split", "images", "boxes kept"), rows)
     click.echo(f"classes: {', '.join(manifest.classes)}")
-    for kind, count in manifest.faults.items():
+    for kind, count in manifest.issues.items():
         click.echo(f"{kind}: {count}")
     click.echo(f"left out: {len(manifest.dropped)}")
     for line in manifest.dropped[:LISTED]:
@@ -78,10 +84,10 @@ def convert(
 
 @data.command()
 @click.argument("out", type=PathOption)
-@click.option("--trainval", default=400, type=click.IntRange(1), show_default=True, help="Pictures to learn from.")
-@click.option("--test", default=100, type=click.IntRange(1), show_default=True, help="Pictures to test on.")
+@click.option("--trainval", default=400, type=click.IntRange(1), show_default=True, help="Images to learn from.")
+@click.option("--test", default=100, type=click.IntRange(1), show_default=True, help="Images to test on.")
 @click.option(
-    "--seed", default=0, type=click.IntRange(0), show_default=True, help="The same seed draws the same pictures."
+    "--seed", default=0, type=click.IntRange(0), show_default=True, help="The same seed draws the same images."
 )
 def synth(out: Path, trainval: int, test: int, seed: int) -> None:
     """Draw a labelled set of coloured shapes in Pascal VOC layout."""
@@ -90,4 +96,4 @@ def synth(out: Path, trainval: int, test: int, seed: int) -> None:
 
     with progress_bar("drawing") as bar:
         synthesize(out, trainval, test, seed, bar.update)
-    click.echo(f"{trainval} pictures to learn from and {test} to test on are in {out}")
+    click.echo(f"{trainval} images to learn from and {test} to test on are in {out}")

@@ -1,4 +1,4 @@
-"""`ssd data check`: what is wrong with labelled pictures."""
+"""`ssd data check`: what is wrong with labelled images."""
 
 import sys
 from pathlib import Path
@@ -11,36 +11,42 @@ from ssdcli.output import print_json, print_table, progress_bar
 from ssdcore.errors import DataError
 
 if TYPE_CHECKING:
-    from ssdcore.data.check import CheckReport
-    from ssdcore.data.example import LabelledSet
+    from ssdcore.data.annotations import LabelledSet
+    from ssdcore.data.validation.check import CheckReport
 
 LISTED = 10
-"""Faults of each kind that are printed; --json has all."""
+"""Issues of each kind that are printed; --json has all."""
 
 
 @click.command()
 @click.argument("source", type=PathOption)
-@click.option("--pictures", type=PathOption, help="Folder of the pictures, where the annotations lie elsewhere.")
+@click.option(
+    "--images",
+    "--pictures",
+    "images",
+    type=PathOption,
+    help="Folder of the images, where the annotations lie elsewhere.",
+)
 @click.option("--classes", help="The classes that objects may have, a,b,c. Default: the format's, or any.")
-@click.option("--page", type=PathOption, help="Picture file to draw the worst faults into (.png or .jpg).")
+@click.option("--page", type=PathOption, help="Image file to draw the worst issues into (.png or .jpg).")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if anything is wrong.")
 def check(
-    source: Path, *, pictures: Path | None, classes: str | None, page: Path | None, as_json: bool, strict: bool
+    source: Path, *, images: Path | None, classes: str | None, page: Path | None, as_json: bool, strict: bool
 ) -> None:
-    """Find what is wrong with labelled pictures, before training does.
+    """Find what is wrong with labelled images, before training does.
 
-    SOURCE is what `ssd data convert` takes, or a folder of records that it made. Every picture is
+    SOURCE is what `ssd data convert` takes, or a folder of records that it made. Every image is
     decoded to its end.
     """
     load_tensorflow()
     if (source / "manifest.json").is_file():
         _check_records(source)
         return
-    from ssdcore.data.check import check as check_set
     from ssdcore.data.formats import read_labelled
+    from ssdcore.data.validation.check import check as check_set
 
-    labelled = read_labelled(source, pictures)
+    labelled = read_labelled(source, images)
     with progress_bar("checking") as bar:
         report = check_set(labelled, class_names(classes), bar.update)
     if page:
@@ -49,13 +55,13 @@ def check(
         print_json(report.as_dict())
     else:
         _print_report(report)
-    if strict and report.faults:
+    if strict and report.issues:
         sys.exit(1)
 
 
 def _check_records(folder: Path) -> None:
     """Compares the shards with what was written."""
-    from ssdcore.data.manifest import Manifest
+    from ssdcore.data.records.manifest import Manifest
 
     altered = Manifest.load(folder).altered_shards(folder)
     if altered:
@@ -64,13 +70,13 @@ def _check_records(folder: Path) -> None:
 
 
 def _print_report(report: "CheckReport") -> None:
-    from ssdcore.data.faults import KINDS
+    from ssdcore.data.validation.issues import KINDS
 
-    columns = ("split", "pictures", "without objects", "objects", "difficult", "crowd", "side 5/50/95 %")
+    columns = ("split", "images", "without objects", "objects", "difficult", "crowd", "side 5/50/95 %")
     rows = []
     for name, split in report.splits.items():
         sides = " ".join(f"{side:.3f}" for side in split.sides) if split.sides else "-"
-        counts = (split.pictures, split.without_objects, split.objects, split.difficult, split.crowd)
+        counts = (split.images, split.without_objects, split.objects, split.difficult, split.crowd)
         rows.append((name, *map(str, counts), sides))
     print_table(columns, rows)
     classes = sorted({name for split in report.splits.values() for name in split.per_class})
@@ -78,21 +84,21 @@ def _print_report(report: "CheckReport") -> None:
     print_table(("objects of class", *report.splits), per_class)
     for kind, count in report.counts().items():
         click.echo(f"{kind}: {count}  ({KINDS[kind].advice})")
-        found = [fault for fault in report.faults if fault.kind == kind]
-        for fault in found[:LISTED]:
-            click.echo(f"  {fault.file}: {fault.place}{fault.detail}")
+        found = [issue for issue in report.issues if issue.kind == kind]
+        for issue in found[:LISTED]:
+            click.echo(f"  {issue.file}: {issue.place}{issue.detail}")
         if count > LISTED:
             click.echo(f"  and {count - LISTED} more; --json lists all")
-    click.echo("nothing is wrong" if not report.faults else f"{len(report.faults)} faults in {report.format} data")
+    click.echo("nothing is wrong" if not report.issues else f"{len(report.issues)} issues in {report.format} data")
 
 
 def _draw_page(labelled: "LabelledSet", report: "CheckReport", page: Path) -> None:
-    """The pictures with the worst faults about boxes, those boxes in red."""
+    """The images with the worst issues about boxes, those boxes in red."""
     from ssdcli.sheet import faulty_tiles, write_sheet
 
     tiles = faulty_tiles(labelled, report)
     if not tiles:
-        click.echo("no fault concerns a box that could be drawn; no page was made", err=True)
+        click.echo("no issue concerns a box that could be drawn; no page was made", err=True)
         return
     write_sheet(tiles, page)
-    click.echo(f"pictures with faulty boxes: {page}", err=True)
+    click.echo(f"images with faulty boxes: {page}", err=True)

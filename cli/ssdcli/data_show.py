@@ -17,9 +17,9 @@ VARIANTS = 2
 @click.command()
 @click.argument("records", type=PathOption)
 @click.option("--params", "name", required=True, help="Param set, or a YAML file (ssd params list).")
-@click.option("--out", required=True, type=PathOption, help="Picture file to make (.png or .jpg).")
+@click.option("--out", required=True, type=PathOption, help="Image file to make (.png or .jpg).")
 @click.option("--split", help="Split to show. Default: that to learn from.")
-@click.option("--count", default=6, show_default=True, type=click.IntRange(1, 50), help="Pictures to show.")
+@click.option("--count", default=6, show_default=True, type=click.IntRange(1, 50), help="Images to show.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of choice and augmentation.")
 @overrides
 @pass_program
@@ -34,7 +34,7 @@ def show(
     seed: int,
     assignments: tuple[str, ...],
 ) -> None:
-    """Draw pictures with their boxes: as they are, augmented, and with the matched default boxes.
+    """Draw images with their boxes: as they are, augmented, and with the matched default boxes.
 
     RECORDS is a folder made by `ssd data convert`. Default boxes are drawn in the colour of the
     object that they answer for.
@@ -43,8 +43,8 @@ def show(
     program.plugins.backbone(params.backbone)
     load_tensorflow()
     from ssdcli.sheet import write_sheet
-    from ssdcore.data.manifest import Manifest
     from ssdcore.data.pipeline import read_records, whole
+    from ssdcore.data.records.manifest import Manifest
     from ssdcore.model import build_ssd
 
     manifest = Manifest.load(records)
@@ -57,33 +57,33 @@ def show(
         for tile in _row(record, ssd, (seed, number))
     ]
     write_sheet(tiles, out, columns=VARIANTS + 2)
-    click.echo(f"{len(tiles) // (VARIANTS + 2)} pictures of {chosen!r}: {out}")
+    click.echo(f"{len(tiles) // (VARIANTS + 2)} images of {chosen!r}: {out}")
 
 
 def _row(serialized: Any, ssd: "SSD", seed: tuple[int, int]) -> list["Tile"]:
-    """A picture as it is, with matched default boxes, and augmented."""
+    """An image as it is, with matched default boxes, and augmented."""
     import tensorflow as tf
 
     from ssdcli.sheet import draw_tile
-    from ssdcore.data.augment import augment
-    from ssdcore.data.fit import fit
-    from ssdcore.data.records import decode, parse
+    from ssdcore.data.augment.geometric import augment
+    from ssdcore.data.records.record import decode, parse
+    from ssdcore.data.resize import fit
     from ssdcore.geometry.boxes import to_window_xyxy
 
     record = parse(serialized)
     params, size = ssd.params, ssd.params.model.image_size
-    picture, boxes, labels = decode(record["image"]), record["boxes"], record["labels"]
+    image, boxes, labels = decode(record["image"]), record["boxes"], record["labels"]
     title = record["name"].numpy().decode()
-    fitted, window = fit(picture, size, params.data.resize)
+    fitted, window = fit(image, size, params.data.resize)
     tiles = [
-        draw_tile(picture.numpy(), boxes.numpy(), *_texts(ssd, labels), title=title),
+        draw_tile(image.numpy(), boxes.numpy(), *_texts(ssd, labels), title=title),
         _matched_tile(fitted, to_window_xyxy(boxes, window), ssd),
     ]
     for variant in range(VARIANTS):
         draw = tf.constant([seed[0] * 1000 + seed[1], variant], tf.int32)
-        changed = augment(picture, boxes, labels, draw, params.augment, size, params.data.resize)
-        image, kept = tf.cast(changed[0], tf.uint8).numpy(), changed[1].numpy()
-        tiles.append(draw_tile(image, kept, *_texts(ssd, changed[2]), title=f"augmented {variant + 1}"))
+        changed = augment(image, boxes, labels, draw, params.augment, size, params.data.resize)
+        changed_image, kept = tf.cast(changed[0], tf.uint8).numpy(), changed[1].numpy()
+        tiles.append(draw_tile(changed_image, kept, *_texts(ssd, changed[2]), title=f"augmented {variant + 1}"))
     return tiles
 
 
@@ -95,7 +95,7 @@ def _texts(ssd: "SSD", labels: Any) -> tuple[list[str], list[Any]]:
     return [ssd.classes[number - 1] for number in ids], [COLOURS.by_idx(number - 1) for number in ids]
 
 
-def _matched_tile(image: Any, boxes: Any, ssd: "SSD") -> "Tile":
+def _matched_tile(resized: Any, boxes: Any, ssd: "SSD") -> "Tile":
     """The default boxes that answer for objects, each in its object's colour."""
     import numpy as np
     import tensorflow as tf
@@ -108,5 +108,5 @@ def _matched_tile(image: Any, boxes: Any, ssd: "SSD") -> "Tile":
     chosen = np.flatnonzero(matched >= 0)
     colours = [COLOURS.by_idx(int(number)) for number in matched[chosen]]
     title = f"{len(chosen)} default boxes for {len(boxes)} objects"
-    picture = tf.cast(image, tf.uint8).numpy()
-    return draw_tile(picture, ssd.default_boxes[chosen].astype(float), [""] * len(chosen), title=title, colours=colours)
+    image = tf.cast(resized, tf.uint8).numpy()
+    return draw_tile(image, ssd.default_boxes[chosen].astype(float), [""] * len(chosen), title=title, colours=colours)

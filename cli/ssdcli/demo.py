@@ -1,4 +1,4 @@
-"""`ssd demo`: the whole way from pictures to detections, on drawn shapes."""
+"""`ssd demo`: the whole way from images to detections, on drawn shapes."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from ssdcli.detect.sources import find_sources
 from ssdcli.options import PathOption, Program, find_params, load_tensorflow, pass_program
 from ssdcli.output import print_evaluation, progress_bar
 from ssdcli.train import run_training
-from ssdcore.run_folder import find_checkpoint
+from ssdcore.runs.run_folder import find_checkpoint
 
 PARAMS = "mobilenet025-ssd300"
 TRAINVAL, TEST, SHOWN = 600, 100, 20
@@ -33,27 +33,27 @@ def demo(program: Program, out: Path) -> None:
     load_tensorflow()
     from ssdcli.detect.work import Wish, detect_sources
     from ssdcore import load_detector
-    from ssdcore.checkpoint import load_checkpoint, restore_model
     from ssdcore.data.convert import convert
     from ssdcore.data.formats import read_labelled
     from ssdcore.data.output import require_unused
     from ssdcore.data.synth import synthesize
     from ssdcore.evaluation import Evaluator
+    from ssdcore.runs.checkpoint import load_checkpoint, restore_model
 
     plugins = program.plugins
-    pictures, records, run, found = (out / name for name in ("shapes", "records", "run", "detections"))
+    images, records, run, found = (out / name for name in ("shapes", "records", "run", "detections"))
     require_unused(out)
-    with progress_bar("drawing pictures") as bar:
-        synthesize(pictures, TRAINVAL, TEST, 0, bar.update)
+    with progress_bar("drawing images") as bar:
+        synthesize(images, TRAINVAL, TEST, 0, bar.update)
     with progress_bar("converting") as bar:
-        convert(read_labelled(pictures), records, on_progress=bar.update)
+        convert(read_labelled(images), records, on_progress=bar.update)
     run_training(params, records, run, plugins)
     ssd = restore_model(load_checkpoint(find_checkpoint(run)), plugins)
     with progress_bar("evaluating") as bar:
         result = Evaluator(ssd, records, "test", params.eval).run(bar.update)
-    test = (pictures / "ImageSets/Main/test.txt").read_text("utf-8").split()
-    shown = find_sources([str(pictures / f"JPEGImages/{name}.jpg") for name in test[:SHOWN]], ())
+    test = (images / "ImageSets/Main/test.txt").read_text("utf-8").split()
+    shown = find_sources([str(images / f"JPEGImages/{name}.jpg") for name in test[:SHOWN]], ())
     detect_sources(load_detector(run, 0.5, plugins), shown, Wish(found))
     print_evaluation(result)
-    click.echo(f"pictures to look at: {found}/*.jpg")
+    click.echo(f"images to look at: {found}/*.jpg")
     click.echo(f"the run: {run}   TensorBoard: tensorboard --logdir {run}/events")

@@ -1,4 +1,4 @@
-"""Draws detections on pictures; imports supervision."""
+"""Draws detections on images; imports supervision."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -13,19 +13,19 @@ from ssdcore.detection import Detections
 
 COLOURS = sv.ColorPalette.from_matplotlib("tab10", 10)
 TEXT_SHARE, LEAST_TEXT = 0.02, 11
-"""Height of labels: a share of the picture's shorter side, and the least, px."""
+"""Height of labels: a share of the image's shorter side, and the least, px."""
 
 PADDING = 2
 
 
-def draw(picture: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
-    """A copy of a BGR picture (H, W, 3) with boxes, class names and scores, one colour a class."""
-    height, width = picture.shape[:2]
+def draw(image: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8]:
+    """A copy of a BGR image (H, W, 3) with boxes, class names and scores, one colour a class."""
+    height, width = image.shape[:2]
     size, font = text_size((height, width)), label_font("".join(detections.classes))
     found, colours = detections.to_supervision(), detections.labels.astype(int) - 1
     labels = np.array([f"{item.name} {item.score:.2f}" for item in detections], dtype=object)
     thickness = sv.calculate_optimal_line_thickness((width, height))
-    drawn = sv.BoxAnnotator(COLOURS, thickness).annotate(np.array(picture, order="C"), found, colours)
+    drawn = sv.BoxAnnotator(COLOURS, thickness).annotate(np.array(image, order="C"), found, colours)
     inside = found.xyxy[:, 1] < size + 3 * PADDING  # there is no room for a label above the box
     for chosen, lower in ((~inside, 0), (inside, size + 2 * PADDING)):
         if chosen.any():
@@ -34,7 +34,7 @@ def draw(picture: NDArray[np.uint8], detections: Detections) -> NDArray[np.uint8
 
 
 def text_size(size: tuple[int, int]) -> int:
-    """The height of labels, px, in a picture of some height and width."""
+    """The height of labels, px, in an image of some height and width."""
     return max(LEAST_TEXT, round(TEXT_SHARE * min(size)))
 
 

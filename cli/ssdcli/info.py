@@ -10,7 +10,7 @@ from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
 from ssdcli.output import print_json, print_table
 
 if TYPE_CHECKING:
-    from ssdcore.checkpoint import Checkpoint
+    from ssdcore.runs.checkpoint import Checkpoint
 
 
 @click.command()
@@ -23,8 +23,8 @@ def info(program: Program, model: Path, as_json: bool) -> None:
     MODEL is a run folder (its best checkpoint, else its last) or a checkpoint.
     """
     load_tensorflow()
-    from ssdcore.checkpoint import load_checkpoint
-    from ssdcore.run_folder import find_checkpoint
+    from ssdcore.runs.checkpoint import load_checkpoint
+    from ssdcore.runs.run_folder import find_checkpoint
 
     checkpoint = load_checkpoint(find_checkpoint(model))
     if as_json:

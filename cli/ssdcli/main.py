@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 import ssdcore
+from ssdcli.advice import with_advice
 from ssdcli.anchors import anchors
 from ssdcli.backbones import backbones
 from ssdcli.compare import compare
@@ -21,8 +22,8 @@ from ssdcli.params import params
 from ssdcli.report.command import report
 from ssdcli.train import train
 from ssdcli.weights import weights
+from ssdcore.contract.plugins import load_plugins
 from ssdcore.errors import SsdError, Terminated
-from ssdcore.plugins import load_plugins
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -35,10 +36,10 @@ def cli() -> None:
 
     \b
     A first look:        ssd demo
-    Your own pictures:   ssd data check PICTURES
-                         ssd data convert PICTURES --out records
+    Your own images:   ssd data check IMAGES
+                         ssd data convert IMAGES --out records
                          ssd train --params mobilenet025-ssd300 --data records --out run
-                         ssd detect run PICTURES --out found
+                         ssd detect run IMAGES --out found
     """
 
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _message(error: Exception) -> str:
     if isinstance(error, SsdError):
-        return f"error: {error}"
+        return f"error: {with_advice(error)}"
     if isinstance(error, OSError) and error.filename:
         return f"error: {Path(error.filename).absolute()}: {error.strerror}; check the path and its permissions"
     text = " ".join(str(error).split())

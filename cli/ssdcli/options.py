@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import ParamError, did_you_mean
 from ssdcore.params import ParamSet
-from ssdcore.plugins import Plugins
-from ssdcore.quiet import silent_stderr
+from ssdcore.system.quiet import silent_stderr
 
 PathOption = click.Path(path_type=Path)
 

@@ -51,13 +51,13 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     if evaluation.coco:
         print_table(("COCO's twelve numbers", ""), [(name, _number(value)) for name, value in evaluation.coco.items()])
     click.echo(
-        f"{evaluation.images} pictures, {evaluation.objects} objects, {evaluation.difficult} difficult ones "
+        f"{evaluation.images} images, {evaluation.objects} objects, {evaluation.difficult} difficult ones "
         f"left out{_threshold(evaluation)}"
     )
     if evaluation.speed:
         speed = evaluation.speed.as_dict()
         click.echo(
-            f"{speed['images_per_second']:.3g} pictures/s; ms for each: {speed['read_ms']:.3g} waiting for its data, "
+            f"{speed['images_per_second']:.3g} images/s; ms for each: {speed['read_ms']:.3g} waiting for its data, "
             f"{speed['network_ms']:.3g} network, {speed['nms_ms']:.3g} NMS"
         )
 
@@ -70,7 +70,7 @@ def print_scores(scores: Sequence[tuple[int, "Evaluation"]]) -> None:
         for step, result in scores
     ]
     print_table(("step", "mAP", *first.average_precisions), rows)
-    click.echo(f"{_title(first)}, {first.images} pictures{_threshold(first)}")
+    click.echo(f"{_title(first)}, {first.images} images{_threshold(first)}")
 
 
 def _title(evaluation: "Evaluation") -> str:

@@ -1,4 +1,4 @@
-"""Contact sheets: small pictures with boxes, side by side; imports supervision and OpenCV."""
+"""Contact sheets: small images with boxes, side by side; imports supervision and OpenCV."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ import numpy as np
 import supervision as sv
 from numpy.typing import NDArray
 
-from ssdcore.data.check import CheckReport
-from ssdcore.data.example import Example, LabelledSet
-from ssdcore.data.pictures import PictureError, decode_rgb
+from ssdcore.data.annotations import Example, LabelledSet
+from ssdcore.data.images import ImageError, decode_rgb
+from ssdcore.data.validation.check import CheckReport
 from ssdcore.errors import DataError
 
 TILE = 320
-"""Longest side of a small picture, px."""
+"""Longest side of a small image, px."""
 
 TITLE, MARGIN = 20, 6
 MOST_TILES = 24
@@ -26,32 +26,30 @@ _ABOUT_BOXES = ("swapped corners", "empty box", "box outside", "box over the edg
 
 @dataclass(frozen=True)
 class Tile:
-    """A small picture (H, W, 3) uint8 RGB with drawn boxes, and a line of text above it."""
+    """A small image (H, W, 3) uint8 RGB with drawn boxes, and a line of text above it."""
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     title: str
 
 
 def draw_tile(
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
     boxes: NDArray[np.float64],
     labels: Sequence[str],
     colours: Sequence[sv.Color],
     title: str,
 ) -> Tile:
-    """A tile of a picture.
+    """A tile of an image.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
-        boxes: (N, 4) xyxy, shares of the picture; they may lie outside.
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) xyxy, shares of the image; they may lie outside.
         labels: N texts; empty ones are not drawn.
         colours: N colours.
         title: of the tile.
     """
-    scale = TILE / max(picture.shape[:2])
-    small = cv2.resize(
-        picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    )
+    scale = TILE / max(image.shape[:2])
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     height, width = small.shape[:2]
     scene = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
     for box, label, colour in zip(boxes, labels, colours, strict=True):
@@ -66,11 +64,11 @@ def draw_tile(
 
 
 def faulty_tiles(labelled: LabelledSet, report: CheckReport) -> list[Tile]:
-    """Tiles of the pictures with the most faulty boxes; those boxes are red."""
+    """Tiles of the images with the most faulty boxes; those boxes are red."""
     faulty: dict[tuple[Path, str | None], dict[int, str]] = defaultdict(dict)
-    for fault in report.faults:
-        if fault.kind in _ABOUT_BOXES and fault.object is not None:
-            faulty[fault.file, fault.picture].setdefault(fault.object, fault.kind)
+    for issue in report.issues:
+        if issue.kind in _ABOUT_BOXES and issue.object is not None:
+            faulty[issue.file, issue.image].setdefault(issue.object, issue.kind)
     everything = [example for split in labelled.splits.values() for example in split]
     examples = {(example.source, name): example for example in everything for name in (example.name, None)}
     worst = sorted((file for file in faulty if file in examples), key=lambda file: -len(faulty[file]))
@@ -78,27 +76,25 @@ def faulty_tiles(labelled: LabelledSet, report: CheckReport) -> list[Tile]:
     return [tile for tile in tiles if tile is not None]
 
 
-def _faulty_tile(example: Example, faults: dict[int, str]) -> Tile | None:
+def _faulty_tile(example: Example, issues: dict[int, str]) -> Tile | None:
     try:
-        picture = decode_rgb(example.picture.read())
-    except (PictureError, OSError):
+        image = decode_rgb(example.image.read())
+    except (ImageError, OSError):
         return None
-    height, width = (1, 1) if example.normalised else picture.shape[:2]
+    height, width = (1, 1) if example.normalised else image.shape[:2]
     boxes = np.array([item.box for item in example.objects], float) / [width, height, width, height]
     numbers = range(1, len(boxes) + 1)
-    labels = [faults.get(number, "") for number in numbers]
-    colours = [FAULTY if number in faults else FINE for number in numbers]
-    order = sorted(range(len(boxes)), key=lambda index: index + 1 in faults)  # the red ones on top
-    return draw_tile(
-        picture, boxes[order], [labels[i] for i in order], [colours[i] for i in order], example.source.name
-    )
+    labels = [issues.get(number, "") for number in numbers]
+    colours = [FAULTY if number in issues else FINE for number in numbers]
+    order = sorted(range(len(boxes)), key=lambda index: index + 1 in issues)  # the red ones on top
+    return draw_tile(image, boxes[order], [labels[i] for i in order], [colours[i] for i in order], example.source.name)
 
 
 def write_sheet(tiles: Sequence[Tile], path: Path, columns: int = 4) -> None:
-    """Writes tiles row by row into one picture file.
+    """Writes tiles row by row into one image file.
 
     Raises:
-        DataError: the file cannot be written, or its ending is none of a picture.
+        DataError: the file cannot be written, or its ending is none of an image.
     """
     columns = min(columns, len(tiles))
     cells = [_cell(tile) for tile in tiles]
@@ -109,7 +105,7 @@ def write_sheet(tiles: Sequence[Tile], path: Path, columns: int = 4) -> None:
         _, encoded = cv2.imencode(path.suffix, sheet)
         path.write_bytes(encoded.tobytes())
     except cv2.error:
-        raise DataError(f"{path} does not end as a picture file does; use .png or .jpg") from None
+        raise DataError(f"{path} does not end as an image file does; use .png or .jpg") from None
     except OSError as error:
         raise DataError(f"cannot write {path.absolute()}: {error.strerror}") from None
 
@@ -117,6 +113,6 @@ def write_sheet(tiles: Sequence[Tile], path: Path, columns: int = 4) -> None:
 def _cell(tile: Tile) -> NDArray[np.uint8]:
     """A tile under its title, on white, of a size that all share; RGB."""
     cell = np.full((TILE + TITLE, TILE + MARGIN, 3), 255, np.uint8)
-    height, width = tile.picture.shape[:2]
-    cell[TITLE : TITLE + height, :width] = tile.picture
+    height, width = tile.image.shape[:2]
+    cell[TITLE : TITLE + height, :width] = tile.image
     return cv2.putText(cell, tile.title[:50], (2, TITLE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)

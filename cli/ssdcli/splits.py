@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ssdcore.checkpoint import Checkpoint
-from ssdcore.data.manifest import Manifest
+from ssdcore.data.records.manifest import Manifest
+from ssdcore.runs.checkpoint import Checkpoint
 
 
 def split_of(checkpoint: Checkpoint, data: Path) -> str:
@@ -17,6 +17,6 @@ def split_of(checkpoint: Checkpoint, data: Path) -> str:
 
 
 def was_chosen_on(checkpoint: Checkpoint, data: Path, split: str) -> bool:
-    """Whether a checkpoint was chosen as the best of its run by its score on these very pictures."""
+    """Whether a checkpoint was chosen as the best of its run by its score on these very images."""
     same_data = checkpoint.made.get("data_digest") == Manifest.load(data).source
     return checkpoint.path.name == "best.npz" and same_data and checkpoint.params.data.eval_split == split

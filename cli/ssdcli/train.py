@@ -5,10 +5,10 @@ from pathlib import Path
 import click
 
 from ssdcli.options import PathOption, Program, find_params, load_tensorflow, overrides, pass_program, quiet_tensorflow
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.params import ParamSet
-from ssdcore.plugins import Plugins
-from ssdcore.run_folder import RunFolder
+from ssdcore.runs.run_folder import RunFolder
 
 
 @click.command()
@@ -68,10 +68,10 @@ def run_training(
     with quiet_tensorflow():
         from ssdcli.training_progress import TrainingProgress
         from ssdcore.training import train as train_model
-        from ssdcore.training.devices import make_strategy
+        from ssdcore.training.distributed.devices import make_strategy
 
         # Before anything else that TensorFlow does: workers must be joined at its start.
         strategy = make_strategy(devices)
     load_tensorflow()
-    with TrainingProgress() as listener:
-        train_model(params, data, out, plugins, listener=listener, strategy=strategy, **options)
+    with TrainingProgress() as callback:
+        train_model(params, data, out, plugins, callback=callback, strategy=strategy, **options)

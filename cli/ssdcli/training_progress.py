@@ -9,11 +9,11 @@ import click
 
 from ssdcli.output import Bar, describe_row, progress_bar, speed
 from ssdcore.evaluation import Evaluation
-from ssdcore.training import TrainingListener
+from ssdcore.training import TrainingCallback
 from ssdcore.weights import ImportReport
 
 
-class TrainingProgress(TrainingListener):
+class TrainingProgress(TrainingCallback):
     """A progress bar for each stage on a terminal; a line for each log row elsewhere."""
 
     def __init__(self) -> None:

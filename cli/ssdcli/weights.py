@@ -55,7 +55,7 @@ def import_(
     program.plugins.backbone(params.backbone)
     _check_output(out)
     load_tensorflow()
-    from ssdcore.checkpoint import save_checkpoint
+    from ssdcore.runs.checkpoint import save_checkpoint
     from ssdcore.weights import import_weights
 
     stated = params.train.weights
@@ -70,7 +70,7 @@ def import_(
         print_json({"out": str(out), **report.as_dict()})
     else:
         _print_report(report)
-        use = f"ssd detect {out} PICTURES --out found" if report.classes else f"ssd train … train.weights={out}"
+        use = f"ssd detect {out} IMAGES --out found" if report.classes else f"ssd train … train.weights={out}"
         click.echo(f"wrote {out}, {len(ssd.classes)} classes; next: {use}")
 
 

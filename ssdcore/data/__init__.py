@@ -1,1 +1,1 @@
-"""Pictures and boxes: annotations in, TFRecords between, augmented batches out."""
+"""Images and boxes: annotations in, TFRecords between, augmented batches out."""

@@ -1,4 +1,4 @@
-"""Turns labelled pictures into sharded TFRecords with a manifest."""
+"""Turns labelled images into sharded TFRecords with a manifest."""
 
 import multiprocessing
 import os
@@ -10,24 +10,24 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from ssdcore.class_names import UNLABELLED, check_class_names
-from ssdcore.data.example import Example, LabelledSet
-from ssdcore.data.faults import KINDS
-from ssdcore.data.manifest import Manifest, Split, digest_of
+from ssdcore.data.annotations import Example, LabelledSet
 from ssdcore.data.output import require_unused, write_whole
-from ssdcore.data.shards import ShardJob, ShardReport, describe, told, write_shard
+from ssdcore.data.records.manifest import Manifest, Split, digest_of
+from ssdcore.data.records.shards import ShardJob, ShardReport, describe, told, write_shard
 from ssdcore.data.splits import DEFAULT_SHARES, UNDIVIDED, divide
+from ssdcore.data.validation.issues import KINDS
 from ssdcore.data.workers import begin_worker
 from ssdcore.errors import DataError, did_you_mean
+from ssdcore.params.class_names import UNLABELLED, check_class_names
 
-PICTURES_PER_SHARD = 250
-FEW_PICTURES = 6000
+IMAGES_PER_SHARD = 250
+FEW_IMAGES = 6000
 """Up to so many, starting further processes would take longer than it saves."""
 
 _PLAN = "plan.txt"
 
 Progress = Callable[[int, int], None]
-"""Called with pictures done and pictures in all."""
+"""Called with images done and images in all."""
 
 
 def convert(
@@ -45,11 +45,11 @@ def convert(
     ends with the same files.
 
     Args:
-        labelled: pictures and boxes; without splits of its own it is divided at random.
+        labelled: images and boxes; without splits of its own it is divided at random.
         out: folder to make; must not exist, or be empty.
         classes: names of classes 1..C in order; None takes the format's, or collects them, sorted.
-        skip_faulty: leave out pictures that cannot be used, instead of stopping.
-        workers: processes; None: one for each core where there are many pictures.
+        skip_faulty: leave out images that cannot be used, instead of stopping.
+        workers: processes; None: one for each core where there are many images.
         on_progress: is told of progress.
 
     Raises:
@@ -57,9 +57,9 @@ def convert(
         ParamError: `classes` are not names that differ.
     """
     require_unused(out)
-    if labelled.faults and not skip_faulty:
+    if labelled.issues and not skip_faulty:
         raise DataError(
-            f"{describe(labelled.faults[0])} ({len(labelled.faults)} such files; ssd data check lists them, "
+            f"{describe(labelled.issues[0])} ({len(labelled.issues)} such files; ssd data check lists them, "
             "--skip-faulty leaves them out)"
         )
     if UNDIVIDED in labelled.splits:
@@ -111,10 +111,10 @@ def collect_classes(labelled: LabelledSet) -> tuple[str, ...]:
 def _plan(
     splits: Mapping[str, Sequence[Example]], folder: Path, classes: tuple[str, ...], skip_faulty: bool
 ) -> dict[str, list[ShardJob]]:
-    """The shards of each split; pictures are dealt out in turn, so that shards are alike."""
+    """The shards of each split; images are dealt out in turn, so that shards are alike."""
     jobs = {}
     for name, examples in splits.items():
-        shards = max(1, -(-len(examples) // PICTURES_PER_SHARD))
+        shards = max(1, -(-len(examples) // IMAGES_PER_SHARD))
         jobs[name] = [
             ShardJob(
                 folder / f"{name}-{index:05d}-of-{shards:05d}.tfrecord",
@@ -139,8 +139,8 @@ def _begin(folder: Path, jobs: Mapping[str, Sequence[ShardJob]]) -> None:
 
 
 def _describe_job(job: ShardJob) -> str:
-    """Everything that a shard depends on; pictures by size and time of change."""
-    return repr((job, [_stamp(example.picture.path) for example in job.examples]))
+    """Everything that a shard depends on; images by size and time of change."""
+    return repr((job, [_stamp(example.image.path) for example in job.examples]))
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -158,7 +158,7 @@ def _write(
     flat = [job for split in jobs.values() for job in split]
     total = sum(len(job.examples) for job in flat)
     if workers is None:
-        workers = 1 if total <= FEW_PICTURES else os.cpu_count() or 1
+        workers = 1 if total <= FEW_IMAGES else os.cpu_count() or 1
     if workers == 1:
         return _write_here(flat, total, on_progress)
     reports, done = {}, 0
@@ -187,7 +187,7 @@ def _write_here(jobs: Sequence[ShardJob], total: int, on_progress: Progress) -> 
 
 
 def _counting(on_progress: Progress, done: int, total: int) -> Callable[[], None]:
-    """What to call for each further picture."""
+    """What to call for each further image."""
     counter = count(done + 1)
     return lambda: on_progress(next(counter), total)
 
@@ -199,15 +199,15 @@ def _manifest(
     reports: Mapping[Path, ShardReport],
 ) -> Manifest:
     ordered = [reports[job.path] for split in jobs.values() for job in split]
-    # A picture may be in several splits, such as train and trainval: its faults count once.
-    faults = dict.fromkeys(map(told, labelled.faults))
-    faults |= dict.fromkeys(fault for report in ordered for fault in report.faults)
+    # An image may be in several splits, such as train and trainval: its issues count once.
+    issues = dict.fromkeys(map(told, labelled.issues))
+    issues |= dict.fromkeys(issue for report in ordered for issue in report.issues)
     return Manifest(
         classes=classes,
         splits={name: _split([job.path for job in split], reports) for name, split in jobs.items()},
         source=digest_of(report.source for report in ordered),
-        faults=Counter(kind for kind, _, _ in faults),
-        dropped=tuple(text for kind, _, text in faults if KINDS[kind].effect in ("stops", "drops box")),
+        issues=Counter(kind for kind, _, _ in issues),
+        dropped=tuple(text for kind, _, text in issues if KINDS[kind].effect in ("stops", "drops box")),
     )
 
 

@@ -17,14 +17,14 @@ class Share(NamedTuple):
     workers: int = 1
 
     def per_batch(self) -> int:
-        """Pictures of a batch that the worker takes.
+        """Images of a batch that the worker takes.
 
         Raises:
             ParamError: a batch cannot be divided equally.
         """
         if self.batch_size % self.workers:
             raise ParamError(
-                f"a batch of {self.batch_size} pictures cannot be divided equally among {self.workers} workers; "
+                f"a batch of {self.batch_size} images cannot be divided equally among {self.workers} workers; "
                 f"make batch_size of each stage a multiple of {self.workers}"
             )
         return self.batch_size // self.workers
@@ -63,7 +63,7 @@ def records_at(
     """
     kept = np.delete(np.arange(records), np.array(list(skip), np.int64))
     if not len(kept):
-        raise DataError(f"none of the {records} pictures to learn from can be decoded; convert the data again")
+        raise DataError(f"none of the {records} images to learn from can be decoded; convert the data again")
     epochs, places = np.divmod(positions, records)
     numbers = np.empty_like(places)
     for epoch in np.unique(epochs):

@@ -8,25 +8,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from ssdcore.class_names import IGNORED
-from ssdcore.data.augment import augment, boxes_in_window
-from ssdcore.data.fit import fit, frame_window
+from ssdcore.data.augment.geometric import augment, boxes_in_window
 from ssdcore.data.order import Share, records_at
-from ssdcore.data.record_index import RecordIndex, read_at, shard_paths
-from ssdcore.data.records import EncodedPicture, Record, decode, parse
-from ssdcore.data.undecodable import UNDECODABLE, one_line
+from ssdcore.data.records.index import RecordIndex, read_at, shard_paths
+from ssdcore.data.records.record import EncodedImage, Record, decode, parse
+from ssdcore.data.records.undecodable import UNDECODABLE, one_line
+from ssdcore.data.resize import fit, frame_window
 from ssdcore.errors import DataError
 from ssdcore.params import AugmentParams, DataParams, Resize
+from ssdcore.params.class_names import IGNORED
 
 Tensor = Any
 Dataset = Any
 EVAL_READ_AHEAD = 2
 PLACES_AT_ONCE = 1024
-"""Pictures of a training stream that are looked up together, as Python is called for it."""
+"""Images of a training stream that are looked up together, as Python is called for it."""
 
 
 class Labelled(NamedTuple):
-    """A picture ready for the network: image (h, w, 3) float32 0..255, boxes (N, 4), labels (N,).
+    """An image ready for the network: image (h, w, 3) float32 0..255, boxes (N, 4), labels (N,).
 
     The label `IGNORED` marks a region that is neither an object nor background.
     """
@@ -37,12 +37,12 @@ class Labelled(NamedTuple):
 
 
 class EvalBatch(NamedTuple):
-    """Pictures to evaluate with their ground truth, padded.
+    """Images to evaluate with their ground truth, padded.
 
     Attributes:
         images: (B, h, w, 3) float32 0..255.
-        windows: (B, 4) float32 xyxy, the part of each picture's plane that the image shows.
-        sizes: (B, 2) int64, height and width of the original pictures, px.
+        windows: (B, 4) float32 xyxy, the part of each image's plane that the image shows.
+        sizes: (B, 2) int64, height and width of the original images, px.
         boxes: (B, N, 4) float32 xyxy, normalised.
         labels: (B, N) int32, 1..C; 0 in padding.
         difficult: (B, N) bool; true for difficult objects and for groups.
@@ -89,16 +89,16 @@ def training_stream(
     share: Share = Share(),  # noqa: B008
     skip: Collection[int] = (),
 ) -> Dataset:
-    """An endless stream of augmented `Labelled` pictures that can start anywhere, at no cost.
+    """An endless stream of augmented `Labelled` images that can start anywhere, at no cost.
 
-    Each pass over the records is shuffled anew, as `records_at` says. What the n-th picture is, and how it
+    Each pass over the records is shuffled anew, as `records_at` says. What the n-th image is, and how it
     is augmented, depends on `seed` and n only: a stream begun at n goes on exactly as one begun at 0, and
     the shares of several workers make up exactly the batches of a single one. Only what is given is read.
 
     Args:
         index: the records.
         seed: two numbers.
-        start: number of pictures of the whole stream to leave out.
+        start: number of images of the whole stream to leave out.
         size: height and width of the network input, px.
         data: treatment of objects, and parallelism.
         augmentation: random changes.
@@ -115,7 +115,7 @@ def training_stream(
         record = parse(read_at(file, offset))
         draw = tf.random.experimental.stateless_fold_in(draws, number)
         boxes, labels = _objects_to_learn(record, data)
-        image = EncodedPicture(record["image"], record["size"])
+        image = EncodedImage(record["image"], record["size"])
         return Labelled(*augment(image, boxes, labels, draw, augmentation, size, data.resize))
 
     calls = data.parallel_calls or tf.data.AUTOTUNE
@@ -123,7 +123,7 @@ def training_stream(
 
 
 def _places(index: RecordIndex, seed: Sequence[int], start: int, share: Share, skip: Collection[int]) -> Dataset:
-    """Position in the whole stream, file and offset of each picture of a share."""
+    """Position in the whole stream, file and offset of each image of a share."""
     skipped = frozenset(skip)
     records_at(len(index), seed, np.array([start]), skipped)  # raises here rather than inside the stream
 
@@ -151,10 +151,10 @@ def _objects_to_learn(record: Record, data: DataParams) -> tuple[Tensor, Tensor]
     return tf.boolean_mask(record["boxes"], kept), tf.boolean_mask(labels, kept)
 
 
-def learnt_objects(records: Dataset, size: tuple[int, int], data: DataParams) -> Dataset:
+def training_boxes(records: Dataset, size: tuple[int, int], data: DataParams) -> Dataset:
     """Boxes (N, 4) as the network sees them, normalised, and labels (N,) of the objects that are learnt.
 
-    Pictures are not decoded; see `training_stream` for the arguments.
+    Images are not decoded; see `training_stream` for the arguments.
     """
 
     def objects(serialized: Tensor) -> tuple[Tensor, Tensor]:
@@ -167,7 +167,7 @@ def learnt_objects(records: Dataset, size: tuple[int, int], data: DataParams) ->
 
 
 def evaluation_batches(records: Dataset, size: tuple[int, int], resize: Resize, batch_size: int) -> Dataset:
-    """`EvalBatch`es of all records, each picture once, fitted to `size` (height, width)."""
+    """`EvalBatch`es of all records, each image once, fitted to `size` (height, width)."""
 
     def prepare(serialized: Tensor) -> EvalBatch:
         record: Record = parse(serialized)

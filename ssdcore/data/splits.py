@@ -1,4 +1,4 @@
-"""Divides pictures into splits at random, with the classes in proportion and equal pictures together."""
+"""Divides images into splits at random, with the classes in proportion and equal images together."""
 
 import hashlib
 import math
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ssdcore.data.example import Example, LabelledSet
+from ssdcore.data.annotations import Example, LabelledSet
 from ssdcore.errors import DataError, ParamError
 
 UNDIVIDED = "all"
@@ -36,30 +36,30 @@ def parse_shares(text: str) -> tuple[float, ...]:
 
 
 def divide(labelled: LabelledSet, shares: Sequence[float], seed: int) -> LabelledSet:
-    """The same pictures in new splits: trainval and test, or train, val and test.
+    """The same images in new splits: trainval and test, or train, val and test.
 
-    Pictures are dealt out class by class, rarest first, so that each split gets its share of each.
-    Pictures with the same bytes go into the same split, since a score on pictures that were learnt
+    Images are dealt out class by class, rarest first, so that each split gets its share of each.
+    Images with the same bytes go into the same split, since a score on images that were learnt
     says nothing.
 
     Args:
-        labelled: pictures; its own splits are forgotten.
+        labelled: images; its own splits are forgotten.
         shares: of the new splits; two or three.
         seed: the same seed divides alike.
 
     Raises:
-        DataError: there are fewer pictures than splits.
+        DataError: there are fewer images than splits.
     """
     unique = {example.name: example for split in labelled.splits.values() for example in split}
     examples = [unique[name] for name in sorted(unique)]
     if len(examples) < len(shares):
-        raise DataError(f"{labelled.root.absolute()} has {len(examples)} pictures, too few for {len(shares)} splits")
-    groups = _equal_pictures(examples)
+        raise DataError(f"{labelled.root.absolute()} has {len(examples)} images, too few for {len(shares)} splits")
+    groups = _equal_images(examples)
     order = np.random.default_rng(seed).permutation(len(groups))
-    pictures = Counter(name for example in examples for name in {item.name for item in example.objects})
+    images = Counter(name for example in examples for name in {item.name for item in example.objects})
     splits: dict[str, list[Example]] = {name: [] for name in _NAMES[len(shares)]}
     dealt: Counter[tuple[str, str]] = Counter()
-    ranked = [(_rarest(groups[index][0], pictures), groups[index]) for index in order]
+    ranked = [(_rarest(groups[index][0], images), groups[index]) for index in order]
     totals = Counter(name for (_, name), group in ranked for _ in group)
     for (_, rarest), group in sorted(ranked, key=_first):
         wanting = min(
@@ -84,21 +84,21 @@ def _first(pair: tuple[tuple[int, str], list[Example]]) -> tuple[int, str]:
     return pair[0]
 
 
-def _rarest(example: Example, pictures: Mapping[str, int]) -> tuple[int, str]:
-    """The rarest class of a picture, behind the number of pictures that show it; none comes last."""
-    return min(((pictures[item.name], item.name) for item in example.objects), default=(sum(pictures.values()) + 1, ""))
+def _rarest(example: Example, images: Mapping[str, int]) -> tuple[int, str]:
+    """The rarest class of an image, behind the number of images that show it; none comes last."""
+    return min(((images[item.name], item.name) for item in example.objects), default=(sum(images.values()) + 1, ""))
 
 
-def _equal_pictures(examples: Sequence[Example]) -> list[list[Example]]:
+def _equal_images(examples: Sequence[Example]) -> list[list[Example]]:
     groups: dict[str, list[Example]] = {}
     for example in examples:
-        groups.setdefault(picture_hash(example), []).append(example)
+        groups.setdefault(image_hash(example), []).append(example)
     return list(groups.values())
 
 
-def picture_hash(example: Example) -> str:
-    """Equal for pictures of the same bytes; a picture that cannot be read equals no other one."""
+def image_hash(example: Example) -> str:
+    """Equal for images of the same bytes; an image that cannot be read equals no other one."""
     try:
-        return hashlib.sha256(example.picture.read()).hexdigest()
+        return hashlib.sha256(example.image.read()).hexdigest()
     except OSError:
         return example.name

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from ssdcore.data.example import Annotation
+from ssdcore.data.annotations import Annotation
 from ssdcore.data.output import require_unused
 
 SHAPES = ("circle", "square", "triangle")
 SIDE = 300
 MOST_OVERLAP = 0.1
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 
 def synthesize(
@@ -23,16 +23,16 @@ def synthesize(
     trainval: int,
     test: int,
     seed: int = 0,
-    on_picture: Callable[[int, int], None] = lambda done, total: None,
+    on_image: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Writes a VOC folder of drawn shapes, 300x300 px, one to five in a picture.
+    """Writes a VOC folder of drawn shapes, 300x300 px, one to five in an image.
 
     Args:
         out: folder to make; must not exist, or be empty.
-        trainval: number of pictures to learn from.
-        test: number of pictures to test on.
-        seed: the same seed draws the same pictures.
-        on_picture: progress, with pictures done and pictures in all.
+        trainval: number of images to learn from.
+        test: number of images to test on.
+        seed: the same seed draws the same images.
+        on_image: progress, with images done and images in all.
 
     Raises:
         DataError: `out` is in use.
@@ -42,17 +42,17 @@ def synthesize(
         (out / folder).mkdir(parents=True, exist_ok=True)
     names = [f"{number:05d}" for number in range(trainval + test)]
     for number, name in enumerate(names):
-        picture, objects = draw_picture(np.random.default_rng((seed, number)))
-        cv2.imwrite(str(out / f"JPEGImages/{name}.jpg"), picture)
+        image, objects = draw_image(np.random.default_rng((seed, number)))
+        cv2.imwrite(str(out / f"JPEGImages/{name}.jpg"), image)
         _write_annotation(out / f"Annotations/{name}.xml", name, objects)
-        on_picture(number + 1, len(names))
+        on_image(number + 1, len(names))
     for split, members in (("trainval", names[:trainval]), ("test", names[trainval:])):
         (out / f"ImageSets/Main/{split}.txt").write_text("".join(f"{name}\n" for name in members), "utf-8")
 
 
-def draw_picture(rng: Generator) -> tuple[Picture, list[Annotation]]:
-    """A BGR picture (300, 300, 3) and its objects."""
-    picture = _background(rng)
+def draw_image(rng: Generator) -> tuple[Image, list[Annotation]]:
+    """A BGR image (300, 300, 3) and its objects."""
+    image = _background(rng)
     objects: list[Annotation] = []
     for _ in range(rng.integers(1, 6)):
         size = int(rng.integers(30, 120))
@@ -61,12 +61,12 @@ def draw_picture(rng: Generator) -> tuple[Picture, list[Annotation]]:
         if any(_overlap(box, other.box) > MOST_OVERLAP for other in objects):
             continue
         name = str(rng.choice(SHAPES))
-        _draw(picture, name, box, _contrasting_colour(picture, box, rng))
+        _draw(image, name, box, _contrasting_colour(image, box, rng))
         objects.append(Annotation(name, box))
-    return picture, objects
+    return image, objects
 
 
-def _background(rng: Generator) -> Picture:
+def _background(rng: Generator) -> Image:
     """A smooth two-colour gradient with noise."""
     corners = rng.integers(0, 256, (2, 2, 3)).astype(np.float32)
     smooth = cv2.resize(corners, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
@@ -74,26 +74,26 @@ def _background(rng: Generator) -> Picture:
     return (smooth + noise).clip(0, 255).astype(np.uint8)
 
 
-def _contrasting_colour(picture: Picture, box: tuple[int, int, int, int], rng: Generator) -> tuple[int, ...]:
+def _contrasting_colour(image: Image, box: tuple[int, int, int, int], rng: Generator) -> tuple[int, ...]:
     """A random colour that stands out from what is under the box."""
-    under = picture[box[1] : box[3], box[0] : box[2]].mean(axis=(0, 1))
+    under = image[box[1] : box[3], box[0] : box[2]].mean(axis=(0, 1))
     while True:
         colour = rng.integers(0, 256, 3)
         if np.abs(colour - under).max() > 80:
             return tuple(int(value) for value in colour)
 
 
-def _draw(picture: Picture, name: str, box: tuple[int, int, int, int], colour: tuple[int, ...]) -> None:
+def _draw(image: Image, name: str, box: tuple[int, int, int, int], colour: tuple[int, ...]) -> None:
     """Fills a shape that touches all four sides of its box."""
     left, top, right, bottom = box
     if name == "circle":
         middle, radius = ((left + right) // 2, (top + bottom) // 2), (right - left) // 2
-        cv2.circle(picture, middle, radius, colour, cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(image, middle, radius, colour, cv2.FILLED, cv2.LINE_AA)
     elif name == "square":
-        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
+        cv2.rectangle(image, (left, top), (right - 1, bottom - 1), colour, cv2.FILLED)
     else:
         corners = np.array([((left + right) // 2, top), (right - 1, bottom - 1), (left, bottom - 1)])
-        cv2.fillPoly(picture, [corners], colour, cv2.LINE_AA)
+        cv2.fillPoly(image, [corners], colour, cv2.LINE_AA)
 
 
 def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:

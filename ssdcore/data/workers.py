@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import threading
 
-from ssdcore.quiet import silent_stderr
+from ssdcore.system.quiet import silent_stderr
 
 
 def begin_worker() -> None:

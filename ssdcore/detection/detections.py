@@ -1,4 +1,4 @@
-"""What was found in one picture."""
+"""What was found in one image."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Detection(NamedTuple):
-    """One detected object: class name, score in [0, 1], xyxy box in pixels of the picture."""
+    """One detected object: class name, score in [0, 1], xyxy box in pixels of the image."""
 
     name: str
     score: float
@@ -23,10 +23,10 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True)
 class Detections:
-    """The detections in one picture, best first.
+    """The detections in one image, best first.
 
     Attributes:
-        boxes: (N, 4) float32 xyxy, px of the original picture.
+        boxes: (N, 4) float32 xyxy, px of the original image.
         scores: (N,) float32 in [0, 1].
         labels: (N,) int32 class ids, 1..C.
         classes: names of classes 1..C.

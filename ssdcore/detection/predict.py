@@ -1,4 +1,4 @@
-"""The compiled path from pictures to detections."""
+"""The compiled path from images to detections."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,12 +14,12 @@ Predict = Callable[[Any, Any], DetectionBatch]
 
 
 def make_predict(ssd: SSD, params: EvalParams) -> Predict:
-    """A function from network inputs to detections in the pictures.
+    """A function from network inputs to detections in the images.
 
-    It takes images (B, h, w, 3) float32 0..255 and the windows (B, 4) float32 xyxy of the pictures'
-    planes that they show; see `ssdcore.data.fit`.
+    It takes images (B, h, w, 3) float32 0..255 and the windows (B, 4) float32 xyxy of the images'
+    planes that they show; see `ssdcore.data.resize`.
     """
-    network, finish = make_halves(ssd, params)
+    network, finish = split_inference(ssd, params)
 
     @tf.function(input_signature=[_images(ssd), _WINDOWS])
     def predict(images: Any, windows: Any) -> DetectionBatch:
@@ -28,7 +28,7 @@ def make_predict(ssd: SSD, params: EvalParams) -> Predict:
     return predict
 
 
-def make_halves(ssd: SSD, params: EvalParams) -> tuple[Callable[[Any], Any], Callable[[Any, Any], DetectionBatch]]:
+def split_inference(ssd: SSD, params: EvalParams) -> tuple[Callable[[Any], Any], Callable[[Any, Any], DetectionBatch]]:
     """The two halves of `make_predict`: images to outputs of the network, these and windows to detections."""
     default_boxes = tf.constant(ssd.default_boxes)
     outputs = tuple(
@@ -57,7 +57,7 @@ def _images(ssd: SSD) -> tf.TensorSpec:
 
 
 def _inside(found: DetectionBatch) -> DetectionBatch:
-    """The detections that have an area in their picture; one in the padding around it has none."""
+    """The detections that have an area in their image; one in the padding around it has none."""
     rows = tf.range(tf.shape(found.scores)[1])[None, :]
     real = (rows < found.counts[:, None]) & (area_xyxy(found.boxes) > 0)
     order = tf.argsort(tf.cast(~real, tf.int32), axis=1, stable=True)

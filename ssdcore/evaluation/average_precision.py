@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcore.evaluation.judging import Bools, Floats, Numbers, iou, judge, nearest
+from ssdcore.evaluation.matching import Bools, Floats, Numbers, iou, judge, nearest
 
 
 class _Counted(NamedTuple):
@@ -22,14 +22,14 @@ _NONE = _Counted(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), np.z
 
 
 class AveragePrecision:
-    """Gathers pictures one by one, then gives the average precision of each class.
+    """Gathers images one by one, then gives the average precision of each class.
 
-    Which detections are true is said in `ssdcore.evaluation.judging`. Of a picture only the detections' classes,
+    Which detections are true is said in `ssdcore.evaluation.matching`. Of an image only the detections' classes,
     scores and truth stay in memory.
     """
 
     def __init__(self, num_classes: int, match_iou: float = 0.5, inclusive_pixels: bool = False) -> None:
-        """Begins with no picture.
+        """Begins with no image.
 
         Args:
             num_classes: number of classes, background not counted.
@@ -53,7 +53,7 @@ class AveragePrecision:
         difficult: Bools,
         places: Numbers | None = None,
     ) -> None:
-        """Adds one picture.
+        """Adds one image.
 
         Args:
             detected_boxes: (N, 4) xyxy, in the unit of `boxes`.
@@ -62,7 +62,7 @@ class AveragePrecision:
             boxes: (M, 4) of the objects.
             labels: (M,) 1..C.
             difficult: (M,).
-            places: (N,) order among detections of equal scores in all pictures; None: the order of arrival.
+            places: (N,) order among detections of equal scores in all images; None: the order of arrival.
         """
         if places is None:
             places = self._added + np.arange(len(scores))

@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ssdcore.evaluation.coco_ids import category_ids, image_ids
-from ssdcore.evaluation.truth import Found, Truth
+from ssdcore.evaluation.ground_truth import Found, Truth
 
 NUMBERS = (
     *("AP", "AP50", "AP75", "AP small", "AP medium", "AP large"),
@@ -23,14 +23,14 @@ DIGITS = 3
 
 
 class CocoScores:
-    """Gathers pictures one by one, then has them scored; all detections stay in memory."""
+    """Gathers images one by one, then has them scored; all detections stay in memory."""
 
     def __init__(self, classes: Sequence[str], names: Sequence[str]) -> None:
-        """Begins with no picture.
+        """Begins with no image.
 
         Args:
             classes: names of classes 1..C.
-            names: of the pictures, in the order in which they will be added.
+            names: of the images, in the order in which they will be added.
         """
         self._categories = category_ids(classes)
         self._numbers = image_ids(names)
@@ -38,7 +38,7 @@ class CocoScores:
         self._found: list[dict[str, Any]] = []
 
     def add(self, truth: Truth, found: Found) -> None:
-        """Adds one picture."""
+        """Adds one image."""
         number, first = self._numbers[len(self._truth["images"])], len(self._truth["annotations"]) + 1
         self._truth["images"].append(image_entry(truth, number))
         self._truth["annotations"] += object_entries(truth, number, self._categories, first)
@@ -73,7 +73,7 @@ def _known(values: Any) -> float | None:
 
 
 def dataset(classes: Sequence[str], info: Mapping[str, Any]) -> dict[str, Any]:
-    """The contents of a file of annotations, still without pictures."""
+    """The contents of a file of annotations, still without images."""
     categories = [
         {"id": number, "name": name, "supercategory": "none"}
         for number, name in zip(category_ids(classes), classes, strict=True)
@@ -82,13 +82,13 @@ def dataset(classes: Sequence[str], info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def image_entry(truth: Truth, number: int) -> dict[str, Any]:
-    """A picture in a file of annotations."""
+    """An image in a file of annotations."""
     height, width = truth.size
     return {"id": number, "file_name": f"{truth.name}.jpg", "width": width, "height": height}
 
 
 def object_entries(truth: Truth, number: int, categories: Sequence[int], first: int) -> list[dict[str, Any]]:
-    """A picture's objects in a file of annotations, numbered from `first` on.
+    """An image's objects in a file of annotations, numbered from `first` on.
 
     `pycocotools` knows objects that need not be found as crowds only; `ignore` tells difficult ones from them.
     """
@@ -111,7 +111,7 @@ def object_entries(truth: Truth, number: int, categories: Sequence[int], first: 
 
 
 def result_entries(found: Found, number: int, categories: Sequence[int]) -> list[dict[str, Any]]:
-    """A picture's detections in a file of results."""
+    """An image's detections in a file of results."""
     sides = np.concatenate([found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]], axis=1)
     return [
         {"image_id": number, "category_id": categories[label - 1], "bbox": box, "score": score}

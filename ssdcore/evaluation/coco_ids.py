@@ -1,15 +1,15 @@
-"""Numbers of pictures and classes in COCO's files."""
+"""Numbers of images and classes in COCO's files."""
 
 from collections.abc import Sequence
 
-from ssdcore.class_names import COCO
+from ssdcore.params.class_names import COCO
 
 _COCO_GAPS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 _MAX_DIGITS = 15  # so that the number is exact in every program
 
 
 def image_ids(names: Sequence[str]) -> list[int]:
-    """The numbers that the names of pictures are, as in COCO and VOC 2007; 1, 2, ... where they are none."""
+    """The numbers that the names of images are, as in COCO and VOC 2007; 1, 2, ... where they are none."""
     numbers = [int(name) for name in names if name.isascii() and name.isdecimal() and len(name) <= _MAX_DIGITS]
     are_ids = len(set(numbers)) == len(names)
     return numbers if are_ids else list(range(1, len(names) + 1))

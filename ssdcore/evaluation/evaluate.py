@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ssdcore.data.manifest import Manifest
 from ssdcore.data.pipeline import evaluation_batches, read_records, whole
-from ssdcore.detection.predict import make_halves
+from ssdcore.data.records.manifest import Manifest
+from ssdcore.detection.predict import split_inference
 from ssdcore.errors import CheckpointError
+from ssdcore.evaluation.ground_truth import Found, Truth, read_truths
 from ssdcore.evaluation.scores import Evaluation, Speed, Tally
-from ssdcore.evaluation.truth import Found, Truth, read_truths
 from ssdcore.model import SSD
 from ssdcore.model.postprocess import DetectionBatch
 from ssdcore.params import EvalParams
 
 OnBatch = Callable[[int, int], None]
-OnPicture = Callable[[Truth, Found], None]
+OnImage = Callable[[Truth, Found], None]
 
 
 class Evaluator:
@@ -31,7 +31,7 @@ class Evaluator:
         folder: Path,
         split: str,
         params: EvalParams,
-        max_pictures: int | None = None,
+        max_images: int | None = None,
         threads: int | None = None,
     ) -> None:
         """Prepares an evaluation.
@@ -41,7 +41,7 @@ class Evaluator:
             folder: of records, with a manifest.
             split: name of the split.
             params: post-processing and metric.
-            max_pictures: only so many, from the first on.
+            max_images: only so many, from the first on.
             threads: that read and decode; None: as many as TensorFlow likes.
 
         Raises:
@@ -50,7 +50,7 @@ class Evaluator:
         """
         check_classes(ssd.classes, Manifest.load(folder).classes, folder)
         records = read_records(folder, split)
-        self.truths = read_truths(folder, split)[:max_pictures]
+        self.truths = read_truths(folder, split)[:max_images]
         self._ssd = ssd
         self._params = params
         self._batches = evaluation_batches(
@@ -64,17 +64,17 @@ class Evaluator:
             options.threading.private_threadpool_size = options.autotune.cpu_budget = threads
             self._batches = self._batches.with_options(options)
         self._where = (folder, split)
-        self._network, self._finish = make_halves(ssd, params)
+        self._network, self._finish = split_inference(ssd, params)
         self._warm = False
 
     def run(
-        self, on_batch: OnBatch = lambda done, total: None, on_picture: OnPicture = lambda truth, found: None
+        self, on_batch: OnBatch = lambda done, total: None, on_image: OnImage = lambda truth, found: None
     ) -> Evaluation:
         """Evaluates with the weights that the detector has now.
 
         Args:
-            on_batch: progress, with pictures done and pictures in all.
-            on_picture: is given what is to be found, and what was found, in each picture in turn.
+            on_batch: progress, with images done and images in all.
+            on_image: is given what is to be found, and what was found, in each image in turn.
 
         Raises:
             DataError: a record cannot be read or decoded.
@@ -84,7 +84,7 @@ class Evaluator:
         seconds = dict.fromkeys(("read", "network", "nms"), 0.0)
         for found in self._found(seconds):
             for one in _in_pixels(found, self.truths[tally.images :]):
-                on_picture(self.truths[tally.images], one)
+                on_image(self.truths[tally.images], one)
                 tally.add(self.truths[tally.images], one)
             on_batch(tally.images, len(self.truths))
         return tally.evaluation(self._params.score_threshold, Speed(tally.images, **seconds))
@@ -120,7 +120,7 @@ def _wait_for(result: Any) -> None:
 
 
 def _in_pixels(found: DetectionBatch, truths: Iterable[Truth]) -> Iterator[Found]:
-    """The detections of each picture of a batch, in pixels of the original."""
+    """The detections of each image of a batch, in pixels of the original."""
     for boxes, scores, labels, count, truth in zip(*found, truths, strict=False):
         height, width = truth.size
         sides = np.array([width, height, width, height], np.float64)

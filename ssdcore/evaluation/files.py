@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ssdcore.data.manifest import Manifest
+from ssdcore.data.records.manifest import Manifest
+from ssdcore.evaluation.ground_truth import read_truths
 from ssdcore.evaluation.read_results import read_results
 from ssdcore.evaluation.scores import Evaluation, Tally
-from ssdcore.evaluation.truth import read_truths
 from ssdcore.params import EvalParams
 
 
@@ -14,7 +14,7 @@ def evaluate_files(
     folder: Path,
     split: str,
     params: EvalParams,
-    max_pictures: int | None = None,
+    max_images: int | None = None,
     annotations: Path | None = None,
 ) -> Evaluation:
     """Scores detections on a split of converted data.
@@ -24,7 +24,7 @@ def evaluate_files(
         folder: of records, with a manifest.
         split: name of the split.
         params: the metric and its parameters; nothing is left out by score or number.
-        max_pictures: only so many, from the first on.
+        max_images: only so many, from the first on.
         annotations: see `read_results`.
 
     Raises:
@@ -32,8 +32,8 @@ def evaluate_files(
     """
     classes, truths = Manifest.load(folder).classes, read_truths(folder, split)
     results = read_results(source, truths, classes, annotations)
-    chosen = truths[:max_pictures]
+    chosen = truths[:max_images]
     tally = Tally(classes, [truth.name for truth in chosen], params)
-    for truth, found in zip(chosen, results.by_picture(), strict=False):
+    for truth, found in zip(chosen, results.by_image(), strict=False):
         tally.add(truth, found)
     return tally.evaluation(None)

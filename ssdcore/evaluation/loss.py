@@ -1,18 +1,18 @@
-"""The training loss on pictures that are not learnt from."""
+"""The training loss on images that are not learnt from."""
 
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from ssdcore.class_names import IGNORED
-from ssdcore.data.augment import boxes_in_window
-from ssdcore.data.manifest import Manifest
+from ssdcore.data.augment.geometric import boxes_in_window
 from ssdcore.data.pipeline import EvalBatch, evaluation_batches, read_records, whole
+from ssdcore.data.records.manifest import Manifest
 from ssdcore.evaluation.evaluate import OnBatch
 from ssdcore.model import SSD
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.targets import encode_targets
+from ssdcore.params.class_names import IGNORED
 
 
 class EvaluationLoss:

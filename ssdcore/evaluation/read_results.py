@@ -14,7 +14,7 @@ import numpy as np
 from ssdcore.data.formats.files import AnnotationError, number, shown, stem
 from ssdcore.errors import DataError, did_you_mean
 from ssdcore.evaluation.coco_ids import category_ids, image_ids
-from ssdcore.evaluation.truth import Found, Truth, unique_names
+from ssdcore.evaluation.ground_truth import Found, Truth, unique_names
 from ssdcore.evaluation.write_results import RESULTS, voc_file_name
 
 VOC_FILES = "comp[0-9]_det_*_*.txt"
@@ -22,17 +22,17 @@ _SHOWN = 3  # faults in one message
 
 
 class Results:
-    """Detections of many pictures, as compact as arrays are."""
+    """Detections of many images, as compact as arrays are."""
 
     def __init__(self, truths: Sequence[Truth], classes: Sequence[str]) -> None:
-        """Begins with none, for the pictures and classes of a split."""
+        """Begins with none, for the images and classes of a split."""
         self.places = unique_names(truths)
         self.classes = tuple(classes)
-        self._whole = {"picture": array("q"), "label": array("q")}
+        self._whole = {"image": array("q"), "label": array("q")}
         self._numbers = array("d")
 
-    def append(self, picture: int, label: int, score: float, box: Sequence[float]) -> None:
-        """Adds a detection of class `label` with its xyxy box, px, in the picture at a place of the split.
+    def append(self, image: int, label: int, score: float, box: Sequence[float]) -> None:
+        """Adds a detection of class `label` with its xyxy box, px, in the image at a place of the split.
 
         Raises:
             AnnotationError: right is left of left, or bottom above top.
@@ -40,16 +40,16 @@ class Results:
         left, top, right, bottom = box
         if right < left or bottom < top:
             raise AnnotationError(f"the box {left:g} {top:g} {right:g} {bottom:g} is not xmin ymin xmax ymax")
-        self._whole["picture"].append(picture)
+        self._whole["image"].append(image)
         self._whole["label"].append(label)
         self._numbers.extend((score, *box))
 
-    def by_picture(self) -> Iterator[Found]:
-        """The detections in each picture of the split in turn, in the order in which they were added."""
-        pictures, labels = (np.frombuffer(part, np.int64) for part in self._whole.values())
+    def by_image(self) -> Iterator[Found]:
+        """The detections in each image of the split in turn, in the order in which they were added."""
+        images, labels = (np.frombuffer(part, np.int64) for part in self._whole.values())
         numbers = np.frombuffer(self._numbers, np.float64).reshape(-1, 5)
-        order = pictures.argsort(kind="stable")
-        bounds = np.searchsorted(pictures[order], np.arange(len(self.places) + 1))
+        order = images.argsort(kind="stable")
+        bounds = np.searchsorted(images[order], np.arange(len(self.places) + 1))
         for first, end in pairwise(bounds):
             rows = order[first:end]
             yield Found(numbers[rows, 1:], numbers[rows, 0], labels[rows], rows)
@@ -65,17 +65,17 @@ def is_results(source: Path) -> bool:
 def read_results(
     source: Path, truths: Sequence[Truth], classes: Sequence[str], annotations: Path | None = None
 ) -> Results:
-    """Detections in the pictures of a split.
+    """Detections in the images of a split.
 
     Args:
         source: COCO's file of results, a VOC file of one class, or a folder of such.
-        truths: all pictures of the split.
+        truths: all images of the split.
         classes: names of classes 1..C.
-        annotations: COCO's file of annotations that says which pictures and classes the numbers in COCO's
+        annotations: COCO's file of annotations that says which images and classes the numbers in COCO's
             results are; None: those that `ResultFiles` gives.
 
     Raises:
-        DataError: a file is missing or damaged, or names other pictures or classes; the first faulty lines are named.
+        DataError: a file is missing or damaged, or names other images or classes; the first faulty lines are named.
     """
     results = Results(truths, classes)
     if source.is_dir():
@@ -115,15 +115,15 @@ def _label(file: Path, classes: Sequence[str]) -> int:
 
 
 def _read_voc(file: Path, label: int, results: Results) -> Iterator[str]:
-    """Reads lines `picture score xmin ymin xmax ymax`; gives what is wrong with some."""
+    """Reads lines `image score xmin ymin xmax ymax`; gives what is wrong with some."""
     for place, line in enumerate(_text(file).splitlines(), start=1):
         try:
             if line.strip():
                 name, *rest = line.rsplit(maxsplit=5)
                 if len(rest) != 5:
-                    raise AnnotationError(f"wanted 'picture score xmin ymin xmax ymax', found {shown(line)}")
+                    raise AnnotationError(f"wanted 'image score xmin ymin xmax ymax', found {shown(line)}")
                 score, *box = _numbers(rest)
-                results.append(_picture(name, results.places), label, score, box)
+                results.append(_image(name, results.places), label, score, box)
         except AnnotationError as error:
             yield f"{file.absolute()}, line {place}: {error}"
 
@@ -139,10 +139,10 @@ def _numbers(texts: Sequence[str]) -> list[float]:
     return list(map(number, texts))
 
 
-def _picture(name: str, places: Mapping[str, int]) -> int:
+def _image(name: str, places: Mapping[str, int]) -> int:
     place = places.get(name, places.get(stem(name)))
     if place is None:
-        raise AnnotationError(f"the split has no picture {shown(name)}")
+        raise AnnotationError(f"the split has no image {shown(name)}")
     return place
 
 
@@ -157,7 +157,7 @@ def _text(file: Path) -> str:
 
 def _read_coco(file: Path, results: Results, annotations: Path | None) -> Iterator[str]:
     """Reads COCO's results; gives what is wrong with some."""
-    pictures, labels = _ids_of(annotations, results) if annotations else _our_ids(results)
+    images, labels = _ids_of(annotations, results) if annotations else _our_ids(results)
     entries = _json(file)
     if not isinstance(entries, list):
         raise DataError(f"{file.absolute()} holds no list of results, as COCO's file of detections does")
@@ -165,12 +165,12 @@ def _read_coco(file: Path, results: Results, annotations: Path | None) -> Iterat
         try:
             if not isinstance(entry, dict):
                 raise AnnotationError(f"it is no table of keys and values, but {shown(entry)}")
-            picture, label = _known(entry, "image_id", pictures), _known(entry, "category_id", labels)
+            image, label = _known(entry, "image_id", images), _known(entry, "category_id", labels)
             box = entry.get("bbox")
             if not isinstance(box, list) or len(box) != 4:
                 raise AnnotationError("it has no bbox of four numbers")
             left, top, width, height = map(number, box)
-            results.append(picture, label, number(entry.get("score")), (left, top, left + width, top + height))
+            results.append(image, label, number(entry.get("score")), (left, top, left + width, top + height))
         except AnnotationError as error:
             yield f"{file.absolute()}, result {place}: {error}"
 
@@ -183,27 +183,27 @@ def _known(entry: Mapping[str, Any], key: str, known: Mapping[Any, int]) -> int:
 
 
 def _our_ids(results: Results) -> tuple[dict[Any, int], dict[Any, int]]:
-    """Place of each picture and number of each class by COCO's numbers for them."""
+    """Place of each image and number of each class by COCO's numbers for them."""
     categories = category_ids(results.classes)
-    pictures = image_ids(list(results.places))
+    images = image_ids(list(results.places))
     return (
-        {number: place for place, number in enumerate(pictures)},
+        {number: place for place, number in enumerate(images)},
         {number: label for label, number in enumerate(categories, start=1)},
     )
 
 
 def _ids_of(file: Path, results: Results) -> tuple[dict[Any, int], dict[Any, int]]:
-    """As `_our_ids`, by a file of annotations; pictures and classes that the split has not are left out."""
+    """As `_our_ids`, by a file of annotations; images and classes that the split has not are left out."""
     contents = _json(file)
     labels = {name: label for label, name in enumerate(results.classes, start=1)}
     try:
         names = {item["id"]: item["file_name"] for item in contents["images"]}
         categories = {item["id"]: item["name"].strip() for item in contents["categories"]}
-        pictures = {key: results.places.get(stem(name)) for key, name in names.items()}
+        images = {key: results.places.get(stem(name)) for key, name in names.items()}
     except (KeyError, TypeError, AttributeError):
         raise DataError(f"{file.absolute()} is no file of COCO's annotations, with images and categories") from None
     return (
-        {key: place for key, place in pictures.items() if place is not None},
+        {key: place for key, place in images.items() if place is not None},
         {key: labels[name] for key, name in categories.items() if name in labels},
     )
 

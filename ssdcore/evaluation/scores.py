@@ -8,7 +8,7 @@ import numpy as np
 
 from ssdcore.evaluation.average_precision import AveragePrecision, mean
 from ssdcore.evaluation.coco import CocoScores
-from ssdcore.evaluation.truth import Found, Truth
+from ssdcore.evaluation.ground_truth import Found, Truth
 from ssdcore.params import EvalParams
 
 
@@ -18,8 +18,8 @@ class Speed:
 
     Attributes:
         images: how many were timed.
-        read: waiting for pictures to be read, decoded and fitted.
-        network: from pictures to predictions.
+        read: waiting for images to be read, decoded and fitted.
+        network: from images to predictions.
         nms: from predictions to detections.
     """
 
@@ -30,11 +30,11 @@ class Speed:
 
     @property
     def images_per_second(self) -> float:
-        """Pictures a second, reading and all."""
+        """Images a second, reading and all."""
         return self.images / max(self.read + self.network + self.nms, 1e-9)
 
     def as_dict(self) -> dict[str, float | int]:
-        """Plain values, for JSON: milliseconds for each picture."""
+        """Plain values, for JSON: milliseconds for each image."""
         parts = {"read": self.read, "network": self.network, "nms": self.nms}
         each = {f"{name}_ms": round(1000 * seconds / max(self.images, 1), 3) for name, seconds in parts.items()}
         return {"images": self.images, "images_per_second": round(self.images_per_second, 2), **each}
@@ -72,14 +72,14 @@ class Evaluation:
 
 
 class Tally:
-    """Gathers the pictures of a split one by one, then gives their scores."""
+    """Gathers the images of a split one by one, then gives their scores."""
 
     def __init__(self, classes: Sequence[str], names: Sequence[str], params: EvalParams) -> None:
-        """Begins with no picture.
+        """Begins with no image.
 
         Args:
             classes: names of classes 1..C.
-            names: of the pictures, in the order in which they will be added.
+            names: of the images, in the order in which they will be added.
             params: the metric and its parameters.
         """
         self._classes = tuple(classes)
@@ -89,7 +89,7 @@ class Tally:
         self.images = self._objects = self._difficult = 0
 
     def add(self, truth: Truth, found: Found) -> None:
-        """Adds one picture."""
+        """Adds one image."""
         self.images += 1
         self._difficult += int(np.count_nonzero(truth.optional))
         self._objects += int(np.count_nonzero(~truth.optional))
@@ -101,7 +101,7 @@ class Tally:
             )
 
     def evaluation(self, score_threshold: float | None, speed: Speed | None = None) -> Evaluation:
-        """The scores of all pictures that were added; see `Evaluation` for the arguments."""
+        """The scores of all images that were added; see `Evaluation` for the arguments."""
         metric = self._params.metric
         coco = None
         if self._coco:

@@ -11,7 +11,7 @@ from ssdcore.data.output import partial_path, publish, require_unused, write_who
 from ssdcore.errors import DataError
 from ssdcore.evaluation.coco import dataset, image_entry, object_entries, result_entries
 from ssdcore.evaluation.coco_ids import category_ids, image_ids
-from ssdcore.evaluation.truth import Found, Truth, unique_names
+from ssdcore.evaluation.ground_truth import Found, Truth, unique_names
 
 RESULTS = "coco_results.json"
 ANNOTATIONS = "coco_annotations.json"
@@ -23,7 +23,7 @@ def voc_file_name(split: str, name: str) -> str:
 
 
 class ResultFiles:
-    """Files that grow picture by picture, and get their names when all are whole.
+    """Files that grow image by image, and get their names when all are whole.
 
     They hold the very numbers that are scored: boxes in pixels as the annotations count them, so that
     VOC's annotations, which begin at 1, need no shift.
@@ -36,10 +36,10 @@ class ResultFiles:
             out: folder to make.
             split: its name goes into the names of VOC's files.
             classes: names of classes 1..C.
-            truths: the pictures, in the order in which they will be added.
+            truths: the images, in the order in which they will be added.
 
         Raises:
-            DataError: the folder is in use, or pictures or classes cannot be told apart by their names.
+            DataError: the folder is in use, or images or classes cannot be told apart by their names.
         """
         require_unused(out)
         self._voc = [out / voc_file_name(split, name) for name in classes]
@@ -59,7 +59,7 @@ class ResultFiles:
         return self
 
     def add(self, truth: Truth, found: Found) -> None:
-        """Writes the detections of the next picture."""
+        """Writes the detections of the next image."""
         images, (numbers, categories) = self._contents["images"], self._numbers
         number = numbers[len(images)]
         for box, score, label in zip(*(part.tolist() for part in found[:3]), strict=True):

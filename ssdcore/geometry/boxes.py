@@ -53,7 +53,7 @@ def _overlap(one: Tensor, other: Tensor, axis: int) -> Tensor:
 
 
 def clip_xyxy(boxes: Tensor) -> Tensor:
-    """Normalised xyxy boxes (..., 4) cut to the picture, [0, 1]."""
+    """Normalised xyxy boxes (..., 4) cut to the image, [0, 1]."""
     return tf.clip_by_value(boxes, 0.0, 1.0)
 
 

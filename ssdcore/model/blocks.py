@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from ssdcore.arg_scope import ArgScope
+from ssdcore.contract.arg_scope import ArgScope
 from ssdcore.params import Block, Conv
 
 Tensor = Any

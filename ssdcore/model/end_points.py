@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import keras
 
-from ssdcore.backbones import Backbone
+from ssdcore.contract.backbones import Backbone
 from ssdcore.errors import PluginError
 from ssdcore.model.layer_calls import Call, Tensor, innermost_calls, operation_name
 from ssdcore.model.receptive_field import Sees, Sight, sights
@@ -43,7 +43,7 @@ class EndPoint:
             None where it sees everything, and where a layer of unknown kind lies before it.
         sees_everything: some of it comes from the whole image, as behind squeeze-and-excitation.
         parameters: numbers that a file of weights holds for it and what it is made from.
-        macs: multiplications of convolutions and dense layers up to it, for one picture; None where a layer of
+        macs: multiplications of convolutions and dense layers up to it, for one image; None where a layer of
             unknown kind has kernels.
     """
 
@@ -58,7 +58,7 @@ class EndPoint:
 
 
 def base_net_end_points(backbone: Backbone, image_size: int) -> list[EndPoint]:
-    """The end points of a backbone for square pictures of so many px, in its order.
+    """The end points of a backbone for square images of so many px, in its order.
 
     Raises:
         PluginError: the base net cannot be built at this size.
@@ -117,7 +117,7 @@ def _describe(name: str, tensor: Tensor, sight: Sight) -> EndPoint:
 
 
 def network_macs(network: keras.Model) -> int | None:
-    """Multiplications of all convolutions and dense layers of a network for one picture, those of models in it too.
+    """Multiplications of all convolutions and dense layers of a network for one image, those of models in it too.
 
     A layer counts as often as it is called. None where a layer of unknown kind has kernels.
     """

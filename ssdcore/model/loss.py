@@ -37,7 +37,7 @@ def multibox_loss(
 
     The class loss is the softmax cross-entropy of the positives and of those unmatched default
     boxes that look least like background: `negative_ratio` for each positive and at least
-    `min_negatives`, in each picture or, with `mining` "batch", in all pictures together. Of equally
+    `min_negatives`, in each image or, with `mining` "batch", in all images together. Of equally
     hard ones the first is taken. With `label_smoothing` x the targets are (1-x)·onehot + x/(C+1),
     for positives and mined negatives alike; mining goes by -log p(background) nevertheless. With
     `focal` all default boxes count.
@@ -92,17 +92,17 @@ def _mine(
     class_loss: Tensor, hardness: Tensor, positive: Tensor, background: Tensor, params: Loss
 ) -> tuple[Tensor, Tensor]:
     """Summed class loss and number of the hardest negatives; all arguments are (B, A)."""
-    pictures = 1
+    images = 1
     if params.mining == "batch":
-        pictures = tf.shape(hardness)[0]
+        images = tf.shape(hardness)[0]
         class_loss, hardness, positive, background = (
             tf.reshape(part, [1, -1]) for part in (class_loss, hardness, positive, background)
         )
     wanted = tf.maximum(
-        params.negative_ratio * _count(positive, axis=1), tf.cast(params.min_negatives * pictures, tf.float32)
+        params.negative_ratio * _count(positive, axis=1), tf.cast(params.min_negatives * images, tf.float32)
     )
     wanted = tf.cast(tf.minimum(wanted, _count(background, axis=1)), tf.int32)
-    most = tf.maximum(tf.reduce_max(wanted), 0)  # 0 on a device that got no pictures
+    most = tf.maximum(tf.reduce_max(wanted), 0)  # 0 on a device that got no images
     # No hardness is below 0, so what is no background comes last and is never wanted.
     _, hardest = tf.math.top_k(tf.where(background, hardness, -1.0), most)
     kept = tf.range(tf.shape(hardest)[1]) < wanted[:, None]

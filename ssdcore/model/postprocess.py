@@ -13,10 +13,10 @@ Tensor = Any
 
 
 class DetectionBatch(NamedTuple):
-    """Detections of a batch of pictures, best first, padded with zeros to `keep` rows.
+    """Detections of a batch of images, best first, padded with zeros to `keep` rows.
 
     Attributes:
-        boxes: (B, keep, 4) float32 xyxy, normalised and inside the picture.
+        boxes: (B, keep, 4) float32 xyxy, normalised and inside the image.
         scores: (B, keep) float32 in [0, 1].
         labels: (B, keep) int32, 1..C; 0 in padding.
         counts: (B,) int32, rows that are detections.
@@ -34,7 +34,7 @@ def postprocess(
     """Detections in a batch of predictions, as Caffe's DetectionOutput makes them.
 
     For each class the `top_k` best boxes above `score_threshold` go through non-maximum
-    suppression; over all classes the `keep` best survivors of each picture remain.
+    suppression; over all classes the `keep` best survivors of each image remain.
 
     Args:
         logits: (B, A, C+1) float32.

@@ -1,4 +1,4 @@
-"""What the cells of a map see of the picture, followed through the layers that make it.
+"""What the cells of a map see of the image, followed through the layers that make it.
 
 The pixels that each row and each column of cells depends on are carried from call to call (after Araujo et al. 2019,
 "Computing Receptive Fields of Convolutional Neural Networks"), so that branches of other alignment, oblong kernels
@@ -20,7 +20,7 @@ from ssdcore.model.windows import Window, step_between, windows
 
 
 class Sees(IntEnum):
-    """How much of the picture is seen; of several things the greatest holds."""
+    """How much of the image is seen; of several things the greatest holds."""
 
     WINDOW = 0
     UNKNOWN = 1  # through a layer of unknown kind
@@ -36,7 +36,7 @@ class Side(NamedTuple):
 
     Attributes:
         step: px from cell to cell.
-        first, last: (n,) int64, the pixels that each cell sees; may lie beyond the edge of the picture. They mean
+        first, last: (n,) int64, the pixels that each cell sees; may lie beyond the edge of the image. They mean
             nothing where the sight is not a window.
     """
 

@@ -9,15 +9,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcore.arg_scope import ArgScope, BatchNorm
-from ssdcore.backbones import Backbone
-from ssdcore.class_names import check_class_names
+from ssdcore.contract.arg_scope import ArgScope, BatchNorm
+from ssdcore.contract.backbones import Backbone
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import ModelError, did_you_mean
 from ssdcore.geometry.default_boxes import default_boxes_xyxy
 from ssdcore.model.blocks import attach_block, attach_head, join_predictions
 from ssdcore.model.layers import L2Normalize, Preprocess
 from ssdcore.params import ModelParams, ParamSet
-from ssdcore.plugins import Plugins
+from ssdcore.params.class_names import check_class_names
 
 Tensor = Any
 DATA_FORMAT = "channels_last"
@@ -28,7 +28,7 @@ class SSD:
     """A detector's network with what is needed to read its predictions.
 
     Attributes:
-        network: RGB pictures (B, H, W, 3) float32 0..255 at `params.model.image_size` ->
+        network: RGB images (B, H, W, 3) float32 0..255 at `params.model.image_size` ->
             {"logits": (B, A, C+1), "offsets": (B, A, 4)} float32; class 0 is background.
         backbone: the base net inside `network`, as a model of its own.
         default_boxes: (A, 4) float32 xyxy, normalised.
@@ -48,7 +48,7 @@ class SSD:
 def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins, precision: str = "float32") -> SSD:
     """Builds a detector with random weights.
 
-    Weights, their names, pictures and predictions are float32 and the same in every precision.
+    Weights, their names, images and predictions are float32 and the same in every precision.
 
     Args:
         params: what to build.
@@ -175,7 +175,7 @@ def _check_feature_maps(found: Sequence[tuple[str, tuple[int, int]]], model: Mod
 
 
 def _check_steps(found: Sequence[tuple[str, tuple[int, int]]], model: ModelParams) -> None:
-    """Refuses steps that belong to another image size: their boxes would not cover the picture."""
+    """Refuses steps that belong to another image size: their boxes would not cover the image."""
     for (name, size), step in zip(found, model.default_boxes.steps or (), strict=False):
         for cells, side in zip(size, model.image_size, strict=True):
             if abs(cells * step - side) > step:

@@ -1,14 +1,14 @@
-"""What the network should have predicted for a picture."""
+"""What the network should have predicted for an image."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from ssdcore.class_names import IGNORED
 from ssdcore.geometry.boxes import area_xyxy, intersection_xyxy
 from ssdcore.geometry.coder import encode_xyxy
 from ssdcore.geometry.matching import match_xyxy
+from ssdcore.params.class_names import IGNORED
 
 Tensor = Any
 
@@ -16,7 +16,7 @@ Tensor = Any
 def encode_targets(
     boxes: Tensor, labels: Tensor, default_boxes: Tensor, match_iou: float, variances: Sequence[float]
 ) -> tuple[Tensor, Tensor]:
-    """Labels and offsets of all default boxes of one picture.
+    """Labels and offsets of all default boxes of one image.
 
     Args:
         boxes: (N, 4) float32 xyxy, normalised, with positive sides.

@@ -1,4 +1,4 @@
-"""Parameters of reading and augmenting pictures."""
+"""Parameters of reading and augmenting images."""
 
 from typing import Annotated, Any, Literal
 
@@ -24,20 +24,20 @@ Interpolation = Literal["bilinear", "nearest", "bicubic", "area", "lanczos3"]
 
 
 class DataParams(Params):
-    """Which pictures are used, and how they are read."""
+    """Which images are used, and how they are read."""
 
     train_split: str | None = Field(None, description="split to learn from; null: trainval, else train")
     eval_split: str | None = Field(None, description="split that is evaluated; null: beside train val, else test")
     resize: Resize = Field(
         "warp",
-        description="how a picture becomes the network input; warp: stretched, pad: shrunk as a whole and padded, "
+        description="how an image becomes the network input; warp: stretched, pad: shrunk as a whole and padded, "
         "central_crop: cut or padded around its centre at its own scale",
     )
     difficult: Treatment = Field("train", description="what to do with objects marked difficult, while training")
     crowd: Treatment = Field("ignore", description="what to do with groups marked as one object, while training")
-    parallel_calls: int = Field(0, ge=0, description="pictures prepared at once; 0: as the machine allows")
+    parallel_calls: int = Field(0, ge=0, description="images prepared at once; 0: as the machine allows")
     max_undecodable: int = Field(
-        10, ge=0, description="undecodable pictures that are left out while training before the run stops"
+        10, ge=0, description="undecodable images that are left out while training before the run stops"
     )
 
 
@@ -52,10 +52,10 @@ class Photometric(Params):
 
 
 class Expand(Params):
-    """Zoom out: the picture is put somewhere on a larger canvas of the mean colour."""
+    """Zoom out: the image is put somewhere on a larger canvas of the mean colour."""
 
     probability: Share = Field(0.5, description="of expanding")
-    max_ratio: float = Field(4.0, ge=1, le=16, description="largest canvas side, in picture sides")
+    max_ratio: float = Field(4.0, ge=1, le=16, description="largest canvas side, in image sides")
 
 
 class PatchCrop(Params):
@@ -67,9 +67,9 @@ class PatchCrop(Params):
     kind: Literal["patch"] = Field("patch", description="which way of cropping")
     min_ious: tuple[Share, ...] = Field(
         (0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
-        description="one sampler each: IoU of window and some object; the whole picture is a further choice",
+        description="one sampler each: IoU of window and some object; the whole image is a further choice",
     )
-    scale: Bounds = Field((0.3, 1.0), description="bounds of sqrt(window area / picture area)")
+    scale: Bounds = Field((0.3, 1.0), description="bounds of sqrt(window area / image area)")
     aspect_ratio: Bounds = Field((0.5, 2.0), description="bounds of window width : height")
     trials: int = Field(50, ge=1, le=1000, description="windows tried per sampler")
 
@@ -83,9 +83,9 @@ class CoverageCrop(Params):
     kind: Literal["coverage"] = Field("coverage", description="which way of cropping")
     min_covered: Share = Field(0.25, description="share of some object that the window must cover")
     min_visible: Share = Field(0.5, description="share of an object that must be exceeded for it to stay")
-    area: Bounds = Field((0.1, 1.0), description="bounds of window area / picture area")
+    area: Bounds = Field((0.1, 1.0), description="bounds of window area / image area")
     aspect_ratio: Bounds = Field((0.6, 1.67), description="bounds of window width : height, in px")
-    trials: int = Field(200, ge=1, le=1000, description="windows tried before the whole picture is taken")
+    trials: int = Field(200, ge=1, le=1000, description="windows tried before the whole image is taken")
 
 
 def _patch_by_default(crop: Any) -> Any:
@@ -96,7 +96,7 @@ Crop = Annotated[PatchCrop | CoverageCrop, Field(discriminator="kind"), BeforeVa
 
 
 class AugmentParams(Params):
-    """Random changes of the training pictures; null leaves one out."""
+    """Random changes of the training images; null leaves one out."""
 
     photometric: Photometric | None = Field(Photometric(), description="colour distortions")
     expand: Expand | None = Field(Expand(), description="zoom out")
@@ -107,5 +107,5 @@ class AugmentParams(Params):
     interpolations: tuple[Interpolation, ...] = Field(
         ("bilinear", "area", "nearest", "bicubic", "lanczos3"),
         min_length=1,
-        description="ways of resizing to the network input, one chosen at random for each picture",
+        description="ways of resizing to the network input, one chosen at random for each image",
     )

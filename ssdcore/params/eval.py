@@ -23,4 +23,4 @@ class EvalParams(Params):
     metric: Literal["voc07", "voc12", "coco"] = Field(
         "voc07", description="mean of precision at 11 recalls, area under the curve, or COCO's AP at IoU .50 to .95"
     )
-    batch_size: int = Field(16, ge=1, description="pictures per forward pass")
+    batch_size: int = Field(16, ge=1, description="images per forward pass")

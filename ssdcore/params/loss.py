@@ -20,15 +20,15 @@ class Loss(Params):
     match_iou: float = Field(0.5, gt=0, le=1, description="least IoU of a default box and an object to match")
     mining: Literal["image", "batch"] = Field(
         "image",
-        description="where the hardest negatives are looked for: in each picture for its own positives, or in all "
-        "pictures together that a device goes through at once",
+        description="where the hardest negatives are looked for: in each image for its own positives, or in all "
+        "images together that a device goes through at once",
     )
     negative_ratio: float = Field(3.0, ge=0, description="hardest negatives kept per positive")
     min_negatives: int = Field(
         0,
         ge=0,
-        description="hardest negatives kept per picture even if its positives ask for fewer, so that pictures "
-        "without objects teach too; with mining=batch times the number of pictures",
+        description="hardest negatives kept per image even if its positives ask for fewer, so that images "
+        "without objects teach too; with mining=batch times the number of images",
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of the class targets that is spread evenly over background and classes"

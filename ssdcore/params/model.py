@@ -15,7 +15,7 @@ class Preprocessing(Params):
     """How pixel values become network input: `(value - mean) * scale`, in the stated channel order."""
 
     channel_order: Literal["rgb", "bgr"] = Field(
-        "rgb", description="order in which the base net wants the channels; pictures arrive as RGB"
+        "rgb", description="order in which the base net wants the channels; images arrive as RGB"
     )
     mean: tuple[float, float, float] = Field(
         (0.0, 0.0, 0.0), description="subtracted from each channel, 0..255, in channel_order"

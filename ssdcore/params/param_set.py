@@ -22,7 +22,7 @@ class ParamSet(Params):
     backbone: str = Field(description="name of an installed backbone (ssd backbones list)")
     model: ModelParams = Field(description="the SSD model")
     data: DataParams = Field(DataParams(), description="reading")
-    augment: AugmentParams = Field(AugmentParams(), description="random changes of training pictures")
+    augment: AugmentParams = Field(AugmentParams(), description="random changes of training images")
     train: TrainParams = Field(description="training")
     eval: EvalParams = Field(EvalParams(), description="detection and scoring")
 

@@ -106,7 +106,7 @@ def ssdlite320() -> ModelParams:
     """SSDLite at 320 px: depthwise-separable blocks and heads, 3,234 default boxes.
 
     Separable heads are of the MobileNetV2 paper (arXiv:1801.04381, section 6.2); separable blocks, their
-    channels and the default boxes (scales of 0.2 to 0.95 of the picture, six at each cell) are torchvision's,
+    channels and the default boxes (scales of 0.2 to 0.95 of the image, six at each cell) are torchvision's,
     whose convolutions have ReLU6 where these have ReLU.
     """
     sizes = (64, 112, 160, 208, 256, 304, 320)

@@ -29,7 +29,7 @@ class Stage(Params):
     steps: int | None = Field(None, ge=1, description="length in batches; give this or epochs")
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         32,
-        description="pictures per step, over all devices; auto: the most that memory holds, up to 64 for each "
+        description="images per step, over all devices; auto: the most that memory holds, up to 64 for each "
         "device, and learning_rate is then meant for 32 and scaled",
     )
     accumulate: int = Field(
@@ -118,8 +118,8 @@ class TrainParams(Params):
         5.0, ge=0, description="minutes between checkpoints; evaluations and stage ends write one anyway"
     )
     keep: int = Field(3, ge=2, description="latest checkpoints that are kept")
-    pictures: int = Field(
-        0, ge=0, description="pictures of each augmentation stage shown in TensorBoard when a stage begins"
+    images: int = Field(
+        0, ge=0, description="images of each augmentation stage shown in TensorBoard when a stage begins"
     )
     histograms: bool = Field(False, description="show the weights' distribution in TensorBoard at each evaluation")
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from ssdcore.backbones import Backbone
+from ssdcore.contract.backbones import Backbone
+from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.errors import PluginError, SsdError
-from ssdcore.plugins import Plugins, load_plugins
 from ssdcore.testing import checks
 from ssdcore.testing.subject import NotRunError, Subject
 

@@ -8,13 +8,13 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcore.arg_scope import ArgScope, BatchNorm
-from ssdcore.backbones import Backbone
+from ssdcore.contract.arg_scope import ArgScope, BatchNorm
+from ssdcore.contract.backbones import Backbone
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import PluginError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.params import BlockNorm, ModelParams, ParamSet, Stage, TrainParams
 from ssdcore.params.presets import MODELS
-from ssdcore.plugins import Plugins
 from ssdcore.testing.elsewhere import logits
 
 DECAY = 0.25
@@ -69,7 +69,7 @@ class Subject:
 
     @Part
     def models(self) -> Mapping[str, ModelParams]:
-        """The SSD models of the core that some plugin names feature layers for, smallest pictures first."""
+        """The SSD models of the core that some plugin names feature layers for, smallest images first."""
         found = [make() for name, make in MODELS.items() if self.plugins.feature_layers(self.backbone.name, name)]
         require(
             bool(found),
@@ -80,7 +80,7 @@ class Subject:
 
     @property
     def smallest(self) -> ModelParams:
-        """The model with the smallest pictures, which checks that compute something use."""
+        """The model with the smallest images, which checks that compute something use."""
         return next(iter(self.models.values()))
 
     @Part
@@ -92,11 +92,11 @@ class Subject:
 
     @Part
     def base_net(self) -> tuple[Any, Any, Mapping[str, Any]]:
-        """Inputs, net and end points, for pictures of 300 px."""
+        """Inputs, net and end points, for images of 300 px."""
         return self.make_base_net(300, self.scope)
 
     def make_base_net(self, side: int, scope: ArgScope) -> tuple[Any, Any, Mapping[str, Any]]:
-        """Inputs, net and end points for square pictures of so many px, made anew."""
+        """Inputs, net and end points for square images of so many px, made anew."""
         inputs = keras.Input((side, side, 3))
         given = self.backbone.base_net(inputs, scope)
         require(
@@ -129,14 +129,14 @@ class Subject:
             precision,
         )
 
-    def pictures(self, count: int) -> NDArray[np.float32]:
-        """Pictures (count, H, W, 3) of noise, 0..255, for the smallest model."""
+    def images(self, count: int) -> NDArray[np.float32]:
+        """Images (count, H, W, 3) of noise, 0..255, for the smallest model."""
         shape = (count, *self.smallest.image_size, 3)
         return np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
 
-    def logits(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the detector predicts in evaluation, (B, A, classes)."""
-        return logits(self.ssd, pictures)
+        return logits(self.ssd, images)
 
 
 def as_model(inputs: Any, net: Any, end_points: Mapping[str, Any]) -> keras.Model:

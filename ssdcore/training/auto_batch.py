@@ -14,7 +14,7 @@ from ssdcore.model.variables import set_trainable
 from ssdcore.params import ParamSet
 
 SIZES, USUAL = (64, 32, 16, 8), 32
-"""Pictures per device to choose from, and those that learning rates are meant for."""
+"""Images per device to choose from, and those that learning rates are meant for."""
 
 SHARE = 0.6
 """Of the free memory that may be used."""
@@ -24,7 +24,7 @@ _MEMORY = Path("/proc/meminfo")
 _UNTOLD = "this system does not tell how much memory is free or in use; set train.stages.N.batch_size yourself"
 
 
-def settle_batches(
+def resolve_auto_batch(
     params: ParamSet, ssd: SSD, replicas: int, agree: Callable[[int], int] = lambda size: size
 ) -> ParamSet:
     """The same parameters with numbers for `auto` batches, and rates in proportion to them.
@@ -36,7 +36,7 @@ def settle_batches(
         agree: gives the least of the sizes per device that workers have found.
 
     Raises:
-        TrainingError: memory use cannot be measured here, or does not hold a single picture.
+        TrainingError: memory use cannot be measured here, or does not hold a single image.
     """
     if all(stage.batch_size != "auto" for stage in params.train.stages):
         return params
@@ -63,20 +63,20 @@ def largest_batch(peak_of: Callable[[int], int | None], limit: float) -> int:
     """The largest of 64, 32, 16 and 8 whose use of memory stays within a limit.
 
     Args:
-        peak_of: tries a step with so many pictures; gives the bytes it took, None if that was too much.
+        peak_of: tries a step with so many images; gives the bytes it took, None if that was too much.
         limit: bytes.
 
     Raises:
-        TrainingError: not even one picture fits.
+        TrainingError: not even one image fits.
     """
     small, large = peak_of(2), peak_of(8)
     if small is None or large is None:
-        raise TrainingError("memory does not hold a batch of 8 pictures; choose train.stages.N.batch_size yourself")
+        raise TrainingError("memory does not hold a batch of 8 images; choose train.stages.N.batch_size yourself")
     each = max((large - small) / 6, 1.0)
     fitting = [size for size in SIZES if large + (size - 8) * each <= limit]
     if not fitting:
         raise TrainingError(
-            f"a step takes about {each / 2**20:.0f} MiB for each picture, {limit / 2**20:.0f} MiB may be used; choose "
+            f"a step takes about {each / 2**20:.0f} MiB for each image, {limit / 2**20:.0f} MiB may be used; choose "
             "train.stages.N.batch_size yourself, and a smaller model.image_size or accumulate if it does not fit"
         )
     return next(size for size in fitting if size == 8 or peak_of(size) is not None)
@@ -98,7 +98,7 @@ def free_memory() -> int:
 
 
 class _Trial:
-    """Tries steps on pictures of noise, everything learning, and leaves the weights as they were."""
+    """Tries steps on images of noise, everything learning, and leaves the weights as they were."""
 
     def __init__(self, ssd: SSD, on_gpu: bool) -> None:
         self._ssd = ssd

@@ -6,14 +6,14 @@ import sys
 import threading
 from typing import NoReturn, Self
 
-from ssdcore.stopping import SIGNALS, HeldBack
+from ssdcore.system.signals import SIGNALS, DeferredSignals
 
 _BYTES = tuple(bytes([number]) for number in SIGNALS)
 PATIENCE = 8.0
 """Seconds that a step may take after a signal; then the program ends without saving."""
 
 
-class Interrupt(HeldBack):
+class Interrupt(DeferredSignals):
     """Holds a signal back until the end of a step, but not for ever.
 
     A single step can take longer than whoever sent the signal will wait. A step cannot be left in

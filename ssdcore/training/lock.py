@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ssdcore.errors import TrainingError
-from ssdcore.run_folder import RunFolder, explain_writing
+from ssdcore.runs.run_folder import RunFolder, explain_writing
 
 PATIENCE = 2.0
 """Seconds to wait for a lock: to ask whether it is held is to hold it for a moment."""

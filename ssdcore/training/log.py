@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
 
-from ssdcore.data.undecodable import one_line
+from ssdcore.data.records.undecodable import one_line
 from ssdcore.errors import TrainingError
-from ssdcore.run_folder import RunFolder, explain_writing
+from ssdcore.runs.run_folder import RunFolder, explain_writing
 from ssdcore.training.lock import held
 from ssdcore.training.metrics import cut_back, format_row
 
@@ -57,9 +57,9 @@ class MetricsLog:
         numbers = {name: value for name, value in row.items() if name != "step" and not isinstance(value, str)}
         self._show(int(row["step"]), numbers, tf.summary.scalar)
 
-    def show_pictures(self, step: int, titled: Mapping[str, Any]) -> None:
-        """Shows pictures (N, h, w, 3) uint8 in TensorBoard."""
-        self._show(step, titled, lambda title, pictures: tf.summary.image(title, pictures, max_outputs=len(pictures)))
+    def show_images(self, step: int, titled: Mapping[str, Any]) -> None:
+        """Shows images (N, h, w, 3) uint8 in TensorBoard."""
+        self._show(step, titled, lambda title, images: tf.summary.image(title, images, max_outputs=len(images)))
 
     def show_histograms(self, step: int, named: Mapping[str, Any]) -> None:
         """Shows the distribution of variables in TensorBoard."""

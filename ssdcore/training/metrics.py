@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ssdcore.run_folder import RunFolder, explain_writing, replace_file
+from ssdcore.runs.run_folder import RunFolder, explain_writing, replace_file
 from ssdcore.training.lock import held
 from ssdcore.training.step import REPORTED
 

@@ -27,8 +27,8 @@ class Progress:
         fault_step: step of the latest such loss.
         rate_scale: factor on all learning rates since then.
         halvings: how often the batch was halved because memory did not hold it.
-        undecodable: number of pictures left out because they could not be read.
-        left_out: these pictures, by number in the training split.
+        undecodable: number of images left out because they could not be read.
+        left_out: these images, by number in the training split.
     """
 
     images: int
@@ -53,14 +53,14 @@ class Progress:
 
 
 def batch_size(stage: Stage) -> int:
-    """Pictures per step of a stage whose size is settled."""
+    """Images per step of a stage whose size is settled."""
     if stage.batch_size == "auto":
         raise ValueError("the batch size is not settled yet")
     return stage.batch_size
 
 
 def halved(stage: Stage, times: int) -> Stage:
-    """The stage with smaller batches, and so many more of them that it sees the same pictures."""
+    """The stage with smaller batches, and so many more of them that it sees the same images."""
     steps = None if stage.steps is None else stage.steps << times
     return stage.model_copy(update={"batch_size": batch_size(stage) >> times, "steps": steps})
 
@@ -79,8 +79,8 @@ def stage_steps(stage: Stage, images: int) -> int:
 
 def ends_epochs(stage: Stage, step: int, images: int, epochs: int) -> bool:
     """Whether a stage's `step`-th step is the one that completes a further `epochs` passes."""
-    size, pictures = batch_size(stage), images * epochs
-    return step * size // pictures > (step - 1) * size // pictures
+    size, per_round = batch_size(stage), images * epochs
+    return step * size // per_round > (step - 1) * size // per_round
 
 
 def position(stages: Sequence[Stage], progress: Progress) -> dict[str, float | int | str]:

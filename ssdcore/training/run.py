@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ssdcore.data.manifest import Manifest
-from ssdcore.data.pipeline import learnt_objects, read_records, whole
+from ssdcore.contract.plugins import Plugins
+from ssdcore.data.pipeline import read_records, training_boxes, whole
+from ssdcore.data.records.manifest import Manifest
 from ssdcore.geometry.recall import sampled_recall
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import (
@@ -22,15 +23,14 @@ from ssdcore.model.variables import (
     synchronize_batch_norm,
 )
 from ssdcore.params import ParamSet
-from ssdcore.plugins import Plugins
-from ssdcore.provenance import provenance
-from ssdcore.run_folder import RunFolder
-from ssdcore.training.auto_batch import settle_batches
-from ssdcore.training.devices import check_batch, describe, explain_lost_worker, is_chief, numbers_of_all
-from ssdcore.training.feed import Feed
-from ssdcore.training.listener import TrainingListener
+from ssdcore.runs.provenance import provenance
+from ssdcore.runs.run_folder import RunFolder
+from ssdcore.training.auto_batch import resolve_auto_batch
+from ssdcore.training.callback import TrainingCallback
+from ssdcore.training.checkpointing.resume import open_run, refuse_frozen_noise
+from ssdcore.training.dataset import TrainingDataset
+from ssdcore.training.distributed.devices import check_batch, describe, explain_lost_worker, is_chief, numbers_of_all
 from ssdcore.training.lock import alone_in
-from ssdcore.training.opening import open_run, refuse_frozen_noise
 from ssdcore.training.precision import choose_precision
 from ssdcore.training.profile import Profile
 from ssdcore.training.progress import batch_size
@@ -44,8 +44,8 @@ ENOUGH_RECALL = 0.95
 OBJECT_PRIOR = 0.01
 """Share of the default boxes that are expected to be objects at the start, by the focal loss."""
 
-RECALL_PICTURES = 1000
-"""Pictures whose objects are looked at for that."""
+RECALL_IMAGES = 1000
+"""Images whose objects are looked at for that."""
 
 
 def train(
@@ -55,7 +55,7 @@ def train(
     plugins: Plugins,
     *,
     resume: bool = False,
-    listener: TrainingListener | None = None,
+    callback: TrainingCallback | None = None,
     strategy: Any = None,
     profile: bool = False,
 ) -> SSD:
@@ -70,8 +70,8 @@ def train(
         out: run folder; must not exist, or be empty, unless `resume` is set.
         plugins: where the backbone comes from.
         resume: go on with the run in `out`.
-        listener: is told of progress.
-        strategy: a `tf.distribute.Strategy` (`ssdcore.training.devices.make_strategy`); None: one device.
+        callback: is told of progress.
+        strategy: a `tf.distribute.Strategy` (`ssdcore.training.distributed.devices.make_strategy`); None: one device.
         profile: trace steps 11 to 20 for TensorBoard's profiler.
 
     Returns:
@@ -81,11 +81,11 @@ def train(
         SsdError: parameters, data, weights or run folder are unusable; says which and why.
         KeyboardInterrupt, Terminated: SIGINT or SIGTERM came; raised after a checkpoint has been written.
     """
-    listener = listener or TrainingListener()
+    callback = callback or TrainingCallback()
     strategy = strategy or tf.distribute.get_strategy()
     run = RunFolder(out)
     with alone_in(run) if is_chief(strategy) else nullcontext():
-        return _train(params, data, run, plugins, resume, listener, strategy, profile)
+        return _train(params, data, run, plugins, resume, callback, strategy, profile)
 
 
 def _train(
@@ -94,7 +94,7 @@ def _train(
     run: RunFolder,
     plugins: Plugins,
     resume: bool,
-    listener: TrainingListener,
+    callback: TrainingCallback,
     strategy: Any,
     profile: bool,
 ) -> SSD:
@@ -102,22 +102,22 @@ def _train(
     manifest = Manifest.load(data)
     opened = open_run(run, params, manifest, data, resume=resume, chief=is_chief(strategy))
     if opened.warning:
-        listener.on_warning(opened.warning)
+        callback.on_warning(opened.warning)
     if params.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     # A plain copy, for evaluations; and to learn what kind of network it is before the other is built.
     copy = build_ssd(opened.params, manifest.classes, plugins)
     precision = choose_precision(opened.params.train.precision, copy.network)
     if precision == "mixed_float16" and not tf.config.get_visible_devices("GPU"):
-        listener.on_warning("mixed_float16 is many times slower than float32 on a CPU (train.precision=auto)")
+        callback.on_warning("mixed_float16 is many times slower than float32 on a CPU (train.precision=auto)")
     keras.utils.set_random_seed(params.train.seed)
     tracer = Profile(run.events if profile and is_chief(strategy) else None)
     with strategy.scope(), explain_lost_worker(strategy):
         ssd = build_ssd(opened.params, manifest.classes, plugins, precision)
         if opened.checkpoint is None:
             _expect_background(ssd)
-            _load_weights(ssd, plugins, listener)
-            settled = settle_batches(
+            _load_weights(ssd, plugins, callback)
+            settled = resolve_auto_batch(
                 opened.params,
                 ssd,
                 strategy.num_replicas_in_sync,
@@ -126,12 +126,12 @@ def _train(
             ssd = replace(ssd, params=settled)
         _check_stages(ssd, strategy)
         synchronize_batch_norm(ssd, params.train.sync_batch_norm)
-        feed = Feed(ssd, data, strategy, listener)
+        feed = TrainingDataset(ssd, data, strategy, callback)
         scorer = _make_scorer(copy, data, ssd.params) if is_chief(strategy) else None
         made = _provenance(ssd, data, manifest, plugins)
-        listener.on_start(_summary(ssd, feed, precision, strategy))
-        _warn_of_recall(ssd, data, listener)
-        trainer = Trainer(ssd, feed, run, listener, strategy, scorer, made, precision)
+        callback.on_start(_summary(ssd, feed, precision, strategy))
+        _warn_of_recall(ssd, data, callback)
+        trainer = Trainer(ssd, feed, run, callback, strategy, scorer, made, precision)
         if opened.checkpoint is None:
             trainer.begin()
         else:
@@ -160,7 +160,7 @@ def _expect_background(ssd: SSD) -> None:
         bias.assign(each.reshape(-1))
 
 
-def _load_weights(ssd: SSD, plugins: Plugins, listener: TrainingListener) -> None:
+def _load_weights(ssd: SSD, plugins: Plugins, callback: TrainingCallback) -> None:
     """The weights to start from, if the parameters name a file."""
     weights = ssd.params.train.weights
     if weights.file is None:
@@ -168,7 +168,7 @@ def _load_weights(ssd: SSD, plugins: Plugins, listener: TrainingListener) -> Non
     report = load_weights(ssd, plugins, weights)
     if not set(report.matched) >= {f"{ssd.backbone.name}/{name}" for name in backbone_variables(ssd)}:
         refuse_frozen_noise(ssd.params)
-    listener.on_weights(report)
+    callback.on_weights(report)
 
 
 def _check_stages(ssd: SSD, strategy: Any) -> None:
@@ -196,26 +196,26 @@ def _provenance(ssd: SSD, data: Path, manifest: Manifest, plugins: Plugins) -> d
     return provenance(str(data.absolute()), manifest.source, [provider.distribution])
 
 
-def _warn_of_recall(ssd: SSD, data: Path, listener: TrainingListener) -> None:
+def _warn_of_recall(ssd: SSD, data: Path, callback: TrainingCallback) -> None:
     """Tells if default boxes miss many of the first objects."""
     params = ssd.params
     split = Manifest.load(data).train_split(params.data.train_split)
-    objects = learnt_objects(read_records(data, split), params.model.image_size, params.data)
-    boxes = [found.numpy() for found, _ in whole(objects.take(RECALL_PICTURES), data, split)]
+    objects = training_boxes(read_records(data, split), params.model.image_size, params.data)
+    boxes = [found.numpy() for found, _ in whole(objects.take(RECALL_IMAGES), data, split)]
     if not sum(map(len, boxes)):
         return
     found = sampled_recall(np.concatenate(boxes), ssd.default_boxes, params.train.loss.match_iou)
     if found.recall < ENOUGH_RECALL:
-        listener.on_warning(
+        callback.on_warning(
             f"the default boxes overlap only {found.recall:.1%} of the objects by {params.train.loss.match_iou:g} "
             f"or more; 'ssd anchors {data} --params PARAMS' proposes better ones"
         )
 
 
-def _summary(ssd: SSD, feed: Feed, precision: str, strategy: Any) -> str:
+def _summary(ssd: SSD, feed: TrainingDataset, precision: str, strategy: Any) -> str:
     params = ssd.params
     parts = f"{params.backbone} + {params.model.name}, {len(ssd.default_boxes)} default boxes"
     on = describe(strategy, batch_size(params.train.stages[0]))
     return (
-        f"{parts}, {len(ssd.classes)} classes, {feed.images} pictures in {params.data.train_split!r}; {on}, {precision}"
+        f"{parts}, {len(ssd.classes)} classes, {feed.images} images in {params.data.train_split!r}; {on}, {precision}"
     )

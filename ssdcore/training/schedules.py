@@ -20,7 +20,7 @@ def make_schedule(params: Schedule, total_steps: int, steps_per_epoch: float) ->
     Args:
         params: the schedule.
         total_steps: length of the stage.
-        steps_per_epoch: pictures of the training split by pictures of a batch, not rounded.
+        steps_per_epoch: images of the training split by images of a batch, not rounded.
 
     Returns:
         Gives the rate (scalar float32) at step 0, 1, ..., total_steps - 1 (scalar of any number type).

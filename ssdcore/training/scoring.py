@@ -56,14 +56,14 @@ class Scorer:
         self._loss = EvaluationLoss(copy, folder, split) if copy.params.train.monitor == "loss" else None
 
     def score(self, variables: Mapping[str, Any], on_batch: Callable[[int, int], None]) -> Score:
-        """Scores the weights in `variables`, by name; `on_batch` is told of pictures done and in all."""
+        """Scores the weights in `variables`, by name; `on_batch` is told of images done and in all."""
         for name, variable in named_variables(self._copy).items():
             variable.assign(variables[name].numpy())
         try:
             evaluation = self._evaluator.run(on_batch)
         except tf.errors.ResourceExhaustedError:
             raise TrainingError(
-                f"memory does not hold an evaluation of {self._copy.params.eval.batch_size} pictures at a time beside "
+                f"memory does not hold an evaluation of {self._copy.params.eval.batch_size} images at a time beside "
                 "the training; go on with --resume and a smaller eval.batch_size"
             ) from None
         return Score(evaluation, self._loss.mean(on_batch) if self._loss else None)

@@ -7,17 +7,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from ssdcore.checkpoint import Checkpoint, assign_weights, save_checkpoint
 from ssdcore.errors import TrainingError
 from ssdcore.model import SSD
 from ssdcore.model.variables import named_variables, set_trainable
 from ssdcore.params import Stage
-from ssdcore.run_folder import RunFolder, replace_file
+from ssdcore.runs.checkpoint import Checkpoint, assign_weights, save_checkpoint
+from ssdcore.runs.run_folder import RunFolder, replace_file
 from ssdcore.training.averages import WeightAverages
-from ssdcore.training.devices import is_chief, lost_worker, numbers_of_all, worker_count
-from ssdcore.training.feed import Feed
-from ssdcore.training.interrupt import Interrupt
-from ssdcore.training.keeping import (
+from ssdcore.training.callback import TrainingCallback
+from ssdcore.training.checkpointing.manager import (
     average_arrays,
     forget_later,
     keep,
@@ -25,10 +23,12 @@ from ssdcore.training.keeping import (
     restore_stage,
     training_arrays,
 )
-from ssdcore.training.listener import TrainingListener
+from ssdcore.training.checkpointing.resume import load_latest
+from ssdcore.training.dataset import TrainingDataset
+from ssdcore.training.distributed.devices import is_chief, lost_worker, numbers_of_all, worker_count
+from ssdcore.training.interrupt import Interrupt
 from ssdcore.training.log import MetricsLog
 from ssdcore.training.loss_scale import LossScale
-from ssdcore.training.opening import load_latest
 from ssdcore.training.profile import Profile
 from ssdcore.training.progress import (
     Progress,
@@ -67,9 +67,9 @@ class Trainer:
     def __init__(
         self,
         ssd: SSD,
-        feed: Feed,
+        feed: TrainingDataset,
         run: RunFolder,
-        listener: TrainingListener,
+        callback: TrainingCallback,
         strategy: Any,
         scorer: Scorer | None,
         made: dict[str, Any],
@@ -80,7 +80,7 @@ class Trainer:
         self.params = ssd.params.train
         self.feed = feed
         self.run = run
-        self.listener = listener
+        self.callback = callback
         self.strategy = strategy
         self.scorer = scorer
         self.made = made
@@ -134,12 +134,12 @@ class Trainer:
 
         Raises:
             TrainingError: the loss was no number once too often, memory does not hold the smallest
-                batch, or too many pictures cannot be read.
+                batch, or too many images cannot be read.
             KeyboardInterrupt, Terminated: a signal came; raised after a checkpoint has been written.
         """
         if not self._to_next_stage():
             done = self.progress.stage_step
-            self.listener.on_stage(self._stage.name, done, done)
+            self.callback.on_stage(self._stage.name, done, done)
         with self.interrupt:
             while self._to_next_stage():
                 if self.workers == 1:
@@ -178,10 +178,10 @@ class Trainer:
         stage, images = self._stage, self.progress.images
         total = stage_steps(stage, images)
         step = self._make_step(stage, total)
-        self.listener.on_stage(stage.name, self.progress.stage_step, total)
+        self.callback.on_stage(stage.name, self.progress.stage_step, total)
         if self.progress.evaluation_due:
             self._evaluate()
-        self._show_pictures()
+        self._show_images()
         batches = iter(self.feed.batches(stage, self.progress, total))
         first = self.progress.stage_step
         while not self._over(total):
@@ -195,7 +195,7 @@ class Trainer:
             self.progress.step += 1
             self.progress.stage_step += 1
             profile.after_step()
-            self.listener.on_step(self.progress.stage_step, total)
+            self.callback.on_step(self.progress.stage_step, total)
             self._after_step(stage, total, metrics)
 
     def _over(self, total: int) -> bool:
@@ -267,12 +267,12 @@ class Trainer:
             self.progress.retries = 0
         row = {**position(self.params.stages, self.progress), **self.window.take()}
         self._write(row)
-        self.listener.on_log(row)
+        self.callback.on_log(row)
         waited = float(row.get("data_wait", 0.0))
         if waited > MUCH_WAITING and not self.warned_of_waiting:
             self.warned_of_waiting = True
-            self.listener.on_warning(
-                f"the network waited {waited:.0%} of the time for pictures; convert them smaller (ssd data convert), "
+            self.callback.on_warning(
+                f"the network waited {waited:.0%} of the time for images; convert them smaller (ssd data convert), "
                 "leave augmentation out, or use more cores"
             )
 
@@ -301,7 +301,7 @@ class Trainer:
                 self._keep_best()
             if self.log and self.params.histograms:
                 self.log.show_histograms(self.progress.step, variables)
-            self.listener.on_evaluation(self.progress.step, score.evaluation, is_best)
+            self.callback.on_evaluation(self.progress.step, score.evaluation, is_best)
         self.progress.evaluation_due = False
         self._save()
 
@@ -326,17 +326,17 @@ class Trainer:
         at = self.progress.stage_step - fault.steps_ago
         names = self.feed.names(self._stage, self.progress.stage, at)
         step = self.progress.step - fault.steps_ago + 1
-        story = f"the loss or its gradient was not finite at step {step}, on the pictures {', '.join(names)}"
+        story = f"the loss or its gradient was not finite at step {step}, on the images {', '.join(names)}"
         retries, scale = self.progress.retries + 1, self.progress.rate_scale * RETRY_RATE
         if retries > RETRIES:
             raise TrainingError(
                 f"{story}; going back {RETRIES} times, to {self.progress.rate_scale:.3g} of the rate at last, did not "
-                "help; look at these pictures ('ssd data show'), lower train.stages.N.learning_rate or lengthen its "
+                "help; look at these images ('ssd data show'), lower train.stages.N.learning_rate or lengthen its "
                 f"warm-up; the last good weights are in {self.run.last.absolute()}"
             )
         self.go_on(load_latest(self.run)[0])
         self.progress = replace(self.progress, retries=retries, rate_scale=scale, fault_step=step)
-        self.listener.on_warning(
+        self.callback.on_warning(
             f"{story}; went back to step {self.progress.step}, rates are {scale:.3g} of what they were at first "
             f"({retries} of {RETRIES} times)"
         )
@@ -350,7 +350,7 @@ class Trainer:
         halvable = self.workers == 1 and first_epoch and progress.halvings < HALVINGS and size % (2 * parts) == 0
         if not halvable:
             raise TrainingError(
-                f"memory does not hold a batch of {size} pictures ({' '.join(error.message.split())[:200]}); set a "
+                f"memory does not hold a batch of {size} images ({' '.join(error.message.split())[:200]}); set a "
                 f"smaller train.stages.{progress.stage}.batch_size, or go through it in parts "
                 f"(train.stages.{progress.stage}.accumulate={2 * stage.accumulate})"
             ) from None
@@ -361,14 +361,14 @@ class Trainer:
             halvings=progress.halvings + 1,
             stage_step=self.progress.stage_step * (2 if same_stage else 1),
         )
-        self.listener.on_warning(
-            f"memory does not hold a batch of {size} pictures; going on from step {self.progress.step} with "
+        self.callback.on_warning(
+            f"memory does not hold a batch of {size} images; going on from step {self.progress.step} with "
             f"{size // 2} and half the rate"
         )
 
-    def _show_pictures(self) -> None:
-        if self.log and self.params.pictures and not self.progress.stage_step:
-            self.log.show_pictures(self.progress.step, self.feed.augmented(self.progress.stage))
+    def _show_images(self) -> None:
+        if self.log and self.params.images and not self.progress.stage_step:
+            self.log.show_images(self.progress.step, self.feed.augmented(self.progress.stage))
 
     def _open_log(self) -> None:
         if self.chief:

@@ -23,7 +23,7 @@ class Update:
         stage: its optimizer, schedule and factors on the rate.
         variables: what learns (float32), by the names of `ssdcore.model.variables.named_variables`.
         total_steps: length of the stage.
-        steps_per_epoch: pictures of the training split by pictures of a batch, not rounded.
+        steps_per_epoch: images of the training split by images of a batch, not rounded.
         rate_scale: factor on all rates.
 
     Attributes:
@@ -92,7 +92,7 @@ def rate_factor(stage: Stage, name: str) -> float:
 
 
 def _is_decayed(name: str, variable: Variable) -> bool:
-    """Whether weight decay acts on a variable: on what `ssdcore.arg_scope` lets L2 act on.
+    """Whether weight decay acts on a variable: on what `ssdcore.contract.arg_scope` lets L2 act on.
 
     These are the kernels of convolutions (h, w, inputs, filters), without depthwise ones (h, w, inputs, 1).
     """

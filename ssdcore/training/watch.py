@@ -13,11 +13,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from ssdcore.checkpoint import Checkpoint, load_checkpoint
 from ssdcore.errors import CheckpointError, TrainingError
 from ssdcore.evaluation import Evaluation
-from ssdcore.run_folder import RunFolder, explain_writing, spaced, step_of
-from ssdcore.training.keeping import WATCH_LOCK, hand_over
+from ssdcore.runs.checkpoint import Checkpoint, load_checkpoint
+from ssdcore.runs.run_folder import RunFolder, explain_writing, spaced, step_of
+from ssdcore.training.checkpointing.manager import WATCH_LOCK, hand_over
 from ssdcore.training.lock import held, is_held
 from ssdcore.training.log import keep_events
 from ssdcore.training.metrics import add_watched, watched_steps

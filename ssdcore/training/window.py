@@ -29,7 +29,7 @@ class Window:
 
     @contextmanager
     def timed(self, images: int) -> Iterator[None]:
-        """Counts the time spent inside as that of a step over so many pictures."""
+        """Counts the time spent inside as that of a step over so many images."""
         begin = time.perf_counter()
         yield
         self._seconds += time.perf_counter() - begin

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from ssdcore.checkpoint_maps import CAFFE_EPSILON
+from ssdcore.contract.checkpoint_maps import CAFFE_EPSILON
 from ssdcore.errors import CheckpointError
 from ssdcore.weights.caffe_schema import V1_TYPES, NetParameter
 from ssdcore.weights.stored import StoredArray

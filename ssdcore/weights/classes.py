@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcore.class_names import COCO, PASCAL_VOC, same_name
 from ssdcore.errors import CheckpointError
+from ssdcore.params.class_names import COCO, PASCAL_VOC, same_name
 
 Array = NDArray[Any]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ssdcore.checkpoint import load_checkpoint
 from ssdcore.errors import CheckpointError
-from ssdcore.run_folder import find_checkpoint
+from ssdcore.runs.checkpoint import load_checkpoint
+from ssdcore.runs.run_folder import find_checkpoint
 from ssdcore.weights.caffe import read_caffe
 from ssdcore.weights.keras_h5 import read_keras_h5
 from ssdcore.weights.stored import StoredArray, WeightsFile

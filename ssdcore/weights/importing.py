@@ -7,13 +7,13 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from ssdcore.backbones import Backbone
-from ssdcore.checkpoint_maps import Source
+from ssdcore.contract.backbones import Backbone
+from ssdcore.contract.checkpoint_maps import Source
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import check_scopes, named_weights
 from ssdcore.params import ParamSet, Weights
-from ssdcore.plugins import Plugins
 from ssdcore.weights.classes import ClassTransfer, move_channels, name_classes, transfer_classes
 from ssdcore.weights.files import open_weights
 from ssdcore.weights.layouts import find_sources

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ssdcore.backbones import Backbone
-from ssdcore.checkpoint_maps import CheckpointMap, NameMap, Source, caffe_batch_norm
+from ssdcore.contract.backbones import Backbone
+from ssdcore.contract.checkpoint_maps import CheckpointMap, NameMap, Source, caffe_batch_norm
 from ssdcore.errors import CheckpointError
 from ssdcore.model import SSD
 

@@ -31,13 +31,11 @@ def find_notes(file: WeightsFile, model: ModelParams, preprocessing: Preprocessi
 
 
 def _tf1_notes(model: ModelParams, preprocessing: Preprocessing) -> list[str]:
-    """The TF1 projects have one set of boxes for each image size, and one way to prepare pictures."""
+    """The TF1 projects have one set of boxes for each image size, and one way to prepare images."""
     notes = []
     theirs = {300: ssd300("coco"), 512: ssd512("coco", truncate_sizes=False)}.get(model.image_size[0])
     if theirs and theirs.default_boxes != model.default_boxes:
         notes.append("these projects have other model.default_boxes; use the param set of the project")
     if (preprocessing.mean, preprocessing.scale) != ((123.0, 117.0, 104.0), 1.0):
-        notes.append(
-            "these projects prepare pictures otherwise (model.preprocessing); use the param set of the project"
-        )
+        notes.append("these projects prepare images otherwise (model.preprocessing); use the param set of the project")
     return notes

@@ -14,8 +14,8 @@ from ssdcore.errors import SsdError
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What to run on: a folder of records, its split, and how many of the pictures; None: all."""
+class Images:
+    """What to run on: a folder of records, its split, and how many of the images; None: all."""
 
     data: Path
     split: str
@@ -30,7 +30,7 @@ class Failed:
     reason: str
 
 
-def measure_apart(candidate: Candidate, pictures: Pictures, debug: bool) -> Measured | Failed:
+def measure_apart(candidate: Candidate, images: Images, debug: bool) -> Measured | Failed:
     """Measures a candidate in a fresh process; with `debug` that prints the traceback of a failure.
 
     Raises:
@@ -38,7 +38,7 @@ def measure_apart(candidate: Candidate, pictures: Pictures, debug: bool) -> Meas
     """
     context = multiprocessing.get_context("spawn")
     answers, their_end = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(their_end, candidate, pictures, debug))
+    process = context.Process(target=_work, args=(their_end, candidate, images, debug))
     try:
         with _sigint_ignored():
             process.start()
@@ -65,13 +65,13 @@ def _sigint_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _work(answers: Connection, candidate: Candidate, pictures: Pictures, debug: bool) -> None:
+def _work(answers: Connection, candidate: Candidate, images: Images, debug: bool) -> None:
     """All that the process does."""
     from ssdcore.data.workers import begin_worker
 
     begin_worker()
     try:
-        answers.send(measure(candidate, pictures.data, pictures.split, pictures.most))
+        answers.send(measure(candidate, images.data, images.split, images.most))
     except Exception as error:  # whatever a plugin raises must not stop the others
         if debug:
             traceback.print_exc()

@@ -8,10 +8,10 @@ import click
 from ssdcli.compare.measure import Candidate
 from ssdcli.labels import labels
 from ssdcli.options import load_tensorflow
+from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import PluginError
 from ssdcore.params import BlockNorm, EvalParams, ParamSet, Stage, TrainParams
 from ssdcore.params.presets import MODELS
-from ssdcore.plugins import Plugins
 
 
 def find_candidates(
@@ -24,7 +24,7 @@ def find_candidates(
         models: SSD models to put on the backbones.
         plugins: the installed plugins.
         classes: of detectors that are not trained.
-        batch: pictures at a time.
+        batch: images at a time.
 
     Raises:
         PluginError: a name is neither a backbone nor a path, or a backbone suits none of the models.
@@ -58,8 +58,8 @@ def _suited(plugins: Plugins, models: Sequence[str]) -> tuple[str, ...]:
 
 def _trained(path: Path, label: str, batch: int) -> Candidate:
     load_tensorflow()
-    from ssdcore.checkpoint import load_checkpoint
-    from ssdcore.run_folder import find_checkpoint
+    from ssdcore.runs.checkpoint import load_checkpoint
+    from ssdcore.runs.run_folder import find_checkpoint
 
     checkpoint = load_checkpoint(find_checkpoint(path))
     params = checkpoint.params.override([f"eval.batch_size={batch}"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ssdcli.compare.apart import Pictures, measure_apart
+from ssdcli.compare.apart import Images, measure_apart
 from ssdcli.compare.candidates import find_candidates
 from ssdcli.compare.files import PLOT, TABLE, prepare, write
 from ssdcli.compare.measure import Candidate, Measured
@@ -31,8 +31,8 @@ COLUMNS = ("detector", "image, px", "million parameters", "billion MACs", "read,
     show_default=True,
     help="SSD model to put on a backbone; may be repeated.",
 )
-@click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Pictures at a time.")
-@click.option("--max-pictures", type=click.IntRange(1), help="The first so many only.")
+@click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images at a time.")
+@click.option("--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="The first so many only.")
 @click.option("--out", type=PathOption, help="Folder to make for compare.csv and compare.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_program
@@ -44,7 +44,7 @@ def compare(
     split: str | None,
     models: tuple[str, ...],
     batch: int,
-    max_pictures: int | None,
+    max_images: int | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -54,14 +54,14 @@ def compare(
     works on more boxes; a RUN (or checkpoint) is scored as well. Without names all installed backbones that have
     feature layers for a --model are measured. Each is measured in a process of its own; one that fails is left out.
     """
-    from ssdcore.data.manifest import Manifest
+    from ssdcore.data.records.manifest import Manifest
 
     manifest = Manifest.load(data)
-    pictures = Pictures(data, manifest.eval_split(split, ""), max_pictures)
+    images = Images(data, manifest.eval_split(split, ""), max_images)
     candidates = find_candidates(names, models, program.plugins, manifest.classes, batch)
     if out:
         prepare(out)
-    found = _measure_all(candidates, pictures, program.debug)
+    found = _measure_all(candidates, images, program.debug)
     if as_json:
         print_json([asdict(one) for one in found])
     elif found:
@@ -73,13 +73,13 @@ def compare(
     _require_all(found, candidates)
 
 
-def _measure_all(candidates: Sequence[Candidate], pictures: Pictures, debug: bool) -> list[Measured]:
+def _measure_all(candidates: Sequence[Candidate], images: Images, debug: bool) -> list[Measured]:
     """Measures one after the other; one that fails is named, and the others go on."""
     found = []
     with progress_bar("measuring") as bar:
         for done, candidate in enumerate(candidates):
             bar.update(done, len(candidates), candidate.name)
-            one = measure_apart(candidate, pictures, debug)
+            one = measure_apart(candidate, images, debug)
             if isinstance(one, Measured):
                 found.append(one)
             else:

@@ -36,12 +36,12 @@ class Measured:
         backbone: its backbone.
         image_size: height and width of the network input, px.
         parameters: numbers in its weights file.
-        macs: multiplications of its convolutions for one picture; None where a layer's are not known.
-        read_ms, network_ms, nms_ms: milliseconds for each picture: waiting until it is read, decoded and resized;
+        macs: multiplications of its convolutions for one image; None where a layer's are not known.
+        read_ms, network_ms, nms_ms: milliseconds for each image: waiting until it is read, decoded and resized;
             the network; from its outputs to detections.
         memory_mib: the most memory that building and running it took beside TensorFlow, MiB; None where the system
             does not tell.
-        pictures: how many were timed.
+        images: how many were timed.
         map: mean average precision; None for random weights.
     """
 
@@ -54,32 +54,32 @@ class Measured:
     network_ms: float
     nms_ms: float
     memory_mib: float | None
-    pictures: int
+    images: int
     map: float | None
 
     @property
     def latency_ms(self) -> float:
-        """From a picture in memory to its detections, ms."""
+        """From an image in memory to its detections, ms."""
         return self.network_ms + self.nms_ms
 
 
-def measure(candidate: Candidate, data: Path, split: str, max_pictures: int | None) -> Measured:
-    """Runs a detector over pictures; call it in a fresh process, whose memory is its own.
+def measure(candidate: Candidate, data: Path, split: str, max_images: int | None) -> Measured:
+    """Runs a detector over images; call it in a fresh process, whose memory is its own.
 
     Raises:
         SsdError: it cannot be built, or does not fit the data.
     """
-    from ssdcore.checkpoint import assign_weights, load_checkpoint
+    from ssdcore.contract.plugins import load_plugins
     from ssdcore.evaluation import Evaluator
     from ssdcore.model import build_ssd
     from ssdcore.model.end_points import network_macs
-    from ssdcore.plugins import load_plugins
+    from ssdcore.runs.checkpoint import assign_weights, load_checkpoint
 
     before = _most_memory()
     ssd = build_ssd(candidate.params, candidate.classes, load_plugins())
     if candidate.checkpoint:
         assign_weights(ssd, load_checkpoint(candidate.checkpoint))
-    result = Evaluator(ssd, data, split, candidate.params.eval, max_pictures).run()
+    result = Evaluator(ssd, data, split, candidate.params.eval, max_images).run()
     each = result.speed.as_dict() if result.speed else {}
     after = _most_memory()
     return Measured(
@@ -92,7 +92,7 @@ def measure(candidate: Candidate, data: Path, split: str, max_pictures: int | No
         network_ms=each["network_ms"],
         nms_ms=each["nms_ms"],
         memory_mib=None if before is None or after is None else round((after - before) / 2**20, 1),
-        pictures=result.images,
+        images=result.images,
         map=result.mean_average_precision if candidate.checkpoint else None,
     )
 

@@ -17,7 +17,7 @@ def draw(found: Sequence[Measured]) -> bytes:
     axes = figure.add_subplot()
     axes.set_xscale("log")
     _plain_ticks(axes.xaxis)
-    axes.set_xlabel("ms from a picture in memory to its detections")
+    axes.set_xlabel("ms from an image in memory to its detections")
     if any(one.map is not None for one in found):
         points = [(one.latency_ms, one.map, one) for one in found if one.map is not None]
         front = pareto_front([(x, y) for x, y, _ in points])
@@ -38,9 +38,9 @@ def draw(found: Sequence[Measured]) -> bytes:
     if len(points) < len(found):
         axes.set_title(f"not shown, {axes.get_ylabel()} unknown: {len(found) - len(points)}", fontsize=9, loc="left")
     axes.grid(alpha=0.3)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=120)
-    return picture.getvalue()
+    image = io.BytesIO()
+    figure.savefig(image, dpi=120)
+    return image.getvalue()
 
 
 def _plain_ticks(axis: Axis) -> None:

@@ -1,7 +1,7 @@
 """`ssd detect`, a file for each part.
 
 `command.py` reads the command line, `sources.py` finds what it names, `frames.py` reads it, `tiles.py` takes large
-pictures apart, `work.py` is the loop, `outputs.py` what all formats share; `formats.py` says where each one is written.
+images apart, `work.py` is the loop, `outputs.py` what all formats share; `formats.py` says where each one is written.
 """
 
 from ssdcli.detect.command import detect

@@ -1,4 +1,4 @@
-"""`ssd detect`: find objects in pictures, videos, cameras and streams."""
+"""`ssd detect`: find objects in images, videos, cameras and streams."""
 
 import sys
 from pathlib import Path
@@ -33,12 +33,12 @@ from ssdcore.errors import DataError
     callback=parse_thresholds,
     help="Least score of what is found, of all classes or of one; several may be given.  [default: 0.5]",
 )
-@click.option("--batch", default=8, show_default=True, type=click.IntRange(1), help="Pictures per pass of the network.")
-@click.option("--tile", type=click.IntRange(32), help="Look at larger pictures tile by tile, of this side in pixels.")
+@click.option("--batch", default=8, show_default=True, type=click.IntRange(1), help="Images per pass of the network.")
+@click.option("--tile", type=click.IntRange(32), help="Look at larger images tile by tile, of this side in pixels.")
 @click.option(
     "--overlap", type=click.FloatRange(0, 0.9), help="Of neighbouring tiles, a share of their side.  [default: 0.25]"
 )
-@click.option("--show", is_flag=True, help="Show it in a window; a key goes on to the next picture, q ends.")
+@click.option("--show", is_flag=True, help="Show it in a window; a key goes on to the next image, q ends.")
 @pass_program
 def detect(
     program: Program,
@@ -54,9 +54,9 @@ def detect(
     overlap: float | None,
     show: bool,
 ) -> None:
-    """Find objects in pictures, videos, cameras and streams.
+    """Find objects in images, videos, cameras and streams.
 
-    MODEL is a run folder or a checkpoint. A SOURCE is a picture or video, a folder of such, a glob in quotes, the
+    MODEL is a run folder or a checkpoint. A SOURCE is an image or video, a folder of such, a glob in quotes, the
     number of a camera, the URL of a stream, or - for a list of paths on standard input. What cannot be
     read is named and skipped; the exit code is then 1.
     """
@@ -73,5 +73,5 @@ def detect(
     broken = detect_sources(tiled, found, Wish(out, formats, thresholds, batch, show))
     click.echo(f"{out}: {', '.join(dict.fromkeys(formats))} of {len(found) - broken} of {len(found)} sources")
     if broken:
-        kinds = "pictures" if all(source.kind == "picture" for source in found) else "sources"
+        kinds = "images" if all(source.kind == "image" for source in found) else "sources"
         raise DataError(f"{broken} of {len(found)} {kinds} could not be read; they are named above")

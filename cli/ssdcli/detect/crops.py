@@ -6,8 +6,8 @@ from typing import Self
 
 import numpy as np
 
+from ssdcli.detect.image_file import write_image
 from ssdcli.detect.outputs import OutFolder, Result
-from ssdcli.detect.picture_file import write_picture
 from ssdcli.detect.sources import Source
 
 
@@ -21,12 +21,12 @@ class Crops:
         return self
 
     def add(self, result: Result) -> None:
-        picture = result.frame.picture
+        image = result.frame.image
         for number, item in enumerate(result.found, start=1):
             left, top = np.floor(item.box[:2]).astype(int)
             right, bottom = np.ceil(item.box[2:]).astype(int)
             path = self._folder.file("crops", _folder_name(item.name), f"{result.frame.name}-{number}.png")
-            write_picture(path, picture[top:bottom, left:right, ::-1])
+            write_image(path, image[top:bottom, left:right, ::-1])
 
     def __exit__(self, *exception: object) -> None:
         pass

@@ -1,19 +1,19 @@
-"""Pictures and videos with boxes drawn on them."""
+"""Images and videos with boxes drawn on them."""
 
 from collections.abc import Sequence
 from typing import Self
 
 import supervision as sv
 
+from ssdcli.detect.image_file import write_image
 from ssdcli.detect.outputs import OutFolder, Result
-from ssdcli.detect.picture_file import write_picture
 from ssdcli.detect.sources import Source
 from ssdcore.data.output import publish
 from ssdcore.errors import DataError
 
 
 class Drawn:
-    """`<name>.jpg` of a picture; `<name>.mp4` of a video, with as many frames, of the same size and rate."""
+    """`<name>.jpg` of an image; `<name>.mp4` of a video, with as many frames, of the same size and rate."""
 
     def __init__(self, folder: OutFolder, sources: Sequence[Source], classes: Sequence[str]) -> None:
         self._folder = folder
@@ -29,7 +29,7 @@ class Drawn:
         if self._video and self._video.source != source:
             self._finish_video()
         if result.frame.number is None:
-            write_picture(self._folder.file(_file_name(source)), result.drawn)
+            write_image(self._folder.file(_file_name(source)), result.drawn)
             return
         if self._video is None:
             self._video = _Video(self._folder, result)
@@ -45,7 +45,7 @@ class Drawn:
 
 
 def _file_name(source: Source) -> str:
-    return f"{source.name}.jpg" if source.kind == "picture" else f"{source.name}.mp4"
+    return f"{source.name}.jpg" if source.kind == "image" else f"{source.name}.mp4"
 
 
 class _Video:
@@ -56,7 +56,7 @@ class _Video:
         self._path = folder.file(_file_name(self.source))
         # FFmpeg knows the format by the ending.
         self._partial = folder.file(f".partial-{_file_name(self.source)}")
-        height, width = first.frame.picture.shape[:2]
+        height, width = first.frame.image.shape[:2]
         self._sink = sv.VideoSink(str(self._partial), sv.VideoInfo(width, height, first.frame.rate))
         try:
             self._sink.__enter__()

@@ -21,22 +21,22 @@ EXACT = (".mp4", ".m4v", ".mov", ".avi")
 
 USUAL_RATE = 25.0
 MOST_PIXELS = 64_000_000
-"""In a batch of pictures, so that large ones do not fill the memory."""
+"""In a batch of images, so that large ones do not fill the memory."""
 
 
 class Frame(NamedTuple):
-    """A picture, or one of a video.
+    """An image, or one of a video.
 
     Attributes:
         source: what it comes from.
-        number: from 0 on; None for a picture.
-        picture: (H, W, 3) uint8 RGB.
-        rate: of the video, frames a second; 0 for a picture.
+        number: from 0 on; None for an image.
+        image: (H, W, 3) uint8 RGB.
+        rate: of the video, frames a second; 0 for an image.
     """
 
     source: Source
     number: int | None
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     rate: float = 0.0
 
     @property
@@ -61,7 +61,7 @@ def read_frames(sources: Sequence[Source], faults: Faults) -> Iterator[Frame]:
     """All frames of all sources in order."""
     for source in sources:
         try:
-            yield from _read_picture(source) if source.kind == "picture" else _read_video(source)
+            yield from _read_image(source) if source.kind == "image" else _read_video(source)
         except DataError as error:
             faults.note(source, error)
 
@@ -76,7 +76,7 @@ def batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
     group: list[Frame] = []
     for frame in frames:
         group.append(frame)
-        pixels = sum(one.picture.size // 3 for one in group)
+        pixels = sum(one.image.size // 3 for one in group)
         if len(group) == size or pixels > MOST_PIXELS or frame.source.live:
             yield group
             group = []
@@ -84,15 +84,15 @@ def batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
         yield group
 
 
-def _read_picture(source: Source) -> Iterator[Frame]:
-    from ssdcore.detection.detector import read_picture
+def _read_image(source: Source) -> Iterator[Frame]:
+    from ssdcore.detection.detector import read_image
 
-    yield Frame(source, None, read_picture(Path(source.address)))
+    yield Frame(source, None, read_image(Path(source.address)))
 
 
 def _count(source: Source) -> int:
-    """As many as a video's header promises; 1 for a picture, or where there is no telling."""
-    if source.kind == "picture":
+    """As many as a video's header promises; 1 for an image, or where there is no telling."""
+    if source.kind == "image":
         return 1
     try:
         with _opened(source) as capture:
@@ -107,11 +107,11 @@ def _read_video(source: Source) -> Iterator[Frame]:
         rate, promised = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         rate = rate if math.isfinite(rate) and rate > 0 else USUAL_RATE
         number, size = 0, None
-        while (picture := capture.read()[1]) is not None:
-            size = size or picture.shape
-            if picture.shape != size:  # a video that is written cannot follow
+        while (image := capture.read()[1]) is not None:
+            size = size or image.shape
+            if image.shape != size:  # a video that is written cannot follow
                 raise DataError(f"{_where(source)} changes its size at frame {number}; the rest of it is left out")
-            yield Frame(source, number, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), rate)
+            yield Frame(source, number, cv2.cvtColor(image, cv2.COLOR_BGR2RGB), rate)
             number += 1
     guess = 0 if Path(source.address).suffix.lower() in EXACT else rate
     if number == 0 or (not source.live and number + guess < promised):

@@ -27,11 +27,11 @@ class Result:
     @cached_property
     def drawn(self) -> NDArray[np.uint8]:
         """(H, W, 3) BGR with the detections drawn, made once for all who want it."""
-        return draw(self.frame.picture[..., ::-1], self.found)
+        return draw(self.frame.image[..., ::-1], self.found)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        height, width = self.frame.picture.shape[:2]
+        height, width = self.frame.image.shape[:2]
         return {
             "source": self.frame.source.shown,
             "frame": self.frame.number,

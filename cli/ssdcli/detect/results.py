@@ -13,7 +13,7 @@ from ssdcli.detect.text_file import JsonListFile, TextFile
 from ssdcore.errors import DataError
 from ssdcore.evaluation.coco import dataset, result_entries
 from ssdcore.evaluation.coco_ids import category_ids, image_ids
-from ssdcore.evaluation.truth import Found
+from ssdcore.evaluation.ground_truth import Found
 from ssdcore.evaluation.write_results import ANNOTATIONS, RESULTS, voc_file_name
 
 SPLIT = "detected"
@@ -21,7 +21,7 @@ SPLIT = "detected"
 
 
 class VocResults:
-    """Lines `picture score xmin ymin xmax ymax` in a file for each class."""
+    """Lines `image score xmin ymin xmax ymax` in a file for each class."""
 
     def __init__(self, folder: OutFolder, sources: Sequence[Source], classes: Sequence[str]) -> None:
         self._paths = [folder.file(voc_file_name(SPLIT, name)) for name in classes]
@@ -42,18 +42,18 @@ class VocResults:
 
 
 class CocoResults:
-    """A list of results, and a file that says which pictures and classes its numbers are.
+    """A list of results, and a file that says which images and classes its numbers are.
 
-    Pictures have the numbers that their names are, as in COCO, where all are pictures with such names; else 1, 2, ...
+    Images have the numbers that their names are, as in COCO, where all are images with such names; else 1, 2, ...
     """
 
     def __init__(self, folder: OutFolder, sources: Sequence[Source], classes: Sequence[str]) -> None:
         self._paths = [folder.file(name) for name in (RESULTS, ANNOTATIONS)]
         self._categories = category_ids(classes)
         names = [source.name for source in sources]
-        only_pictures = all(source.kind == "picture" for source in sources)
-        self._numbers = dict(zip(names, image_ids(names), strict=True)) if only_pictures else {}
-        contents = dataset(classes, {"description": "pictures that ssd detect looked at"})
+        only_images = all(source.kind == "image" for source in sources)
+        self._numbers = dict(zip(names, image_ids(names), strict=True)) if only_images else {}
+        contents = dataset(classes, {"description": "images that ssd detect looked at"})
         del contents["images"]
         self._head = json.dumps(contents, ensure_ascii=False)[:-1] + ', "images": '
         self._count = 0
@@ -67,7 +67,7 @@ class CocoResults:
         self._count += 1
         frame = result.frame
         number = self._numbers.get(frame.name, self._count)
-        height, width = frame.picture.shape[:2]
+        height, width = frame.image.shape[:2]
         name = Path(frame.source.address).name if frame.number is None else f"{frame.name}.jpg"
         self._images.add({"id": number, "file_name": name, "width": width, "height": height})
         for entry in result_entries(_numbers(result), number, self._categories):

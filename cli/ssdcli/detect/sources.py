@@ -1,4 +1,4 @@
-"""What the texts that a user gives as sources mean: pictures, videos, cameras and streams."""
+"""What the texts that a user gives as sources mean: images, videos, cameras and streams."""
 
 import re
 from collections import Counter
@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 from ssdcore.errors import DataError
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 VIDEOS = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
     *(".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv"),
 )
 STDIN = "-"
-Kind = Literal["picture", "video", "camera", "stream"]
+Kind = Literal["image", "video", "camera", "stream"]
 
 
 @dataclass(frozen=True)
@@ -78,20 +78,20 @@ def _from_text(text: str) -> Iterator[Source]:
 
 
 def _from_folder(path: Path) -> Iterator[Source]:
-    """The pictures and videos in a folder, or those that a pattern means."""
+    """The images and videos in a folder, or those that a pattern means."""
     # Path.glob does not take absolute patterns.
     inside = path.iterdir() if path.is_dir() else map(Path, glob(str(path), recursive=True))  # noqa: PTH207
-    files = sorted(item for item in inside if item.suffix.lower() in PICTURES + VIDEOS and item.is_file())
+    files = sorted(item for item in inside if item.suffix.lower() in IMAGES + VIDEOS and item.is_file())
     if not files:
         raise DataError(
-            f"{path.absolute()}: no such file, or no pictures or videos in that folder "
-            f"({', '.join(PICTURES)}, {', '.join(VIDEOS)})"
+            f"{path.absolute()}: no such file, or no images or videos in that folder "
+            f"({', '.join(IMAGES)}, {', '.join(VIDEOS)})"
         )
     yield from map(_file, files)
 
 
 def _file(path: Path) -> Source:
-    return Source(str(path), "video" if path.suffix.lower() in VIDEOS else "picture", path.stem)
+    return Source(str(path), "video" if path.suffix.lower() in VIDEOS else "image", path.stem)
 
 
 def _name_of(url: str) -> str:

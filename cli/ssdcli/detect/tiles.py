@@ -1,4 +1,4 @@
-"""Large pictures, looked at tile by tile, and as a whole for what is larger than tiles show."""
+"""Large images, looked at tile by tile, and as a whole for what is larger than tiles show."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,13 +16,13 @@ SAME_IOU, SAME_INSIDE = 0.45, 0.7
 """Two boxes of a class show one object if their IoU, or the share of the smaller one in the other, is more."""
 
 Boxes = NDArray[np.float32]
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 
 class TiledDetector:
-    """A detector that takes large pictures apart.
+    """A detector that takes large images apart.
 
-    A picture larger than a tile is cut into overlapping square tiles, which go through the detector in batches, and
+    An image larger than a tile is cut into overlapping square tiles, which go through the detector in batches, and
     is looked at as a whole too. Of the whole only boxes longer than half a tile count: tiles show anything smaller
     larger and so better. What was found twice is merged.
     """
@@ -31,27 +31,27 @@ class TiledDetector:
         """Makes it of a detector.
 
         Args:
-            detector: finds objects in a list of pictures.
+            detector: finds objects in a list of images.
             tile: side of a tile, px.
             overlap: least overlap of neighbouring tiles, a share of the side, below 1.
         """
         self.classes = detector.classes
         self._detector, self._tile, self._overlap = detector, tile, overlap
 
-    def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
-        """The detections in each of some RGB pictures (H, W, 3) uint8; boxes in px, best first."""
-        origins = [tile_origins(picture.shape[:2], self._tile, self._overlap) for picture in pictures]
-        parts = [part for one, at in zip(pictures, origins, strict=True) for part in (one, *self._cut(one, at))]
+    def __call__(self, images: Sequence[Image]) -> list[Detections]:
+        """The detections in each of some RGB images (H, W, 3) uint8; boxes in px, best first."""
+        origins = [tile_origins(image.shape[:2], self._tile, self._overlap) for image in images]
+        parts = [part for one, at in zip(images, origins, strict=True) for part in (one, *self._cut(one, at))]
         found = iter(self._detector(parts))
         return [self._together(next(found), at, [next(found) for _ in at]) for at in origins]
 
-    def _cut(self, picture: Picture, origins: Sequence[tuple[int, int]]) -> list[Picture]:
-        return [picture[top : top + self._tile, left : left + self._tile] for left, top in origins]
+    def _cut(self, image: Image, origins: Sequence[tuple[int, int]]) -> list[Image]:
+        return [image[top : top + self._tile, left : left + self._tile] for left, top in origins]
 
     def _together(
         self, whole: Detections, origins: Sequence[tuple[int, int]], tiles: Sequence[Detections]
     ) -> Detections:
-        """What was found in a picture and in its tiles, merged."""
+        """What was found in an image and in its tiles, merged."""
         if not origins:
             return whole
         sides = (whole.boxes[:, 2:] - whole.boxes[:, :2]).max(axis=1, initial=0)
@@ -65,9 +65,9 @@ class TiledDetector:
 
 
 def tile_origins(size: tuple[int, ...], tile: int, overlap: float) -> list[tuple[int, int]]:
-    """Left and top of the tiles, row by row, px; none where a picture of `size` (height, width) is no larger than one.
+    """Left and top of the tiles, row by row, px; none where an image of `size` (height, width) is no larger than one.
 
-    The tiles are evenly spread and inside the picture; neighbours overlap by at least that share of a tile.
+    The tiles are evenly spread and inside the image; neighbours overlap by at least that share of a tile.
     """
     if max(size) <= tile:
         return []

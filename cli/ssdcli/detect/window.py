@@ -24,7 +24,7 @@ class WindowClosedError(Exception):
 
 
 class Window:
-    """Shows each frame; a picture stays until a key is pressed. `q`, Escape or closing the window ends the work."""
+    """Shows each frame; an image stays until a key is pressed. `q`, Escape or closing the window ends the work."""
 
     def __init__(self, check: Callable[[], None]) -> None:
         """Opens no window yet; `check` is called while it waits for a key, and may end the work.

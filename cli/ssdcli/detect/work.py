@@ -17,21 +17,21 @@ from ssdcli.detect.thresholds import ANY_CLASS, Thresholds
 from ssdcli.detect.window import Window, WindowClosedError
 from ssdcli.output import Bar, progress_bar
 from ssdcore.detection import Detections
-from ssdcore.stopping import HeldBack
+from ssdcore.system.signals import DeferredSignals
 
 
 class Detects(Protocol):
-    """A detector, or what takes large pictures apart for it."""
+    """A detector, or what takes large images apart for it."""
 
     classes: tuple[str, ...]
 
-    def __call__(self, pictures: list[NDArray[np.uint8]]) -> list[Detections]:
-        """The detections in each of some RGB pictures (H, W, 3) uint8."""
+    def __call__(self, images: list[NDArray[np.uint8]]) -> list[Detections]:
+        """The detections in each of some RGB images (H, W, 3) uint8."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What to do with detections: the folder, its formats, thresholds, pictures per batch, and a window or none."""
+    """What to do with detections: the folder, its formats, thresholds, images per batch, and a window or none."""
 
     out: Path
     formats: Sequence[str] = USUAL
@@ -53,7 +53,7 @@ def detect_sources(detector: Detects, sources: Sequence[Source], wish: Wish) -> 
     wish.thresholds.check(detector.classes)
     outputs = make_outputs(wish.formats, OutFolder(wish.out, sources), sources, detector.classes)
     faults = Faults()
-    with HeldBack() as signals, ExitStack() as stack:
+    with DeferredSignals() as signals, ExitStack() as stack:
         if wish.show:
             outputs.append(Window(signals.check))
         for output in outputs:
@@ -62,7 +62,7 @@ def detect_sources(detector: Detects, sources: Sequence[Source], wish: Wish) -> 
         with suppress(WindowClosedError):
             for group in batches(read_frames(sources, faults), wish.batch):
                 signals.check()
-                found = detector([frame.picture for frame in group])
+                found = detector([frame.image for frame in group])
                 for frame, one in zip(group, found, strict=True):
                     signals.check()
                     result = Result(frame, wish.thresholds.apply(one))

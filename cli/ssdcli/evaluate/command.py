@@ -23,7 +23,9 @@ METRICS = ("voc07", "voc12", "coco")
 @click.option("--data", required=True, type=PathOption, help="Folder of records (ssd data convert).")
 @click.option("--split", help="Split to score on. Default: that of the param set, else test or val.")
 @click.option("--metric", type=click.Choice(METRICS), help="11 recalls, area under the curve, or IoU .50 to .95.")
-@click.option("--max-pictures", type=click.IntRange(1), help="Score the first so many only.")
+@click.option(
+    "--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Score the first so many only."
+)
 @click.option("--weights", type=click.Choice(["averaged", "raw"]), help="Of a model that has both. Default: averaged.")
 @click.option("--all", "all_steps", is_flag=True, help="Score each kept checkpoint step-*.npz of a run folder.")
 @click.option(

@@ -17,8 +17,8 @@ from ssdcore.params import EvalParams
 from ssdcore.params.base import describe_errors
 
 if TYPE_CHECKING:
-    from ssdcore.checkpoint import Checkpoint
     from ssdcore.evaluation import Evaluation, Evaluator
+    from ssdcore.runs.checkpoint import Checkpoint
 
 OF_FILES = ("eval.match_iou", "eval.inclusive_pixels", "eval.metric")
 """What can be changed where no detector runs."""
@@ -31,7 +31,7 @@ class Wish:
     source: Path
     data: Path
     split: str | None
-    max_pictures: int | None
+    max_images: int | None
     averaged: bool
     out: Path | None
     annotations: Path | None
@@ -40,12 +40,12 @@ class Wish:
 
 
 def score_files(wish: Wish) -> tuple["Evaluation", dict[str, Any]]:
-    from ssdcore.data.manifest import Manifest
+    from ssdcore.data.records.manifest import Manifest
     from ssdcore.evaluation.files import evaluate_files
 
     params = _metric_params(wish.assignments)
     split = wish.split or Manifest.load(wish.data).eval_split(None, "")
-    result = evaluate_files(wish.source, wish.data, split, params, wish.max_pictures, wish.annotations)
+    result = evaluate_files(wish.source, wish.data, split, params, wish.max_images, wish.annotations)
     return result, {"detections": str(wish.source), "split": split}
 
 
@@ -76,7 +76,7 @@ def load(path: Path, assignments: Sequence[str]) -> "Checkpoint":
     Raises:
         ParamError: one would make it another model.
     """
-    from ssdcore.checkpoint import load_checkpoint
+    from ssdcore.runs.checkpoint import load_checkpoint
 
     for assignment in assignments:
         key = assignment.partition("=")[0]
@@ -97,18 +97,18 @@ def make_evaluator(
     program: Program, checkpoint: "Checkpoint", wish: Wish
 ) -> tuple["Evaluator", Callable[["Checkpoint"], None]]:
     """An evaluator, and what gives its detector the weights of a checkpoint."""
-    from ssdcore.checkpoint import assign_weights
     from ssdcore.evaluation import Evaluator
     from ssdcore.model import build_ssd
+    from ssdcore.runs.checkpoint import assign_weights
 
     ssd = build_ssd(checkpoint.params, checkpoint.classes, program.plugins)
     split = find_split(checkpoint, wish)
-    evaluator = Evaluator(ssd, wish.data, split, checkpoint.params.eval, wish.max_pictures, wish.threads)
+    evaluator = Evaluator(ssd, wish.data, split, checkpoint.params.eval, wish.max_images, wish.threads)
     return evaluator, lambda one: assign_weights(ssd, one, wish.averaged)
 
 
 def _warn_of_choice(checkpoint: "Checkpoint", wish: Wish, split: str) -> None:
-    """Tells if the checkpoint was chosen by its score on the very pictures that it is scored on."""
+    """Tells if the checkpoint was chosen by its score on the very images that it is scored on."""
     from ssdcli.splits import was_chosen_on
 
     if was_chosen_on(checkpoint, wish.data, split):
@@ -121,7 +121,7 @@ def _warn_of_choice(checkpoint: "Checkpoint", wish: Wish, split: str) -> None:
 
 def score_model(program: Program, wish: Wish) -> tuple["Evaluation", dict[str, Any]]:
     from ssdcore.evaluation.write_results import ResultFiles
-    from ssdcore.run_folder import find_checkpoint
+    from ssdcore.runs.run_folder import find_checkpoint
 
     checkpoint = load(find_checkpoint(wish.source), wish.assignments)
     evaluator, assign = make_evaluator(program, checkpoint, wish)
@@ -132,7 +132,7 @@ def score_model(program: Program, wish: Wish) -> tuple["Evaluation", dict[str, A
         keep = {}
         if wish.out:
             files = ResultFiles(wish.out, split, checkpoint.classes, evaluator.truths)
-            keep = {"on_picture": stack.enter_context(files).add}
+            keep = {"on_image": stack.enter_context(files).add}
         with progress_bar("evaluating") as bar:
             result = evaluator.run(bar.update, **keep)
     facts = {"checkpoint": str(checkpoint.path), "step": checkpoint.progress.get("step", "?"), "split": split}

@@ -21,7 +21,7 @@ Scores = Sequence[tuple[int, "Evaluation"]]
 def score_steps(program: Program, wish: Wish, every: int) -> Scores:
     """The scores of the kept checkpoints of a run that are `every` steps or more apart, by step."""
     from ssdcore.data.output import require_unused
-    from ssdcore.run_folder import RunFolder, spaced, step_of
+    from ssdcore.runs.run_folder import RunFolder, spaced, step_of
 
     if wish.out:
         require_unused(wish.out)
@@ -41,7 +41,7 @@ def score_steps(program: Program, wish: Wish, every: int) -> Scores:
 
 
 def show_steps(scores: Scores, out: Path | None, as_json: bool) -> None:
-    """Prints the scores; leaves a table and a picture of them in the folder `out`, if there is one."""
+    """Prints the scores; leaves a table and an image of them in the folder `out`, if there is one."""
     if out:
         out.mkdir(parents=True, exist_ok=True)
         (out / "steps.csv").write_text(_table(scores), "utf-8")
@@ -62,7 +62,7 @@ def _table(scores: Scores) -> str:
 
 
 def draw_curve(scores: Scores, path: Path) -> None:
-    """A picture of the mean average precision and of each class's, over steps."""
+    """An image of the mean average precision and of each class's, over steps."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")

@@ -12,7 +12,7 @@ from ssdcli.evaluate.scoring import Wish, find_split, load, make_evaluator
 from ssdcli.options import Program
 from ssdcli.output import progress_bar
 from ssdcore.errors import CheckpointError
-from ssdcore.run_folder import RunFolder
+from ssdcore.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from ssdcore.evaluation import Evaluation, Evaluator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def watch_run(program: Program, wish: Wish, every: int, as_json: bool) -> None:
     """Scores each checkpoint of a run as it appears, until training has ended."""
-    from ssdcore.data.manifest import Manifest
+    from ssdcore.data.records.manifest import Manifest
     from ssdcore.training.watch import await_run, watching
 
     run = RunFolder(wish.source)

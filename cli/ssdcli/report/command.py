@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.option("--split", help="Split to score on. Default: that of the first model's param set, else test or val.")
 @click.option("--out", type=PathOption, help="Folder to make. Default, of one run folder: report/ in it.")
 @click.option("--score", type=click.FloatRange(0, 1), help="From which on errors are counted. Default: best F1.")
-@click.option("--max-pictures", type=click.IntRange(1), help="Score the first so many only.")
+@click.option(
+    "--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Score the first so many only."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @pass_program
 def report(

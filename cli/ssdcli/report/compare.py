@@ -28,7 +28,7 @@ def comparison_page(models: Sequence[Scored], where: Where) -> str:
     title = f"{len(models)} models on {where.split}"
     analyses = {one.label: one.analysis for one in models}
     first = models[0].analysis
-    lead = f"{first.images:,} pictures, {sum(one.objects for one in first.classes):,} objects in {where.data}."
+    lead = f"{first.images:,} images, {sum(one.objects for one in first.classes):,} objects in {where.data}."
     history = {_series(one, name): points for one in models for name, points in one.steps.items()}
     return page(
         title,

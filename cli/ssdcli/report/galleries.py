@@ -1,4 +1,4 @@
-"""Pictures of the worst errors, cut out around them; boxes are drawn over them as SVG."""
+"""Images of the worst errors, cut out around them; boxes are drawn over them as SVG."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,28 +10,28 @@ from numpy.typing import NDArray
 
 from ssdcli.report.html import Safe, jpeg_uri, tag, void
 from ssdcli.report.scored import Scored
-from ssdcore.data.pictures import decode_rgb
-from ssdcore.data.record_index import RecordIndex
-from ssdcore.data.records import parse
+from ssdcore.data.images import decode_rgb
+from ssdcore.data.records.index import RecordIndex
+from ssdcore.data.records.record import parse
 from ssdcore.evaluation.analysis.errors import KINDS
 
 MOST = 12
-"""Pictures in a gallery."""
+"""Images in a gallery."""
 
 SIDE, QUALITY = 320, 80
-"""Longest side of a picture on the page, px, and its JPEG quality."""
+"""Longest side of an image on the page, px, and its JPEG quality."""
 
 AROUND, LEAST = 2.4, 0.3
-"""Side of what is cut out: so many times the longer side of the boxes, but this share of the picture's at least."""
+"""Side of what is cut out: so many times the longer side of the boxes, but this share of the image's at least."""
 
 Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """An error to show: in which picture, at which object or detection (-1: none), and what to say about it."""
+    """An error to show: in which image, at which object or detection (-1: none), and what to say about it."""
 
-    picture: int
+    image: int
     object: int
     detection: int
     caption: tuple[str, ...]
@@ -39,7 +39,7 @@ class Subject:
 
 @dataclass
 class Tile:
-    """A cut-out: JPEG bytes, its xyxy window in px of the picture, and boxes (xyxy, px) with their style."""
+    """A cut-out: JPEG bytes, its xyxy window in px of the image, and boxes (xyxy, px) with their style."""
 
     jpeg: bytes
     window: Box
@@ -55,7 +55,7 @@ def choose(scored: Scored) -> dict[str, list[Subject]]:
     for kind in ("background", "classification", "localisation", "both", "duplicate"):
         rows = np.flatnonzero(errors.kinds == KINDS.index(kind))[:MOST]
         chosen[kind] = [
-            Subject(int(found.pictures[row]), int(errors.objects[row]), int(row), _caption(scored, int(row)))
+            Subject(int(found.images[row]), int(errors.objects[row]), int(row), _caption(scored, int(row)))
             for row in rows
         ]
     return chosen
@@ -88,7 +88,7 @@ def _misses(scored: Scored) -> list[Subject]:
         said = "not found at any score"
         if row >= 0:
             said = f"best score {found.scores[row]:.2f}, IoU {found.own_iou[row]:.2f}"
-        subjects.append(Subject(int(objects.pictures[place]), place, row, (f"{name} missed", said)))
+        subjects.append(Subject(int(objects.images[place]), place, row, (f"{name} missed", said)))
     return subjects
 
 
@@ -101,15 +101,15 @@ def _in_turns(places: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[n
 
 
 def cut_all(scored: Scored, data: Path, split: str) -> dict[str, list[Tile]]:
-    """The pictures of all galleries; each record is read once, and one picture at a time is in memory."""
+    """The images of all galleries; each record is read once, and one image at a time is in memory."""
     chosen = choose(scored)
-    wanted = sorted((one.picture, kind, place) for kind, many in chosen.items() for place, one in enumerate(many))
+    wanted = sorted((one.image, kind, place) for kind, many in chosen.items() for place, one in enumerate(many))
     read = _reader(data, split)
     tiles: dict[tuple[str, int], Tile] = {}
     last, pixels = -1, np.zeros((1, 1, 3), np.uint8)
-    for picture, kind, place in wanted:
-        if picture != last:
-            last, pixels = picture, read(picture)
+    for image, kind, place in wanted:
+        if image != last:
+            last, pixels = image, read(image)
         tiles[kind, place] = cut(scored, chosen[kind][place], pixels)
     return {kind: [tiles[kind, place] for place in range(len(many))] for kind, many in chosen.items()}
 
@@ -120,18 +120,18 @@ def _reader(data: Path, split: str) -> Callable[[int], NDArray[np.uint8]]:
 
 
 def cut(scored: Scored, subject: Subject, pixels: NDArray[np.uint8]) -> Tile:
-    """Cuts a picture (H, W, 3) uint8 RGB around a subject, and says which boxes to draw there."""
+    """Cuts an image (H, W, 3) uint8 RGB around a subject, and says which boxes to draw there."""
     objects, found, *_ = scored.analysis.matched
     subjects = [objects.boxes[[subject.object]]] if subject.object >= 0 else []
     subjects += [found.boxes[[subject.detection]]] if subject.detection >= 0 else []
     height, width = pixels.shape[:2]
     window = window_around(np.concatenate(subjects), (height, width))
     left, top, right, bottom = map(int, window)
-    tile = Tile(_encode(pixels[top:bottom, left:right]), window, subject, scored.truths[subject.picture].name)
+    tile = Tile(_encode(pixels[top:bottom, left:right]), window, subject, scored.truths[subject.image].name)
     here = found.scores >= scored.analysis.at.score
     groups = [
-        (objects.boxes, objects.pictures == subject.picture, subject.object, objects.labels, "truth"),
-        (found.boxes, here & (found.pictures == subject.picture), subject.detection, found.labels, "found"),
+        (objects.boxes, objects.images == subject.image, subject.object, objects.labels, "truth"),
+        (found.boxes, here & (found.images == subject.image), subject.detection, found.labels, "found"),
     ]
     for boxes, chosen, main, labels, style in groups:
         for place in np.flatnonzero(chosen).tolist():
@@ -151,7 +151,7 @@ def _box(values: NDArray[np.float64]) -> Box:
 
 
 def window_around(boxes: NDArray[np.float64], size: tuple[int, int]) -> Box:
-    """The part of a picture of a height and width that shows boxes (N, 4) xyxy with their surroundings, whole px."""
+    """The part of an image of a height and width that shows boxes (N, 4) xyxy with their surroundings, whole px."""
     height, width = size
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     longest = float((high - low).max())
@@ -182,20 +182,20 @@ def _figure(tile: Tile) -> Safe:
     left, top, right, bottom = tile.window
     width, height = right - left, bottom - top
     first, *more = tile.subject.caption
-    words = f"Part of picture {tile.name}: {first}, {', '.join(more)}"
+    words = f"Part of image {tile.name}: {first}, {', '.join(more)}"
     overlay = tag(
         "svg",
         [_rectangles(box, style, name, (left, top)) for box, style, name in tile.boxes],
         viewBox=f"0 0 {width:g} {height:g}",
         aria_hidden="true",
     )
-    picture = void("img", src=jpeg_uri(tile.jpeg), alt=words, width=f"{width:g}", height=f"{height:g}")
+    image = void("img", src=jpeg_uri(tile.jpeg), alt=words, width=f"{width:g}", height=f"{height:g}")
     caption = tag("figcaption", tag("strong", first), void("br"), [[line, void("br")] for line in more], tile.name)
-    return tag("figure", tag("div", picture, overlay, class_="cut"), caption)
+    return tag("figure", tag("div", image, overlay, class_="cut"), caption)
 
 
 def _rectangles(box: Box, style: str, name: str, origin: tuple[float, float]) -> list[Safe]:
-    """A box on a dark line that keeps it visible on any picture."""
+    """A box on a dark line that keeps it visible on any image."""
     place = {
         "x": f"{box[0] - origin[0]:.1f}",
         "y": f"{box[1] - origin[1]:.1f}",

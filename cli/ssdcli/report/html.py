@@ -115,7 +115,7 @@ def difference(value: float | None, base: float | None, better: int = 1, digits:
 
 
 def jpeg_uri(encoded: bytes) -> str:
-    """A JPEG picture as an address that holds it."""
+    """A JPEG image as an address that holds it."""
     return "data:image/jpeg;base64," + base64.b64encode(encoded).decode()
 
 

@@ -22,7 +22,7 @@ def model_page(scored: Scored, where: Where, tiles: Mapping[str, Sequence[Tile]]
         "Size and fit": sections.sizes(scored),
         "Scores": sections.scores(analysis),
         "Training": sections.training(scored) if scored.steps else None,
-        "Pictures": [
+        "Images": [
             sections.key(analysis),
             [sections.kind_gallery(kind, tiles[kind]) for kind in words.GALLERIES if tiles[kind]],
         ],
@@ -49,7 +49,7 @@ def _subtitle(scored: Scored) -> str:
     params, analysis = scored.checkpoint.params, scored.analysis
     height, width = params.model.image_size
     return (
-        f"{params.backbone}, {params.model.name}, {width} x {height} px. {analysis.images:,} pictures, "
+        f"{params.backbone}, {params.model.name}, {width} x {height} px. {analysis.images:,} images, "
         f"{sum(one.objects for one in analysis.classes):,} objects of {len(analysis.classes)} classes."
     )
 
@@ -97,9 +97,9 @@ def _facts(scored: Scored, where: Where) -> dict[str, Content]:
         "Checkpoint": str(scored.checkpoint.path),
         "Step": str(scored.checkpoint.progress.get("step", "not known")),
         "Data": f"{where.data}, split {where.split}",
-        "Pictures": f"{analysis.images:,}",
+        "Images": f"{analysis.images:,}",
         "Objects": f"{sum(one.objects for one in analysis.classes):,}, and {analysis.difficult:,} difficult ones "
         "that need not be found",
         "Detections": f"scores above {params.score_threshold:g}, suppression at IoU {params.nms_iou:g}, "
-        f"at most {params.keep} a picture",
+        f"at most {params.keep} an image",
     }

@@ -1,4 +1,4 @@
-"""Runs a model over a split and keeps what a report says about it; pictures are not kept."""
+"""Runs a model over a split and keeps what a report says about it; images are not kept."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ssdcli.splits import was_chosen_on
-from ssdcore.checkpoint import Checkpoint, assign_weights, load_checkpoint
+from ssdcore.contract.plugins import Plugins
 from ssdcore.evaluation import Evaluation, Evaluator
 from ssdcore.evaluation.analysis import Analysis, analyse
-from ssdcore.evaluation.truth import Found, Truth
+from ssdcore.evaluation.ground_truth import Found, Truth
 from ssdcore.model import build_ssd
-from ssdcore.plugins import Plugins
-from ssdcore.run_folder import RunFolder, find_checkpoint
+from ssdcore.runs.checkpoint import Checkpoint, assign_weights, load_checkpoint
+from ssdcore.runs.run_folder import RunFolder, find_checkpoint
 from ssdcore.training.metrics import read_lines
 
 OnBatch = Callable[[int, int], None]
@@ -25,13 +25,13 @@ class Where:
     Attributes:
         data: folder of records.
         split: its name.
-        max_pictures: the first so many only.
+        max_images: the first so many only.
         score: from which on detections count in confusions and errors; None: that of the best F1.
     """
 
     data: Path
     split: str
-    max_pictures: int | None
+    max_images: int | None
     score: float | None
 
 
@@ -44,7 +44,7 @@ class Scored:
         checkpoint: without its arrays.
         evaluation: what `ssd eval` says.
         analysis: where that comes from.
-        truths: the pictures.
+        truths: the images.
         steps: (step, mAP) of the evaluations while it was trained, see `read_steps`; empty where that is not known.
         chosen_here: the checkpoint was chosen by its score on this very data.
     """
@@ -89,7 +89,7 @@ def score_model(path: Path, label: str, where: Where, plugins: Plugins, on_batch
     checkpoint = open_model(path)
     ssd = build_ssd(checkpoint.params, checkpoint.classes, plugins)
     assign_weights(ssd, checkpoint, True)
-    evaluator = Evaluator(ssd, where.data, where.split, checkpoint.params.eval, where.max_pictures)
+    evaluator = Evaluator(ssd, where.data, where.split, checkpoint.params.eval, where.max_images)
     found: list[Found] = []
     evaluation = evaluator.run(on_batch, lambda truth, one: found.append(one))
     analysis = analyse(evaluator.truths, found, checkpoint.classes, checkpoint.params.eval, where.score)

@@ -130,7 +130,7 @@ def sizes(scored: Scored) -> Content:
     """Average precision by size, and by the IoU of a match."""
     analysis = scored.analysis
     metric = "voc07" if scored.checkpoint.params.eval.metric == "voc07" else "voc12"
-    by = [("by area", analysis.by_area), ("of the picture", analysis.by_share)]
+    by = [("by area", analysis.by_area), ("of the image", analysis.by_share)]
     columns: list[Content] = ["class"]
     for title, _ in by:
         columns += [join([band, tag("small", title)]) for band in BANDS]
@@ -140,8 +140,8 @@ def sizes(scored: Scored) -> Content:
     ]
     means = _size_cells([*over_classes(analysis.by_area), *over_classes(analysis.by_share)])
     text = (
-        "By area as COCO has it: small below 32² px of the original picture, large above 96² px. Of the picture: "
-        "√(area of the box / area of the picture) below 0.1, 0.1 to 0.3, above 0.3. Objects of other sizes, and "
+        "By area as COCO has it: small below 32² px of the original image, large above 96² px. Of the image: "
+        "√(area of the box / area of the image) below 0.1, 0.1 to 0.3, above 0.3. Objects of other sizes, and "
         "detections of them, count neither way."
     )
     fit = "How average precision falls as boxes must fit better."
@@ -204,7 +204,7 @@ def key(analysis: Analysis) -> Content:
         for style, text in lines
     ]
     text = (
-        f"Detections from score {analysis.at.score:.3f} on. The boxes in question are thick, others thin. Pictures are "
+        f"Detections from score {analysis.at.score:.3f} on. The boxes in question are thick, others thin. Images are "
         "cut out around them."
     )
     return [tag("ul", items, class_="legend key"), note(text)]

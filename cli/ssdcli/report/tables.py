@@ -103,7 +103,7 @@ def _steps(model: Scored) -> Rows:
 def _errors(model: Scored) -> Rows:
     """False detections from the score on, best first, then missed objects."""
     errors, (objects, found, *_) = model.analysis.errors, model.analysis.matched
-    names, pictures = ["", *model.checkpoint.classes], [truth.name for truth in model.truths]
+    names, images = ["", *model.checkpoint.classes], [truth.name for truth in model.truths]
     for row in np.flatnonzero(errors.kinds >= 0).tolist():
         blamed = int(errors.objects[row])
         overlap = max(found.own_iou[row], found.other_iou[row])
@@ -112,7 +112,7 @@ def _errors(model: Scored) -> Rows:
         about = names[objects.labels[blamed]] if blamed >= 0 else ""
         yield (
             KINDS[errors.kinds[row]],
-            pictures[found.pictures[row]],
+            images[found.images[row]],
             names[found.labels[row]],
             float(found.scores[row]),
             *found.boxes[row].tolist(),
@@ -122,7 +122,7 @@ def _errors(model: Scored) -> Rows:
     for place in np.flatnonzero(errors.missed).tolist():
         yield (
             "missed",
-            pictures[objects.pictures[place]],
+            images[objects.images[place]],
             names[objects.labels[place]],
             None,
             *objects.boxes[place].tolist(),
@@ -143,7 +143,7 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[Scored], Rows]]] = {
     "confusion.csv": (("true_class", "found_class", "count"), _confusion),
     "scores.csv": (("from", "to", "true", "false"), _scores),
     "calibration.csv": (("from", "to", "detections", "true", "mean_score"), _calibration),
-    "errors.csv": (("kind", "picture", "class", "score", *_BOX, "iou", "object_class"), _errors),
+    "errors.csv": (("kind", "image", "class", "score", *_BOX, "iou", "object_class"), _errors),
     "steps.csv": (("series", "step", "map"), _steps),
 }
 """File -> its columns behind `model`, and its rows of a model; an empty class is background."""

@@ -10,7 +10,7 @@ TENSORFLOW = Preprocessing(mean=(127.5, 127.5, 127.5), scale=1 / 127.5)
 TORCH = Preprocessing(
     mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), scale=(1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255))
 )
-"""Keras' three ways to prepare pictures. Where it is done by layers of the network, those are left out
+"""Keras' three ways to prepare images. Where it is done by layers of the network, those are left out
 of the base net. EfficientNet's published weights divide by the deviations as `TORCH` does."""
 
 

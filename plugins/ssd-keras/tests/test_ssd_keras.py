@@ -18,14 +18,14 @@ from ssd_keras.applications import APPLICATIONS
 from ssd_keras.layers import StochasticDepth
 from ssd_keras.param_sets import PARAM_SETS
 
-from ssdcore.batch_norm import FusedBatchNormalization
-from ssdcore.checkpoint import load_checkpoint, restore_model, save_checkpoint
+from ssdcore.contract.batch_norm import FusedBatchNormalization
+from ssdcore.contract.plugins import load_plugins
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.end_points import base_net_end_points
 from ssdcore.model.layers import Preprocess
 from ssdcore.model.variables import named_variables, set_trainable
 from ssdcore.params import DefaultBoxes, ModelParams, ParamSet, Stage, TrainParams, Weights
-from ssdcore.plugins import load_plugins
+from ssdcore.runs.checkpoint import load_checkpoint, restore_model, save_checkpoint
 from ssdcore.testing import check_backbone
 from ssdcore.weights import load_weights
 
@@ -39,7 +39,7 @@ def some(*names: str) -> Any:
     return pytest.mark.parametrize("name", EVERY if os.environ.get("SSD_ALL_BACKBONES") else names)
 
 
-def pictures(count: int = 2) -> NDArray[np.float32]:
+def images(count: int = 2) -> NDArray[np.float32]:
     return np.random.default_rng(0).uniform(0, 255, (count, SIDE, SIDE, 3)).astype(np.float32)
 
 
@@ -66,7 +66,7 @@ def small(name: str, *overrides: str) -> SSD:
 
 
 def keras_preprocessing(name: str, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Pictures as Keras prepares them for an application, whether before the network or in it."""
+    """Images as Keras prepares them for an application, whether before the network or in it."""
     prepared = keras.applications.imagenet_utils.preprocess_input
     if name == "efficientnet_v2_s":
         return images / 128 - 1
@@ -81,9 +81,9 @@ def keras_preprocessing(name: str, images: NDArray[np.float32]) -> NDArray[np.fl
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_pictures_are_prepared_as_by_keras(name: str) -> None:
-    ours = Preprocess(PLUGINS.backbones[name].preprocessing)(pictures())
-    np.testing.assert_allclose(ours, keras_preprocessing(name, pictures()), rtol=1e-4, atol=1e-4)
+def test_images_are_prepared_as_by_keras(name: str) -> None:
+    ours = Preprocess(PLUGINS.backbones[name].preprocessing)(images())
+    np.testing.assert_allclose(ours, keras_preprocessing(name, images()), rtol=1e-4, atol=1e-4)
 
 
 def keras_own(name: str) -> Any:
@@ -102,8 +102,8 @@ def keras_own(name: str) -> Any:
 
 
 def keras_maps(name: str, model: Any) -> dict[str, Any]:
-    """What Keras' application makes of the pictures: its last map, and those that it names itself."""
-    prepared, start = keras_preprocessing(name, pictures()), model.input
+    """What Keras' application makes of the images: its last map, and those that it names itself."""
+    prepared, start = keras_preprocessing(name, images()), model.input
     inside = [layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization)]
     if inside:
         start = inside[-1].output
@@ -123,7 +123,7 @@ def same_maps(name: str, file: Path, save: Callable[[Any, Path], None]) -> None:
     assert all("normalization" in one for one in report.unused)
     if name.startswith(("inception", "xception")):  # other maps than Keras', which has 35, 17 and 8 cells at 300 px
         return
-    prepared = ssd.network.get_layer("preprocess")(pictures())
+    prepared = ssd.network.get_layer("preprocess")(images())
     ours = dict(zip(("net", *APPLICATIONS[name].end_points), ssd.backbone(prepared, training=False), strict=True))
     for key, theirs in keras_maps(name, model).items():
         expected = np.asarray(theirs)
@@ -167,7 +167,7 @@ def test_saved_and_loaded_it_predicts_the_same(name: str, tmp_path: Path) -> Non
     ssd = small(name)
     save_checkpoint(tmp_path / "model.npz", ssd)
     loaded = restore_model(load_checkpoint(tmp_path / "model.npz"), PLUGINS)
-    outputs, again = (one.network(pictures(), training=False) for one in (ssd, loaded))
+    outputs, again = (one.network(images(), training=False) for one in (ssd, loaded))
     for key in ("logits", "offsets"):
         np.testing.assert_array_equal(outputs[key], again[key])
 
@@ -178,7 +178,7 @@ def test_a_step_of_training_moves_everything(name: str) -> None:
     variables = ssd.network.trainable_variables
     before = [one.numpy() for one in variables]
     with tf.GradientTape() as tape:
-        outputs = ssd.network(pictures(8), training=True)  # of two, stochastic depth may drop both
+        outputs = ssd.network(images(8), training=True)  # of two, stochastic depth may drop both
         loss = tf.reduce_mean(outputs["logits"] ** 2) + tf.reduce_mean(outputs["offsets"] ** 2)
     keras.optimizers.Adam(1e-3).apply(tape.gradient(loss, variables), variables)
     assert np.isfinite(loss)
@@ -271,7 +271,7 @@ def test_stochastic_depth_rests_in_evaluation_and_when_it_is_frozen() -> None:
     np.testing.assert_array_equal(layer(maps, training=True), maps)
     ssd = small("efficientnet_b0")
     set_trainable(ssd, "ssd")
-    frozen, evaluated = (ssd.backbone(pictures(), training=training)[0] for training in (True, False))
+    frozen, evaluated = (ssd.backbone(images(), training=training)[0] for training in (True, False))
     np.testing.assert_array_equal(frozen, evaluated)
 
 

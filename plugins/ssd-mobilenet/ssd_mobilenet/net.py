@@ -3,7 +3,7 @@
 from typing import Any
 
 from ssdcore import ArgScope, BatchNorm
-from ssdcore.checkpoint_maps import CAFFE_EPSILON
+from ssdcore.contract.checkpoint_maps import CAFFE_EPSILON
 
 # (stride, filters at width 1) of the depthwise-separable convolutions 1 to 13.
 SEPARABLE = (

@@ -1,7 +1,7 @@
 """MobileNet v1 under several SSD models."""
 
 from ssdcore import ParamSet, Preprocessing
-from ssdcore.checkpoint_maps import CAFFE_EPSILON
+from ssdcore.contract.checkpoint_maps import CAFFE_EPSILON
 from ssdcore.params import AdamW, AugmentParams, BlockNorm, Cosine, Expand, ModelParams, Stage, TrainParams
 from ssdcore.params.presets import mobilenet_ssd300, modular_ssd, ssd300, ssd512, two_stages
 
@@ -12,7 +12,7 @@ def _normed(model: ModelParams, **changes: object) -> ModelParams:
 
 
 def _modular(model: ModelParams) -> ModelParams:
-    """modular_SSD_tensorflow's: pictures are prepared as for VGG, whatever the backbone."""
+    """modular_SSD_tensorflow's: images are prepared as for VGG, whatever the backbone."""
     return modular_ssd(model).model_copy(update={"preprocessing": Preprocessing(mean=(123.0, 117.0, 104.0))})
 
 

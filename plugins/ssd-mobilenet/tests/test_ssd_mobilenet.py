@@ -4,8 +4,8 @@ import keras
 import pytest
 from ssd_mobilenet.checkpoints import keras_names
 
+from ssdcore.contract.plugins import load_plugins
 from ssdcore.model.ssd import build_base_net, build_ssd
-from ssdcore.plugins import load_plugins
 from ssdcore.testing import check_backbone
 
 PLUGINS = load_plugins()

@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ssdcore import CheckpointMap, Source
-from ssdcore.checkpoint_maps import flip_channels
+from ssdcore.contract.checkpoint_maps import flip_channels
 
 Array = NDArray[Any]
 
@@ -99,7 +99,7 @@ def keras_blocks(name: str) -> Sequence[Source]:
 
 
 def caffe_base_net(name: str) -> Sequence[Source]:
-    """Caffe's layers have our names; its pictures are BGR."""
+    """Caffe's layers have our names; its images are BGR."""
     return [Source((name,), flip_channels if name == "conv1_1/kernel" else None)]
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from ssd_vgg.checkpoints import caffe_fc6_kernel, fc6_kernel, fc7_kernel, fc_bias
 
+from ssdcore.contract.plugins import load_plugins
 from ssdcore.model import build_ssd
-from ssdcore.plugins import load_plugins
 from ssdcore.testing import check_backbone
 
 PLUGINS = load_plugins()

@@ -1,13 +1,13 @@
 """Readers of annotation formats: Pascal VOC, COCO, YOLO, CSV tables and TFRecords.
 
 `read_labelled` finds out which it is. Each reader leaves out what it cannot read and says so in a
-`Fault`; boxes are as the files state them, and pictures are looked for, but not opened.
+`Issue`; boxes are as the files state them, and images are looked for, but not opened.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
-from ssdcore.data.example import LabelledSet
+from ssdcore.data.annotations import LabelledSet
 from ssdcore.data.formats import coco, table, tfrecord, voc, yolo
 from ssdcore.data.formats.files import files_like, is_dir, is_file
 from ssdcore.errors import DataError
@@ -25,26 +25,26 @@ _BY_ENDING: dict[str, Reader] = {
 }
 
 
-def read_labelled(source: Path, pictures: Path | None = None) -> LabelledSet:
-    """Reads labelled pictures in whatever format they are.
+def read_labelled(source: Path, images: Path | None = None) -> LabelledSet:
+    """Reads labelled images in whatever format they are.
 
     Args:
         source: a folder, or the file of annotations.
-        pictures: the folder of the pictures, where it is not near the annotations.
+        images: the folder of the images, where it is not near the annotations.
 
     Raises:
         DataError: there is nothing that could be read.
     """
     if not is_dir(source) and not is_file(source):
         raise DataError(f"there is no {source.absolute()}; give a folder or file of annotations: {_KNOWN}")
-    if pictures is not None and not is_dir(pictures):
-        raise DataError(f"there is no folder {pictures.absolute()}; give the folder of the pictures")
-    reader = _reader_of_file(source) if is_file(source) else _reader_of_folder(source, pictures)
+    if images is not None and not is_dir(images):
+        raise DataError(f"there is no folder {images.absolute()}; give the folder of the images")
+    reader = _reader_of_file(source) if is_file(source) else _reader_of_folder(source, images)
     if reader is None:
         raise DataError(f"{source.absolute()} holds no annotations in a known format{_hint(source)}; give {_KNOWN}")
-    found = reader(source, pictures)
-    if not found.faults and not any(found.splits.values()):
-        raise DataError(f"{source.absolute()} was read as {found.format}, but names no pictures; give one that does")
+    found = reader(source, images)
+    if not found.issues and not any(found.splits.values()):
+        raise DataError(f"{source.absolute()} was read as {found.format}, but names no images; give one that does")
     return found
 
 
@@ -54,10 +54,10 @@ def _reader_of_file(source: Path) -> Reader | None:
     return _BY_ENDING.get(source.suffix.lower())
 
 
-def _reader_of_folder(source: Path, pictures: Path | None) -> Reader | None:
+def _reader_of_folder(source: Path, images: Path | None) -> Reader | None:
     """The first that finds its own: those first whose files have names that nothing else has."""
     readers: tuple[tuple[Callable[[], object], Reader], ...] = (
-        (lambda: voc.find_years(source, pictures), voc.read_voc),
+        (lambda: voc.find_years(source, images), voc.read_voc),
         (lambda: files_like(source, "data.y*ml"), yolo.read_yolo),
         (lambda: tfrecord.find_records(source), _read_tfrecords),
         (lambda: coco.find_jsons(source, coco.USUAL_LAYOUTS), coco.read_coco),
@@ -73,8 +73,8 @@ def _is_yolo_without_yaml(source: Path) -> bool:
     return all((source / folder).is_dir() for folder in ("images", "labels"))
 
 
-def _read_tfrecords(source: Path, pictures: Path | None) -> LabelledSet:
-    """The pictures are in the records, wherever others may be."""
+def _read_tfrecords(source: Path, images: Path | None) -> LabelledSet:
+    """The images are in the records, wherever others may be."""
     return tfrecord.read_tfrecords(source)
 
 
@@ -82,7 +82,7 @@ def _hint(source: Path) -> str:
     if not is_dir(source):
         return ""
     if (source / "Annotations").is_dir():
-        return ": it has Annotations, but no JPEGImages; say which folder the pictures are in"
+        return ": it has Annotations, but no JPEGImages; say which folder the images are in"
     folders = sorted(source.glob("*/"))[:50]
     near = next((folder for folder in folders if _reader_of_folder(folder, None)), None)
     return f"; did you mean {near}?" if near else ""

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ssdcore.data.example import Annotation, Example, Fault, LabelledSet, PictureSource
+from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
 from ssdcore.data.formats.files import (
     AnnotationError,
-    Pictures,
+    Images,
     check_object_count,
     files_like,
     flag,
+    image_size,
     inside,
     is_name,
     number,
-    picture_size,
     read_bytes,
     shown,
     split_name,
@@ -54,16 +54,16 @@ def _split(file: Path, alone: bool) -> str:
     return rest if rest and not prefix else split_name(file, alone)
 
 
-def read_coco(source: Path, pictures: Path | None = None) -> LabelledSet:
-    """Reads one JSON file or a folder of them; `pictures` has the pictures or a folder for each split.
+def read_coco(source: Path, images: Path | None = None) -> LabelledSet:
+    """Reads one JSON file or a folder of them; `images` has the images or a folder for each split.
 
     Raises:
         DataError: a file is no JSON, too large, or not COCO's; or its categories are unusable.
     """
-    files = [_read_file(file, split, pictures) for split, file in find_jsons(source).items()]
-    faults = tuple(fault for file in files for fault in file.faults)
+    files = [_read_file(file, split, images) for split, file in find_jsons(source).items()]
+    issues = tuple(issue for file in files for issue in file.issues)
     splits = name_uniquely({file.split: file.examples for file in files})
-    return LabelledSet(source, "coco", splits, faults, _class_names(files))
+    return LabelledSet(source, "coco", splits, issues, _class_names(files))
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class _File:
     categories: Mapping[Id, _Category]
     used: set[Id] = field(default_factory=set)
     examples: list[Example] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
 
 
 def _class_names(files: Sequence[_File]) -> tuple[str, ...]:
@@ -94,18 +94,18 @@ def _class_names(files: Sequence[_File]) -> tuple[str, ...]:
     return tuple(name for name in names if name in used or name not in groups)
 
 
-def _read_file(path: Path, split: str, pictures: Path | None) -> _File:
+def _read_file(path: Path, split: str, images: Path | None) -> _File:
     data = _load(path)
     file = _File(path, split, _categories(_table(data, "categories", path), path))
-    images = _images(_table(data, "images", path), file)
-    objects, bad = _objects(_table(data, "annotations", path), images, file)
-    places = _places(path, split, pictures)
-    for key, image in images.items():
+    listed = _images(_table(data, "images", path), file)
+    objects, bad = _objects(_table(data, "annotations", path), listed, file)
+    places = _places(path, split, images)
+    for key, image in listed.items():
         if key not in bad:
             try:
                 file.examples.append(_example(image, tuple(objects[key]), places, path))
             except AnnotationError as error:
-                file.faults.append(AnnotationError(f"image id {shown(key)}: {error}", error.kind).fault(path))
+                file.issues.append(AnnotationError(f"image id {shown(key)}: {error}", error.kind).issue(path))
     return file
 
 
@@ -178,7 +178,7 @@ def _images(table: Iterable[object], file: _File) -> dict[Id, Entry]:
                 raise AnnotationError(f"image id {shown(key)} is taken by an earlier image")
             found[key] = entry
         except AnnotationError as error:
-            file.faults.append(AnnotationError(f"image {position} of the list: {error}").fault(file.path))
+            file.issues.append(AnnotationError(f"image {position} of the list: {error}").issue(file.path))
     return found
 
 
@@ -199,7 +199,7 @@ def _objects(
             image_id = entry.get("image_id")
             bad.add(image_id if isinstance(image_id, int | str) else None)
             detail = f"annotation id {shown(entry.get('id'))}: {error}"
-            file.faults.append(AnnotationError(detail).fault(file.path, position))
+            file.issues.append(AnnotationError(detail).issue(file.path, position))
     return objects, bad
 
 
@@ -220,19 +220,19 @@ def _object(entry: Entry, name: str) -> Annotation:
     return Annotation(name, (x, y, x + width, y + height), difficult, crowd=crowd)
 
 
-def _example(image: Entry, objects: tuple[Annotation, ...], places: Pictures, source: Path) -> Example:
+def _example(image: Entry, objects: tuple[Annotation, ...], places: Images, source: Path) -> Example:
     name = image.get("file_name")
     if not isinstance(name, str):
         raise AnnotationError("it has no file_name")
     check_object_count(len(objects))
-    size = picture_size(image.get("height"), image.get("width"))
-    return Example(stem(name), PictureSource(places.named(name)), source, objects, size)
+    size = image_size(image.get("height"), image.get("width"))
+    return Example(stem(name), ImageSource(places.named(name)), source, objects, size)
 
 
-def _places(path: Path, split: str, pictures: Path | None) -> Pictures:
-    """Where a split's pictures may be, folders for this split alone first."""
-    if pictures:
-        return Pictures([inside(pictures, split), pictures])
+def _places(path: Path, split: str, images: Path | None) -> Images:
+    """Where a split's images may be, folders for this split alone first."""
+    if images:
+        return Images([inside(images, split), images])
     bases = [path.parent, path.parent.parent] if path.absolute().parent.name == "annotations" else [path.parent]
     below = (split, f"images/{split}", "images")
-    return Pictures([*(inside(base, name) for base in bases for name in below), *bases])
+    return Images([*(inside(base, name) for base in bases for name in below), *bases])

@@ -1,4 +1,4 @@
-"""What the readers share: safe paths, bounded reading, pictures found by name.
+"""What the readers share: safe paths, bounded reading, images found by name.
 
 What a file of annotations says is never trusted: names in it lead nowhere but below the folder
 given, files are read up to a size only, and numbers must be finite.
@@ -10,20 +10,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PureWindowsPath
 from typing import TypeGuard
 
-from ssdcore.data.example import Fault
+from ssdcore.data.annotations import Issue
 from ssdcore.errors import DataError, did_you_mean
 
-PICTURE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 """In lower case; the first that is there wins. Those that cannot be decoded are for the check to find."""
 
 MAX_BYTES = 10 * 2**20
-"""Of the annotations of one picture."""
+"""Of the annotations of one image."""
 
 MAX_LIST_BYTES = 2**28
-"""Of a list of picture names."""
+"""Of a list of image names."""
 
 MAX_OBJECTS = 10_000
-"""Of one picture."""
+"""Of one image."""
 
 _USUAL_SPLITS = ("train", "val", "test", "trainval")
 _MAX_HINTS = 20  # Comparing names takes seconds where there are many of both.
@@ -31,15 +31,15 @@ _MAX_HINT_NAMES = 20_000
 
 
 class AnnotationError(Exception):
-    """One annotation cannot be read; readers turn it into a `Fault` and go on."""
+    """One annotation cannot be read; readers turn it into a `Issue` and go on."""
 
     def __init__(self, detail: str, kind: str = "unreadable annotation") -> None:
         super().__init__(detail)
         self.kind = kind
 
-    def fault(self, file: Path, number: int | None = None) -> Fault:
-        """As a fault of a file's object `number`."""
-        return Fault(self.kind, file, str(self), number)
+    def issue(self, file: Path, number: int | None = None) -> Issue:
+        """As an issue of a file's object `number`."""
+        return Issue(self.kind, file, str(self), number)
 
 
 def shown(value: object) -> str:
@@ -83,7 +83,7 @@ def is_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and bool(value.strip()) and value == value.encode(errors="ignore").decode()
 
 
-def picture_size(height: object, width: object) -> tuple[int, int] | None:
+def image_size(height: object, width: object) -> tuple[int, int] | None:
     """Height and width, px; None where one is not given or not above 0.
 
     Raises:
@@ -94,16 +94,16 @@ def picture_size(height: object, width: object) -> tuple[int, int] | None:
 
 
 def check_object_count(count: int) -> None:
-    """Raises AnnotationError where a picture has more objects than any picture can have."""
+    """Raises AnnotationError where an image has more objects than any image can have."""
     if count > MAX_OBJECTS:
         raise AnnotationError(f"{count} objects, above the {MAX_OBJECTS} that are read", "too many objects")
 
 
 def stem(name: str) -> str:
-    """The base name of a path in any system's notation, without a picture's ending."""
+    """The base name of a path in any system's notation, without an image's ending."""
     base = name.replace("\\", "/").rpartition("/")[2]
     bare, dot, ending = base.rpartition(".")
-    return bare if bare and dot + ending.lower() in PICTURE_ENDINGS else base
+    return bare if bare and dot + ending.lower() in IMAGE_ENDINGS else base
 
 
 def split_name(file: Path, alone: bool) -> str:
@@ -147,7 +147,7 @@ def read_bytes(path: Path, limit: int, kind: str = "unreadable annotation") -> b
     """The content of a file of at most `limit` bytes.
 
     Raises:
-        AnnotationError: it is larger (a fault of this kind), or cannot be read.
+        AnnotationError: it is larger (an issue of this kind), or cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -179,26 +179,26 @@ def read_lines(path: Path) -> list[str]:
     try:
         text = read_text(path, MAX_LIST_BYTES)
     except AnnotationError as error:
-        raise DataError(f"{path.absolute()} is no list of pictures: {error}") from None
+        raise DataError(f"{path.absolute()} is no list of images: {error}") from None
     return [line.strip() for line in text.split("\n") if line.strip()]
 
 
-def walk_pictures(folder: Path) -> Iterator[Path]:
-    """All pictures below a folder, in order of their names; links to folders are not followed."""
+def walk_images(folder: Path) -> Iterator[Path]:
+    """All images below a folder, in order of their names; links to folders are not followed."""
     for where, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted(files):
-            if _is_picture_name(name) and is_file(Path(where, name)):
+            if _is_image_name(name) and is_file(Path(where, name)):
                 yield Path(where, name)
 
 
-def _is_picture_name(name: str) -> bool:
-    # macOS puts a file `._name.jpg` that is no picture beside each picture of an archive.
-    return Path(name).suffix.lower() in PICTURE_ENDINGS and not name.startswith("._")
+def _is_image_name(name: str) -> bool:
+    # macOS puts a file `._name.jpg` that is no image beside each image of an archive.
+    return Path(name).suffix.lower() in IMAGE_ENDINGS and not name.startswith("._")
 
 
-class Pictures:
-    """Finds the pictures that annotations name in some folders, the first folder that has one wins."""
+class Images:
+    """Finds the images that annotations name in some folders, the first folder that has one wins."""
 
     def __init__(self, folders: Iterable[Path | None]) -> None:
         self.folders = tuple(dict.fromkeys(folder for folder in folders if folder is not None and is_dir(folder)))
@@ -206,7 +206,7 @@ class Pictures:
         self._hints = _MAX_HINTS
 
     def named(self, name: str) -> Path:
-        """The picture with this file name, which may have subfolders.
+        """The image with this file name, which may have subfolders.
 
         Raises:
             AnnotationError: there is none, or the name leads out of the folders.
@@ -214,13 +214,13 @@ class Pictures:
         for folder in self.folders:
             path = inside(folder, name)
             if path is None:
-                raise AnnotationError(f"the picture's name {shown(name)} is no path inside its folder")
+                raise AnnotationError(f"the image's name {shown(name)} is no path inside its folder")
             if is_file(path):
                 return path
         raise self.missing(name)
 
     def called(self, name: str) -> Path | None:
-        """The picture with this name and any picture's ending."""
+        """The image with this name and any image's ending."""
         for folder in self.folders:
             path = inside(folder, name)
             if path is not None and (found := self._listing(path.parent).get(path.name)):
@@ -228,9 +228,9 @@ class Pictures:
         return None
 
     def missing(self, name: str) -> AnnotationError:
-        """Says that there is no such picture, and which one might be meant."""
+        """Says that there is no such image, and which one might be meant."""
         where = ", ".join(str(folder) for folder in self.folders) or "any folder"
-        return AnnotationError(f"no picture {shown(name)} in {where}{self._hint(name)}", "missing picture")
+        return AnnotationError(f"no image {shown(name)} in {where}{self._hint(name)}", "missing image")
 
     def _hint(self, name: str) -> str:
         known = [known for folder in self.folders for known in self._listing(folder)]
@@ -247,10 +247,10 @@ class Pictures:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by name without ending; of several, the one with the most usual ending."""
+    """The images of a folder by name without ending; of several, the one with the most usual ending."""
     try:
-        names = [entry.name for entry in os.scandir(folder) if _is_picture_name(entry.name) and entry.is_file()]
+        names = [entry.name for entry in os.scandir(folder) if _is_image_name(entry.name) and entry.is_file()]
     except (OSError, ValueError):
         return {}
-    names.sort(key=lambda name: (-PICTURE_ENDINGS.index(Path(name).suffix.lower()), name))
+    names.sort(key=lambda name: (-IMAGE_ENDINGS.index(Path(name).suffix.lower()), name))
     return {stem(name): folder / name for name in names}

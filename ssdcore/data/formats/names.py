@@ -1,24 +1,24 @@
-"""Names that differ where pictures do."""
+"""Names that differ where images do."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ssdcore.data.example import Example, PictureSource
+from ssdcore.data.annotations import Example, ImageSource
 
-_Key = tuple[str, PictureSource]
+_Key = tuple[str, ImageSource]
 
 
 def name_uniquely(splits: Mapping[str, Sequence[Example]]) -> dict[str, tuple[Example, ...]]:
-    """The examples with names that differ where their pictures do.
+    """The examples with names that differ where their images do.
 
-    Names that clash get a prefix: the nearest folder above in which their pictures differ, or the
-    file where that holds many pictures. Those that still clash are numbered.
+    Names that clash get a prefix: the nearest folder above in which their images differ, or the
+    file where that holds many images. Those that still clash are numbered.
     """
-    names = _unique_names({(example.name, example.picture) for split in splits.values() for example in split})
+    names = _unique_names({(example.name, example.image) for split in splits.values() for example in split})
     return {
-        split: tuple(replace(example, name=names[example.name, example.picture]) for example in examples)
+        split: tuple(replace(example, name=names[example.name, example.image]) for example in examples)
         for split, examples in splits.items()
     }
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from ssdcore.data.example import Annotation, Example, Fault, LabelledSet, PictureSource
+from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
 from ssdcore.data.formats.files import (
     AnnotationError,
-    Pictures,
+    Images,
     check_object_count,
     files_like,
+    image_size,
     inside,
     number,
-    picture_size,
     split_name,
     stem,
 )
@@ -33,69 +33,69 @@ def find_tables(source: Path) -> dict[str, Path]:
     return {split_name(file, alone=len(files) == 1): file for file in files}
 
 
-def read_tables(source: Path, pictures: Path | None = None) -> LabelledSet:
+def read_tables(source: Path, images: Path | None = None) -> LabelledSet:
     """Reads a .csv file, or a folder of them.
 
     Raises:
         DataError: a file lacks a column, or is no table of UTF-8 text.
     """
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     splits = {}
     for split, file in find_tables(source).items():
         near = [file.parent / "images", inside(file.parent, split), inside(file.parent / "images", split)]
-        found = Pictures([pictures] if pictures else [file.parent, *near])
-        splits[split] = list(_read_table(file, found, faults))
-    return LabelledSet(source, "csv", name_uniquely(splits), tuple(faults))
+        found = Images([images] if images else [file.parent, *near])
+        splits[split] = list(_read_table(file, found, issues))
+    return LabelledSet(source, "csv", name_uniquely(splits), tuple(issues))
 
 
 @dataclass
-class _Picture:
-    """The rows of one picture; `faulty`: one of them could not be read."""
+class _Image:
+    """The rows of one image; `faulty`: one of them could not be read."""
 
     size: tuple[int, int] | None
     objects: list[Annotation] = field(default_factory=list)
     faulty: bool = False
 
 
-def _read_table(file: Path, pictures: Pictures, faults: list[Fault]) -> Iterator[Example]:
-    for name, rows in _rows_by_picture(file, faults).items():
+def _read_table(file: Path, images: Images, issues: list[Issue]) -> Iterator[Example]:
+    for name, rows in _rows_by_image(file, issues).items():
         if rows.faulty:
             continue
         try:
             check_object_count(len(rows.objects))
-            picture = PictureSource(pictures.named(name))
+            image = ImageSource(images.named(name))
         except AnnotationError as error:
-            faults.append(error.fault(file))
+            issues.append(error.issue(file))
         else:
-            yield Example(stem(name), picture, file, tuple(rows.objects), rows.size)
+            yield Example(stem(name), image, file, tuple(rows.objects), rows.size)
 
 
-def _rows_by_picture(file: Path, faults: list[Fault]) -> dict[str, _Picture]:
-    found: dict[str, _Picture] = {}
+def _rows_by_image(file: Path, issues: list[Issue]) -> dict[str, _Image]:
+    found: dict[str, _Image] = {}
     for line, row in _rows(file):
         name = row["filename"]
-        picture = found.setdefault(name, _Picture(None))
+        image = found.setdefault(name, _Image(None))
         try:
-            _add(picture, row)
+            _add(image, row)
         except AnnotationError as error:
-            picture.faulty = True
-            faults.append(error.fault(file, line))
+            image.faulty = True
+            issues.append(error.issue(file, line))
     return found
 
 
-def _add(picture: _Picture, row: Row) -> None:
+def _add(image: _Image, row: Row) -> None:
     if not row["filename"]:
-        raise AnnotationError("the row names no picture")
-    size = picture_size(row.get("height"), row.get("width"))
-    if picture.size not in (None, size):
-        raise AnnotationError(f"the size {size} differs from {picture.size} in an earlier row of the picture")
-    picture.size = size
+        raise AnnotationError("the row names no image")
+    size = image_size(row.get("height"), row.get("width"))
+    if image.size not in (None, size):
+        raise AnnotationError(f"the size {size} differs from {image.size} in an earlier row of the image")
+    image.size = size
     if not any(row[key] for key in ("class", *_SIDES)):
         return
     if not row["class"]:
         raise AnnotationError("the row has a box, but no class")
     xmin, ymin, xmax, ymax = (number(row[side]) for side in _SIDES)
-    picture.objects.append(Annotation(row["class"], (xmin, ymin, xmax, ymax)))
+    image.objects.append(Annotation(row["class"], (xmin, ymin, xmax, ymax)))
 
 
 def _rows(file: Path) -> Iterator[tuple[int, Row]]:

@@ -1,4 +1,4 @@
-"""Reads TFRecords of pictures: those of SSD-Tensorflow and its kin, and of TF's Object Detection API."""
+"""Reads TFRecords of images: those of SSD-Tensorflow and its kin, and of TF's Object Detection API."""
 
 import re
 from collections import defaultdict
@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssdcore.class_names import PASCAL_VOC, UNLABELLED
-from ssdcore.data.example import Annotation, Example, Fault, LabelledSet, PictureSource
+from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
 from ssdcore.data.formats.files import (
     AnnotationError,
     check_object_count,
     files_like,
     flag,
+    image_size,
     number,
-    picture_size,
     shown,
     stem,
 )
 from ssdcore.data.formats.label_maps import BACKGROUND, read_label_map
 from ssdcore.data.formats.names import name_uniquely
 from ssdcore.data.formats.record_files import records
+from ssdcore.params.class_names import PASCAL_VOC, UNLABELLED
 
 FILE_NAME = re.compile(r"\.(tf)?records?(-\d+-of-\d+)?$")
 
@@ -72,39 +72,39 @@ class _Classes:
 
 
 def read_tfrecords(source: Path) -> LabelledSet:
-    """Reads a folder of record files, or one of them. Boxes are in shares of the picture.
+    """Reads a folder of record files, or one of them. Boxes are in shares of the image.
 
     Raises:
         DataError: a label map cannot be used.
     """
     classes = _Classes(read_label_map(source.parent if source.is_file() else source))
     splits: defaultdict[str, list[Example]] = defaultdict(list)
-    faults: list[Fault] = []
+    issues: list[Issue] = []
     for file in find_records(source):
-        splits[split_of(file)] += _read_file(file, classes, faults)
-    return LabelledSet(source, "tfrecord", name_uniquely(splits), tuple(faults), classes.names())
+        splits[split_of(file)] += _read_file(file, classes, issues)
+    return LabelledSet(source, "tfrecord", name_uniquely(splits), tuple(issues), classes.names())
 
 
-def _read_file(file: Path, classes: _Classes, faults: list[Fault]) -> Iterator[Example]:
+def _read_file(file: Path, classes: _Classes, issues: list[Issue]) -> Iterator[Example]:
     for position, record in enumerate(records(file), start=1):
         try:
             if isinstance(record, AnnotationError):
                 raise record
             yield _example(record.content, file, position, record.offset, classes)
         except AnnotationError as error:
-            faults.append(error.fault(file, position))
+            issues.append(error.issue(file, position))
 
 
 def _example(content: bytes, file: Path, position: int, offset: int, classes: _Classes) -> Example:
     features = _features(content)
     encoded = next(iter(features.get("image/encoded", ())), b"")
     if not isinstance(encoded, bytes) or not encoded:
-        raise AnnotationError("the record has no image/encoded", "missing picture")
-    # A record keeps the picture in one piece, so its bytes can be read without the rest.
-    picture = PictureSource(file, offset + content.find(encoded), len(encoded))
-    size = picture_size(*(next(iter(features.get(f"image/{side}", ())), 0) for side in ("height", "width")))
+        raise AnnotationError("the record has no image/encoded", "missing image")
+    # A record keeps the image in one piece, so its bytes can be read without the rest.
+    image = ImageSource(file, offset + content.find(encoded), len(encoded))
+    size = image_size(*(next(iter(features.get(f"image/{side}", ())), 0) for side in ("height", "width")))
     name = _name(features) or f"{FILE_NAME.sub('', file.name)}_{position}"
-    return Example(name, picture, file, _objects(features, classes), size, normalised=True)
+    return Example(name, image, file, _objects(features, classes), size, normalised=True)
 
 
 def _features(content: bytes) -> Features:

@@ -1,6 +1,6 @@
 """Reads Pascal VOC: `Annotations/*.xml`, `JPEGImages/*`, and lists `ImageSets/Main/<split>.txt`.
 
-Also a devkit with folders of several years, folders without lists, and XML beside the pictures.
+Also a devkit with folders of several years, folders without lists, and XML beside the images.
 """
 
 import re
@@ -11,18 +11,18 @@ from xml.etree.ElementTree import Element
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
-from ssdcore.data.example import Annotation, Example, Fault, LabelledSet, PictureSource
+from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
 from ssdcore.data.formats.files import (
     MAX_BYTES,
     AnnotationError,
-    Pictures,
+    Images,
     check_object_count,
     files_like,
     flag,
+    image_size,
     inside,
     is_file,
     number,
-    picture_size,
     read_bytes,
     read_lines,
     shown,
@@ -33,9 +33,9 @@ from ssdcore.errors import DataError
 _PER_CLASS = re.compile(r"\S.*\s(-1|0|1)")
 
 
-def find_years(root: Path, pictures: Path | None = None) -> list[Path]:
+def find_years(root: Path, images: Path | None = None) -> list[Path]:
     """The VOC folders there are: `root` itself, or those of a devkit in order of their names."""
-    needed = ["Annotations", "JPEGImages"][: 2 if pictures is None else 1]
+    needed = ["Annotations", "JPEGImages"][: 2 if images is None else 1]
     for place in ([root], root.glob("*/"), root.glob("VOCdevkit/*/")):
         years = sorted(year for year in place if all((year / folder).is_dir() for folder in needed))
         if years:
@@ -43,22 +43,22 @@ def find_years(root: Path, pictures: Path | None = None) -> list[Path]:
     return []
 
 
-def read_voc(root: Path, pictures: Path | None = None) -> LabelledSet:
-    """Reads a VOC folder, the years of a devkit joined, or a flat folder of XML and pictures.
+def read_voc(root: Path, images: Path | None = None) -> LabelledSet:
+    """Reads a VOC folder, the years of a devkit joined, or a flat folder of XML and images.
 
     Raises:
         DataError: a list is not UTF-8 text, or none has names.
     """
     splits: defaultdict[str, list[Example]] = defaultdict(list)
-    faults: list[Fault] = []
-    for year in find_years(root, pictures) or [root]:
+    issues: list[Issue] = []
+    for year in find_years(root, images) or [root]:
         flat = not (year / "Annotations").is_dir()
         annotations = year if flat else year / "Annotations"
-        folder = _Folder(annotations, Pictures([pictures or (year if flat else year / "JPEGImages")]), faults)
+        folder = _Folder(annotations, Images([images or (year if flat else year / "JPEGImages")]), issues)
         lists = {"all": folder.names()} if flat else _lists(year / "ImageSets/Main", annotations)
         for split, names in (lists or {"all": folder.names()}).items():
             splits[split] += [example for name in names if (example := folder.example(name))]
-    return LabelledSet(root, "voc", name_uniquely(splits), tuple(faults))
+    return LabelledSet(root, "voc", name_uniquely(splits), tuple(issues))
 
 
 def _lists(folder: Path, annotations: Path) -> dict[str, list[str]]:
@@ -68,8 +68,8 @@ def _lists(folder: Path, annotations: Path) -> dict[str, list[str]]:
     splits = {split: names for split, names in lists.items() if names and not _is_per_class(names, annotations)}
     if files and not splits:
         raise DataError(
-            f"{folder.absolute()} has no lists of picture names; write one name a line into "
-            "trainval.txt and test.txt there, or remove the lists to read all pictures"
+            f"{folder.absolute()} has no lists of image names; write one name a line into "
+            "trainval.txt and test.txt there, or remove the lists to read all images"
         )
     return splits
 
@@ -82,10 +82,10 @@ def _is_per_class(names: list[str], annotations: Path) -> bool:
 class _Folder:
     """Reads each annotation of a folder once, however many lists name it."""
 
-    def __init__(self, annotations: Path, pictures: Pictures, faults: list[Fault]) -> None:
+    def __init__(self, annotations: Path, images: Images, issues: list[Issue]) -> None:
         self._annotations = annotations
-        self._pictures = pictures
-        self._faults = faults
+        self._images = images
+        self._issues = issues
         self._read: dict[str, Example | None] = {}
 
     def names(self) -> list[str]:
@@ -93,7 +93,7 @@ class _Folder:
         return [path.stem for path in files_like(self._annotations, "*.xml")]
 
     def example(self, name: str) -> Example | None:
-        """None where there is a fault, which is noted."""
+        """None where there is an issue, which is noted."""
         if name not in self._read:
             self._read[name] = self._example(name)
         return self._read[name]
@@ -104,28 +104,28 @@ class _Folder:
             error = AnnotationError(
                 f"a list has the name {shown(name)}, which no file inside can have", "missing annotation"
             )
-            self._faults.append(error.fault(self._annotations))
+            self._issues.append(error.issue(self._annotations))
             return None
         try:
             root = _parse(source, name)
-            objects, faults = _objects(root, source)
-            self._faults += faults
-            picture = self._picture(name, source, root.findtext("filename", ""))
-            size = picture_size(*(root.findtext(f"size/{side}", "").strip() for side in ("height", "width")))
+            objects, issues = _objects(root, source)
+            self._issues += issues
+            image = self._image(name, source, root.findtext("filename", ""))
+            size = image_size(*(root.findtext(f"size/{side}", "").strip() for side in ("height", "width")))
         except AnnotationError as error:
-            self._faults.append(error.fault(source))
+            self._issues.append(error.issue(source))
             return None
-        return None if faults else Example(source.stem, PictureSource(picture), source, objects, size)
+        return None if issues else Example(source.stem, ImageSource(image), source, objects, size)
 
-    def _picture(self, name: str, source: Path, filename: str) -> Path:
-        """The picture of an annotation's name; what `<filename>` says counts only where none has it."""
-        if found := self._pictures.called(name):
+    def _image(self, name: str, source: Path, filename: str) -> Path:
+        """The image of an annotation's name; what `<filename>` says counts only where none has it."""
+        if found := self._images.called(name):
             return found
         base = filename.strip().replace("\\", "/").rpartition("/")[2]
         try:
-            return self._pictures.named(base)
+            return self._images.named(base)
         except AnnotationError:
-            raise self._pictures.missing(f"{source.stem}.jpg") from None
+            raise self._images.missing(f"{source.stem}.jpg") from None
 
 
 def _parse(source: Path, name: str) -> Element:
@@ -138,16 +138,16 @@ def _parse(source: Path, name: str) -> Element:
     return root
 
 
-def _objects(root: Element, source: Path) -> tuple[tuple[Annotation, ...], list[Fault]]:
+def _objects(root: Element, source: Path) -> tuple[tuple[Annotation, ...], list[Issue]]:
     nodes = root.findall("object")
     check_object_count(len(nodes))
-    objects, faults = [], []
+    objects, issues = [], []
     for position, node in enumerate(nodes, start=1):
         try:
             objects.append(_object(node))
         except AnnotationError as error:
-            faults.append(error.fault(source, position))
-    return tuple(objects), faults
+            issues.append(error.issue(source, position))
+    return tuple(objects), issues
 
 
 def _object(node: Element) -> Annotation:

@@ -1,4 +1,4 @@
-"""Reads YOLO data sets: `data.yaml`, pictures, and a .txt of `class cx cy w h` lines for each."""
+"""Reads YOLO data sets: `data.yaml`, images, and a .txt of `class cx cy w h` lines for each."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,11 +6,11 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from ssdcore.data.example import Annotation, Box, Example, Fault, LabelledSet, PictureSource
+from ssdcore.data.annotations import Annotation, Box, Example, ImageSource, Issue, LabelledSet
 from ssdcore.data.formats.files import (
     MAX_BYTES,
     AnnotationError,
-    Pictures,
+    Images,
     check_object_count,
     files_like,
     inside,
@@ -22,7 +22,7 @@ from ssdcore.data.formats.files import (
     read_text,
     shown,
     stem,
-    walk_pictures,
+    walk_images,
 )
 from ssdcore.data.formats.names import name_uniquely
 from ssdcore.errors import DataError
@@ -56,42 +56,42 @@ class _DataSet:
     file: Path
     bases: tuple[Path, ...]
     classes: Mapping[int, str]
-    faults: list[Fault] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
     labels: int = 0
 
 
-def read_yolo(source: Path, pictures: Path | None = None) -> LabelledSet:
-    """Reads a data.yaml or the folder that has it; its paths are below `pictures`, if given.
+def read_yolo(source: Path, images: Path | None = None) -> LabelledSet:
+    """Reads a data.yaml or the folder that has it; its paths are below `images`, if given.
 
     Raises:
-        DataError: there is none, it cannot be used, or no picture or no label file is found.
+        DataError: there is none, it cannot be used, or no image or no label file is found.
     """
     file = find_yaml(source)
     if file is None:
         raise DataError(f"{source.absolute()} has no data.yaml; write one with names, train and val")
     data = _load(file)
-    bases = (pictures,) if pictures else _bases(data, file)
+    bases = (images,) if images else _bases(data, file)
     dataset = _DataSet(file, bases, _classes(data, file))
     sources = {split: entries for split in _SPLITS if (entries := _entries(data, split, file))}
     splits = {split: list(_examples(entries, split, dataset)) for split, entries in sources.items()}
     _check(splits, dataset)
     classes = tuple(dict.fromkeys(name for _, name in sorted(dataset.classes.items())))
-    return LabelledSet(source, "yolo", name_uniquely(splits), tuple(dataset.faults), classes)
+    return LabelledSet(source, "yolo", name_uniquely(splits), tuple(dataset.issues), classes)
 
 
 def _check(splits: Mapping[str, Sequence[Example]], dataset: _DataSet) -> None:
     where = " or ".join(str(base.absolute()) for base in dataset.bases)
-    pictures = [example for examples in splits.values() for example in examples]
-    if not pictures and not dataset.labels:
+    images = [example for examples in splits.values() for example in examples]
+    if not images and not dataset.labels:
         raise DataError(
-            f"none of the pictures that {dataset.file.absolute()} names for train, val and test are in {where}; "
-            "correct its paths, or name the folder of the pictures"
+            f"none of the images that {dataset.file.absolute()} names for train, val and test are in {where}; "
+            "correct its paths, or name the folder of the images"
         )
-    expected = _label_paths(pictures[0].picture.path)[0] if pictures else None
+    expected = _label_paths(images[0].image.path)[0] if images else None
     # A single missing file says that there are no objects; no folder for any says that it is elsewhere.
     if expected and not dataset.labels and not is_dir(expected.parent):
         raise DataError(
-            f"none of the {len(pictures)} pictures of {dataset.file.absolute()} has a label file, as "
+            f"none of the {len(images)} images of {dataset.file.absolute()} has a label file, as "
             f"{expected.absolute()} would be; put the labels there"
         )
 
@@ -161,31 +161,31 @@ def _entries(data: Mapping[object, object], split: str, file: Path) -> list[str]
 
 
 def _examples(entries: Sequence[str], split: str, dataset: _DataSet) -> Iterator[Example]:
-    pictures = [picture for entry in entries for picture in _pictures(entry, split, dataset)]
-    for picture in dict.fromkeys(pictures):
-        label = next((path for path in _label_paths(picture) if is_file(path)), None)
-        objects, faults = _read_labels(label, dataset.classes) if label else ((), [])
+    images = [image for entry in entries for image in _images(entry, split, dataset)]
+    for image in dict.fromkeys(images):
+        label = next((path for path in _label_paths(image) if is_file(path)), None)
+        objects, issues = _read_labels(label, dataset.classes) if label else ((), [])
         dataset.labels += label is not None
-        dataset.faults += faults
-        if not faults:
-            yield Example(stem(picture.name), PictureSource(picture), label or picture, objects, normalised=True)
+        dataset.issues += issues
+        if not issues:
+            yield Example(stem(image.name), ImageSource(image), label or image, objects, normalised=True)
 
 
-def _pictures(entry: str, split: str, dataset: _DataSet) -> Iterator[Path]:
-    """The pictures of a folder, or of a list of them."""
+def _images(entry: str, split: str, dataset: _DataSet) -> Iterator[Path]:
+    """The images of a folder, or of a list of them."""
     found = (path for base in dataset.bases if (path := _below(base, entry)))
     place = next((path for path in found if is_dir(path) or is_file(path)), None)
     if place is None:
         detail = f"{split} is {shown(entry)}, which is not below {dataset.bases[0].absolute()}"
-        dataset.faults.append(AnnotationError(detail, "missing picture").fault(dataset.file))
+        dataset.issues.append(AnnotationError(detail, "missing image").issue(dataset.file))
     elif is_dir(place):
-        yield from walk_pictures(place)
+        yield from walk_images(place)
     else:
         yield from _listed(place, dataset)
 
 
 def _listed(file: Path, dataset: _DataSet) -> Iterator[Path]:
-    """The pictures that a list names, relative to the data set or to the list."""
+    """The images that a list names, relative to the data set or to the list."""
     bases = (*dataset.bases, file.parent)
     for name in read_lines(file):
         paths = [path for base in bases if (path := _below(base, name))]
@@ -193,13 +193,13 @@ def _listed(file: Path, dataset: _DataSet) -> Iterator[Path]:
         if found:
             yield found
         else:
-            near = Pictures(path.parent for path in paths[:1])
-            dataset.faults.append(near.missing(name.replace("\\", "/").rpartition("/")[2]).fault(file))
+            near = Images(path.parent for path in paths[:1])
+            dataset.issues.append(near.missing(name.replace("\\", "/").rpartition("/")[2]).issue(file))
 
 
-def _label_paths(picture: Path) -> tuple[Path, ...]:
-    """Where a picture's labels may be: in `labels` instead of the last `images`, or beside it."""
-    beside = picture.with_suffix(".txt")
+def _label_paths(image: Path) -> tuple[Path, ...]:
+    """Where an image's labels may be: in `labels` instead of the last `images`, or beside it."""
+    beside = image.with_suffix(".txt")
     parts = list(beside.absolute().parts)
     if "images" not in parts[:-1]:
         return (beside,)
@@ -207,20 +207,20 @@ def _label_paths(picture: Path) -> tuple[Path, ...]:
     return (Path(*parts[:last], "labels", *parts[last + 1 :]), beside)
 
 
-def _read_labels(file: Path, classes: Mapping[int, str]) -> tuple[tuple[Annotation, ...], list[Fault]]:
+def _read_labels(file: Path, classes: Mapping[int, str]) -> tuple[tuple[Annotation, ...], list[Issue]]:
     try:
         lines = read_text(file, MAX_BYTES, "too many objects").split("\n")
         check_object_count(sum(1 for line in lines if line.strip()))
     except AnnotationError as error:
-        return (), [error.fault(file)]
-    objects, faults = [], []
+        return (), [error.issue(file)]
+    objects, issues = [], []
     for position, line in enumerate(lines, start=1):
         try:
             if line.strip():
                 objects.append(_label(line.split(), classes))
         except AnnotationError as error:
-            faults.append(error.fault(file, position))
-    return tuple(objects), faults
+            issues.append(error.issue(file, position))
+    return tuple(objects), issues
 
 
 def _label(words: Sequence[str], classes: Mapping[int, str]) -> Annotation:
@@ -231,7 +231,7 @@ def _label(words: Sequence[str], classes: Mapping[int, str]) -> Annotation:
 
 
 def _box(values: Sequence[float]) -> Box:
-    """Corners, in shares of the picture, of `cx cy w h` or of a polygon `x y x y x y ...`."""
+    """Corners, in shares of the image, of `cx cy w h` or of a polygon `x y x y x y ...`."""
     if len(values) == 4:
         x, y, width, height = values
         return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)

@@ -1,6 +1,6 @@
 """Why a detector scores as it does: curves, sizes, confusions, calibration and kinds of errors; no TensorFlow.
 
-All of it follows from one matching, Pascal VOC's (`ssdcore.evaluation.judging`).
+All of it follows from one matching, Pascal VOC's (`ssdcore.evaluation.matching`).
 """
 
 from ssdcore.evaluation.analysis.summary import Analysis, ClassScores, analyse

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssdcore.evaluation.judging import Bools, Floats, Numbers
+from ssdcore.evaluation.matching import Bools, Floats, Numbers
 
 BINS = 10
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ssdcore.evaluation.analysis.matched import Matched
-from ssdcore.evaluation.judging import Numbers, iou
+from ssdcore.evaluation.matching import Numbers, iou
 
 
 def confusion_matrix(matched: Matched, score: float, inclusive_pixels: bool = False) -> Numbers:
@@ -25,9 +25,9 @@ def confusion_matrix(matched: Matched, score: float, inclusive_pixels: bool = Fa
     np.add.at(table, (found.labels[right], found.labels[right]), 1)
     free = objects.required.copy()
     free[found.own[right]] = False
-    starts = np.searchsorted(objects.pictures, np.arange(objects.pictures.max(initial=-1) + 2))
+    starts = np.searchsorted(objects.images, np.arange(objects.images.max(initial=-1) + 2))
     for row in np.flatnonzero(chosen & ~found.true):
-        there = _objects_of(starts, int(found.pictures[row]))
+        there = _objects_of(starts, int(found.images[row]))
         overlaps = iou(found.boxes[row : row + 1], objects.boxes[there], inclusive_pixels)[0]
         overlaps[~free[there] | (objects.labels[there] == found.labels[row])] = 0
         true_label = 0
@@ -39,6 +39,6 @@ def confusion_matrix(matched: Matched, score: float, inclusive_pixels: bool = Fa
     return table
 
 
-def _objects_of(starts: Numbers, picture: int) -> slice:
-    """The objects of a picture; none of one behind the last that has any."""
-    return slice(*starts[picture : picture + 2].tolist()) if picture + 1 < len(starts) else slice(0, 0)
+def _objects_of(starts: Numbers, image: int) -> slice:
+    """The objects of an image; none of one behind the last that has any."""
+    return slice(*starts[image : image + 2].tolist()) if image + 1 < len(starts) else slice(0, 0)

@@ -9,7 +9,7 @@ from ssdcore.evaluation.average_precision import (
     average_precision_voc12,
     precision_recall,
 )
-from ssdcore.evaluation.judging import Bools, Floats
+from ssdcore.evaluation.matching import Bools, Floats
 
 RULES = {"voc07": average_precision_voc07, "voc12": average_precision_voc12}
 

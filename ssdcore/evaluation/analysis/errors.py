@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssdcore.evaluation.analysis.matched import Matched
-from ssdcore.evaluation.judging import Bools, Numbers
+from ssdcore.evaluation.matching import Bools, Numbers
 
 BACKGROUND_IOU = 0.1
 """Less overlap than this is background."""

@@ -1,4 +1,4 @@
-"""All detections and objects of a split as flat arrays, matched with each other picture by picture."""
+"""All detections and objects of a split as flat arrays, matched with each other image by image."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,26 +6,26 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcore.evaluation.judging import Bools, Floats, Numbers, iou, judge, nearest
-from ssdcore.evaluation.truth import Found, Truth
+from ssdcore.evaluation.ground_truth import Found, Truth
+from ssdcore.evaluation.matching import Bools, Floats, Numbers, iou, judge, nearest
 
 IOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """COCO's IoUs, 0.50, 0.55, ... 0.95."""
 
 
 class Objects(NamedTuple):
-    """What is to be found in all pictures, (M,) each, in the order of the pictures.
+    """What is to be found in all images, (M,) each, in the order of the images.
 
     Attributes:
-        pictures: int64, place of the picture.
+        images: int64, place of the image.
         labels: int64, 1..C.
         boxes: (M, 4) float64 xyxy, px.
         areas: float64, px².
-        shares: float64, sqrt(area of the box / area of the picture).
+        shares: float64, sqrt(area of the box / area of the image).
         required: bool; False: difficult objects and groups, which count neither way.
     """
 
-    pictures: Numbers
+    images: Numbers
     labels: Numbers
     boxes: Floats
     areas: Floats
@@ -34,10 +34,10 @@ class Objects(NamedTuple):
 
 
 class Detections(NamedTuple):
-    """What was found in all pictures, (N,) each, best score first, equal ones in the order of the pictures.
+    """What was found in all images, (N,) each, best score first, equal ones in the order of the images.
 
     Attributes:
-        pictures, labels, boxes, areas, shares: as of objects.
+        images, labels, boxes, areas, shares: as of objects.
         scores: float64.
         own, own_iou: the object (int64, -1: none) of its class that each overlaps most, and the IoU (0 without one).
         other, other_iou: the same of objects of other classes.
@@ -46,7 +46,7 @@ class Detections(NamedTuple):
         counted_at, true_at: (N, 10) bool, the same at `IOUS`.
     """
 
-    pictures: Numbers
+    images: Numbers
     labels: Numbers
     boxes: Floats
     areas: Floats
@@ -74,14 +74,14 @@ class Matched(NamedTuple):
 def match(
     truths: Sequence[Truth], found: Sequence[Found], num_classes: int, match_iou: float, inclusive_pixels: bool = False
 ) -> Matched:
-    """Matches what was found in each picture with what is there; see `EvalParams` for the last two."""
+    """Matches what was found in each image with what is there; see `EvalParams` for the last two."""
     first_objects = np.cumsum([0, *(len(truth.labels) for truth in truths)]).tolist()
     arrivals = np.cumsum([0, *(len(one.labels) for one in found)]).tolist()
     places, parts = [np.zeros(0, np.int64)], [_NONE]
-    for picture, (truth, one) in enumerate(zip(truths, found, strict=True)):
-        places.append(arrivals[picture] + np.arange(len(one.labels)) if one.places is None else one.places)
+    for image, (truth, one) in enumerate(zip(truths, found, strict=True)):
+        places.append(arrivals[image] + np.arange(len(one.labels)) if one.places is None else one.places)
         placed = one._replace(places=places[-1])
-        parts.append(_match_picture((picture, first_objects[picture]), truth, placed, match_iou, inclusive_pixels))
+        parts.append(_match_image((image, first_objects[image]), truth, placed, match_iou, inclusive_pixels))
     columns: list[Any] = [np.concatenate(column) for column in zip(*parts, strict=True)]
     together = Detections(*columns)
     order = np.lexsort((np.concatenate(places), -together.scores))
@@ -111,18 +111,18 @@ def _areas(boxes: NDArray[np.floating]) -> Floats:
     return np.asarray((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1), np.float64)
 
 
-def _match_picture(
+def _match_image(
     numbers: tuple[int, int], truth: Truth, found: Found, match_iou: float, inclusive_pixels: bool
 ) -> Detections:
-    """The detections of a picture; `numbers` are its own and that of its first object."""
-    (picture, start), places = numbers, np.zeros(0, np.int64) if found.places is None else found.places
+    """The detections of an image; `numbers` are its own and that of its first object."""
+    (image, start), places = numbers, np.zeros(0, np.int64) if found.places is None else found.places
     overlaps = iou(found.boxes, truth.boxes, inclusive_pixels)
     same = found.labels[:, None] == truth.labels[None, :]
     own, other = nearest(overlaps, same), nearest(overlaps, ~same)
     judged = [judge(*own, found.scores, places, truth.optional, least) for least in (match_iou, *IOUS)]
     areas = _areas(found.boxes)
     return Detections(
-        pictures=np.full(len(places), picture),
+        images=np.full(len(places), image),
         labels=found.labels,
         boxes=found.boxes,
         areas=areas,
@@ -141,4 +141,4 @@ def _match_picture(
 
 _NO_TRUTH = Truth("", (1, 1), np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, bool))
 _NOTHING = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
-_NONE = _match_picture((0, 0), _NO_TRUTH, _NOTHING, 0.5, False)
+_NONE = _match_image((0, 0), _NO_TRUTH, _NOTHING, 0.5, False)

@@ -11,15 +11,15 @@ import numpy as np
 from ssdcore.evaluation.analysis.curves import average_precision
 from ssdcore.evaluation.analysis.matched import Matched
 from ssdcore.evaluation.average_precision import mean
-from ssdcore.evaluation.judging import Floats, Numbers
+from ssdcore.evaluation.matching import Floats, Numbers
 
 BANDS = ("small", "medium", "large")
 
 AREAS = (32.0**2, 96.0**2)
-"""Where COCO's sizes meet, px² of the original picture. An area at an edge is medium; `pycocotools` has it in both."""
+"""Where COCO's sizes meet, px² of the original image. An area at an edge is medium; `pycocotools` has it in both."""
 
 SHARES = (0.1, 0.3)
-"""Where relative sizes meet: sqrt(area of the box / area of the picture), the side of a square in a square picture."""
+"""Where relative sizes meet: sqrt(area of the box / area of the image), the side of a square in a square image."""
 
 
 class SizeScores(NamedTuple):
@@ -35,7 +35,7 @@ def bands(sizes: Floats, edges: tuple[float, float]) -> Numbers:
 
 
 def scores_by_size(matched: Matched, metric: str, relative: bool) -> list[list[SizeScores]]:
-    """The scores of each class 1..C and band, by area in px² or by share of the picture."""
+    """The scores of each class 1..C and band, by area in px² or by share of the image."""
     objects, found = matched.objects, matched.detections
     edges = SHARES if relative else AREAS
     of_object = bands(objects.shares if relative else objects.areas, edges)

@@ -11,8 +11,8 @@ from ssdcore.evaluation.analysis.errors import KINDS, Errors, find_errors
 from ssdcore.evaluation.analysis.matched import IOUS, Matched, match
 from ssdcore.evaluation.analysis.sizes import BANDS, SizeScores, over_classes, scores_by_size
 from ssdcore.evaluation.average_precision import mean
-from ssdcore.evaluation.judging import Numbers
-from ssdcore.evaluation.truth import Found, Truth
+from ssdcore.evaluation.ground_truth import Found, Truth
+from ssdcore.evaluation.matching import Numbers
 from ssdcore.params import EvalParams
 
 FALLBACK_SCORE = 0.5
@@ -58,9 +58,9 @@ class Analysis:
         confusion: (C + 1, C + 1), see `confusion_matrix`.
         errors: see `Errors`.
         calibration, histogram: of all detections that count; `calibration_above` from `at.score` on.
-        by_area, by_share: for each class its scores by size in px², and in shares of the picture.
+        by_area, by_share: for each class its scores by size in px², and in shares of the image.
         matched: what all of it was computed from.
-        images, difficult: pictures, and objects in them that need not be found.
+        images, difficult: images, and objects in them that need not be found.
     """
 
     classes: tuple[ClassScores, ...]
@@ -147,10 +147,10 @@ def analyse(
     params: EvalParams,
     score: float | None = None,
 ) -> Analysis:
-    """Analyses what was found in each picture.
+    """Analyses what was found in each image.
 
     Args:
-        truths: the pictures.
+        truths: the images.
         found: what was found in each.
         classes: names of classes 1..C.
         params: least IoU of a match, and the metric of scores by size: `voc07`, else `voc12`.

@@ -11,10 +11,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from ssdcore.checkpoint import load_checkpoint, restore_model, save_checkpoint
 from ssdcore.errors import PluginError
 from ssdcore.model.loss import multibox_loss
 from ssdcore.params import Loss
+from ssdcore.runs.checkpoint import load_checkpoint, restore_model, save_checkpoint
 from ssdcore.testing import elsewhere
 from ssdcore.testing.checks.process import last_line, run_python
 from ssdcore.testing.subject import CLASSES, Subject, require
@@ -27,10 +27,10 @@ def gradients_reach_everything(subject: Subject) -> None:
     network, boxes = subject.ssd.network, len(subject.ssd.default_boxes)
     labels = np.random.default_rng(1).integers(0, len(CLASSES) + 1, (2, boxes)).astype(np.int32)
     with tf.GradientTape() as tape:
-        outputs = network(subject.pictures(2), training=True)
+        outputs = network(subject.images(2), training=True)
         loss = multibox_loss(outputs["logits"], outputs["offsets"], labels, tf.ones((2, boxes, 4)), Loss())
         total = (loss.positive_classes + loss.negative_classes + loss.boxes) / loss.positives
-    require(bool(np.isfinite(total)), f"the loss of random pictures is {float(total)}")
+    require(bool(np.isfinite(total)), f"the loss of random images is {float(total)}")
     variables = network.trainable_variables
     for variable, gradient in zip(variables, tape.gradient(total, variables), strict=True):
         # The gradient of a table that is looked up has slices only.
@@ -39,31 +39,31 @@ def gradients_reach_everything(subject: Subject) -> None:
 
 
 def evaluation_is_still(subject: Subject) -> None:
-    """In evaluation nothing moves, nothing is random, and a picture's neighbours do not matter."""
-    pictures = subject.pictures(2)
+    """In evaluation nothing moves, nothing is random, and an image's neighbours do not matter."""
+    images = subject.images(2)
     before = [variable.numpy() for variable in subject.ssd.network.non_trainable_variables]
-    together, again = subject.logits(pictures), subject.logits(pictures)
+    together, again = subject.logits(images), subject.logits(images)
     after = subject.ssd.network.non_trainable_variables
     moved = [one.path for value, one in zip(before, after, strict=True) if not _same(value, one.numpy())]
     hint = "batch normalisation and dropout must follow the `training` argument"
     require(not moved, f"evaluation changes {', '.join(moved[:3])}; {hint}")
-    require(_same(together, again), f"two evaluations of the same pictures differ; {hint}, and nothing may be random")
-    alone = subject.logits(pictures[:1])
+    require(_same(together, again), f"two evaluations of the same images differ; {hint}, and nothing may be random")
+    alone = subject.logits(images[:1])
     same = close(together[:1], alone)
-    require(same, f"predictions for a picture change with the other pictures of its batch; {hint}")
+    require(same, f"predictions for an image change with the other images of its batch; {hint}")
 
 
 def save_and_load_give_the_same(subject: Subject) -> None:
     """A detector saved, and built anew by another process, predicts the same: all that it knows is in its variables."""
-    pictures = subject.pictures(1)
-    wanted = subject.logits(pictures)
+    images = subject.images(1)
+    wanted = subject.logits(images)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "saved.npz"
         save_checkpoint(path, subject.ssd)
         if subject.backbone.name in subject.plugins.providers:
-            found = _predicted_elsewhere(path, pictures)
+            found = _predicted_elsewhere(path, images)
         else:  # another process would not know it
-            found = elsewhere.logits(restore_model(load_checkpoint(path), subject.plugins), pictures)
+            found = elsewhere.logits(restore_model(load_checkpoint(path), subject.plugins), images)
     require(
         close(wanted, found),
         "a saved and loaded detector predicts something else; keep all that a layer knows in variables (add_weight), "
@@ -72,10 +72,10 @@ def save_and_load_give_the_same(subject: Subject) -> None:
     )
 
 
-def _predicted_elsewhere(saved: Path, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+def _predicted_elsewhere(saved: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """What a process in which sets have another order predicts by a saved detector."""
-    given, answer = saved.with_name("pictures.npy"), saved.with_name("logits.npy")
-    np.save(given, pictures)
+    given, answer = saved.with_name("images.npy"), saved.with_name("logits.npy")
+    np.save(given, images)
     other_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     paths = [str(path) for path in (saved, given, answer)]
     done = run_python(["-m", elsewhere.__name__, *paths], {"PYTHONHASHSEED": other_seed})
@@ -91,13 +91,13 @@ def _predicted_elsewhere(saved: Path, pictures: NDArray[np.float32]) -> NDArray[
 def exports_to_a_graph(subject: Subject) -> None:
     """A frozen graph, which holds no Python, predicts the same."""
     network = subject.ssd.network
-    picture = tf.TensorSpec((1, *subject.smallest.image_size, 3), tf.float32)
-    function = tf.function(lambda pictures: network(pictures, training=False)["logits"]).get_concrete_function(picture)
+    image = tf.TensorSpec((1, *subject.smallest.image_size, 3), tf.float32)
+    function = tf.function(lambda images: network(images, training=False)["logits"]).get_concrete_function(image)
     _refuse_python(function.graph.as_graph_def())
     frozen = convert_variables_to_constants_v2(function)
-    pictures = subject.pictures(1)
-    found = frozen(tf.constant(pictures))[0].numpy()
-    same = close(subject.logits(pictures), found)
+    images = subject.images(1)
+    found = frozen(tf.constant(images))[0].numpy()
+    same = close(subject.logits(images), found)
     require(same, "as a frozen graph it predicts something else; build it from Keras layers and operations only")
 
 

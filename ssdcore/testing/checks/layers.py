@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ssdcore.arg_scope import BatchNorm
+from ssdcore.contract.arg_scope import BatchNorm
 from ssdcore.params import Preprocessing
 from ssdcore.testing.subject import DECAY, Subject, as_model, layers_of, require
 
@@ -24,7 +24,7 @@ def base_net_gives_maps(subject: Subject) -> None:
         shape = tuple(tensor.shape)
         require(len(shape) == 4, f"{name} must be a map (B, H, W, C), not {shape}")
         last = len(shape) == 4 and shape[1] == shape[2]
-        require(last, f"{name} is {shape}, not (B, H, W, C): a square picture must give a square map, channels last")
+        require(last, f"{name} is {shape}, not (B, H, W, C): a square image must give a square map, channels last")
 
 
 def convolutional_only(subject: Subject) -> None:
@@ -118,7 +118,7 @@ def preprocessing_is_plausible(subject: Subject) -> None:
     stated = subject.backbone.preprocessing
     require(
         not any(0 < mean < 1.5 for mean in stated.mean),
-        f"preprocessing.mean {stated.mean} is for pictures from 0 to 1; they come from 0 to 255: multiply it by 255",
+        f"preprocessing.mean {stated.mean} is for images from 0 to 1; they come from 0 to 255: multiply it by 255",
     )
     scale = np.broadcast_to(np.asarray(stated.scale, np.float64), (3,))
     ends = [(value - np.asarray(stated.mean)) * scale for value in (0.0, 255.0)]
@@ -131,5 +131,5 @@ def preprocessing_is_plausible(subject: Subject) -> None:
     twice = [layer.name for layer in layers_of(subject.network) if isinstance(layer, _RESCALING)]
     require(
         not twice or stated == Preprocessing(),
-        f"{', '.join(twice)} in the base net scales pictures that preprocessing has scaled already; keep one of both",
+        f"{', '.join(twice)} in the base net scales images that preprocessing has scaled already; keep one of both",
     )

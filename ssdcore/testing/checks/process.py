@@ -13,12 +13,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import context
 
-from ssdcore.plugins import DISABLE_VARIABLE
+from ssdcore.contract.plugins import DISABLE_VARIABLE
 from ssdcore.testing.subject import Subject, require
 
 _IMPORT = """
 import sys
-from ssdcore.plugins import load_plugins
+from ssdcore.contract.plugins import load_plugins
 load_plugins()
 print()  # ends what a plugin has printed
 print("tensorflow" in sys.modules)

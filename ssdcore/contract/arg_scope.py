@@ -1,0 +1,154 @@
+"""Layer defaults of a network: what TF-slim called an arg scope, as an immutable object.
+
+Keras is imported only when a layer is made, so that a plugin may use this module at its top.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """Batch normalisation defaults.
+
+    Attributes:
+        momentum: share of the old moving statistics kept at each training step.
+        epsilon: added to the variance.
+        scale: whether a factor gamma is learned.
+    """
+
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    scale: bool = True
+
+
+@dataclass(frozen=True)
+class ArgScope:
+    """Builds layers that share their defaults. Derive a changed one with `override`.
+
+    Attributes:
+        weight_decay: L2 on convolution kernels but depthwise ones, Caffe's way: `weight_decay / 2 * sum(w²)`.
+        data_format: Keras' `channels_last` or `channels_first`.
+        kernel_initializer: any Keras initializer.
+        activation: Keras activation name after each convolution, or None.
+        norm: batch normalisation between convolution and activation, or None (then biases are used).
+    """
+
+    weight_decay: float = 0.0
+    data_format: str = "channels_last"
+    kernel_initializer: Any = "glorot_uniform"
+    activation: str | None = "relu"
+    norm: BatchNorm | None = None
+
+    def override(self, **changes: Any) -> Self:
+        """The same scope with some defaults changed."""
+        return replace(self, **changes)
+
+    def conv2d(
+        self,
+        inputs: Any,
+        filters: int,
+        kernel_size: int,
+        *,
+        name: str,
+        strides: int = 1,
+        dilation: int = 1,
+        padding: str | int = "same",
+    ) -> Any:
+        """Convolution, normalisation and activation.
+
+        Args:
+            inputs: (B, H, W, C) tensor.
+            filters: output channels.
+            kernel_size: side of the square kernel, in pixels.
+            name: of the convolution; `{name}_bn` and `{name}_{activation}` follow it.
+            strides: step of the kernel, in pixels.
+            dilation: distance of the kernel's taps, in pixels.
+            padding: "same" or "valid" as TensorFlow has them, or a number of pixels added on every
+                side as Caffe does.
+
+        Returns:
+            (B, H', W', filters) tensor.
+        """
+        import keras
+
+        inputs, padding = self._pad(inputs, kernel_size, strides, dilation, padding, name)
+        conv = keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            strides=strides,
+            dilation_rate=dilation,
+            padding=padding,
+            use_bias=self.norm is None,
+            data_format=self.data_format,
+            kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self._decay(),
+            name=name,
+        )
+        return self._finish(conv(inputs), name)
+
+    def depthwise_conv2d(
+        self, inputs: Any, kernel_size: int, *, name: str, strides: int = 1, padding: str | int = "same"
+    ) -> Any:
+        """Depthwise convolution (one kernel a channel), normalisation and activation; see `conv2d`."""
+        import keras
+
+        inputs, padding = self._pad(inputs, kernel_size, strides, 1, padding, name)
+        conv = keras.layers.DepthwiseConv2D(
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            use_bias=self.norm is None,
+            data_format=self.data_format,
+            depthwise_initializer=self.kernel_initializer,
+            name=name,
+        )
+        return self._finish(conv(inputs), name)
+
+    def max_pool2d(self, inputs: Any, pool_size: int, *, name: str, strides: int) -> Any:
+        """Max pooling with TensorFlow's SAME padding, which equals Caffe's ceil mode."""
+        import keras
+
+        pool = keras.layers.MaxPooling2D(
+            pool_size, strides=strides, padding="same", data_format=self.data_format, name=name
+        )
+        return pool(inputs)
+
+    def _decay(self) -> Any:
+        import keras
+
+        return keras.regularizers.L2(self.weight_decay / 2) if self.weight_decay else None
+
+    def _pad(
+        self, inputs: Any, kernel_size: int, strides: int, dilation: int, padding: str | int, name: str
+    ) -> tuple[Any, str]:
+        """Turns padding in pixels into a Keras padding, with a padding layer where it is needed."""
+        import keras
+
+        if isinstance(padding, str):
+            return inputs, padding
+        if strides == 1 and 2 * padding == dilation * (kernel_size - 1):
+            return inputs, "same"
+        if padding == 0:
+            return inputs, "valid"
+        pad = keras.layers.ZeroPadding2D(padding, data_format=self.data_format, name=f"{name}_pad")
+        return pad(inputs), "valid"
+
+    def _finish(self, net: Any, name: str) -> Any:
+        """Normalisation and activation behind a convolution."""
+        import keras
+
+        from ssdcore.contract.batch_norm import FusedBatchNormalization
+
+        if self.norm is not None:
+            axis = -1 if self.data_format == "channels_last" else 1
+            net = FusedBatchNormalization(
+                axis=axis,
+                momentum=self.norm.momentum,
+                epsilon=self.norm.epsilon,
+                scale=self.norm.scale,
+                name=f"{name}_bn",
+            )(net)
+        if self.activation is not None:
+            net = keras.layers.Activation(self.activation, name=f"{name}_{self.activation}")(net)
+        return net

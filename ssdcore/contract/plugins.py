@@ -1,0 +1,247 @@
+"""Finds, loads and checks plugins. One that fails is recorded and never hurts the others."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any
+
+import pluggy
+
+from ssdcore.contract import hookspecs
+from ssdcore.contract.backbones import Backbone
+from ssdcore.errors import PluginError, did_you_mean
+from ssdcore.params import ParamSet
+
+DISABLE_VARIABLE = "SSDCORE_DISABLE_PLUGINS"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An installed plugin: its entry point's name and the distribution that brought it."""
+
+    name: str
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True)
+class PluginFailure:
+    """A plugin that could not be used, and why."""
+
+    plugin: Plugin
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """All that the installed plugins provide.
+
+    Attributes:
+        manager: the pluggy manager, for calling hooks.
+        failures: the plugins that were left out.
+        backbones: name -> backbone.
+        param_sets: name -> param set.
+        providers: backbone name -> the plugin it came from.
+        plugins: the plugins that are loaded, by name.
+    """
+
+    manager: pluggy.PluginManager
+    failures: Sequence[PluginFailure]
+    backbones: Mapping[str, Backbone]
+    param_sets: Mapping[str, ParamSet]
+    providers: Mapping[str, Plugin]
+    plugins: Mapping[str, Plugin]
+
+    def backbone(self, name: str) -> Backbone:
+        """The backbone called `name`.
+
+        Raises:
+            PluginError: none is installed under that name; says which are, and which plugins failed.
+        """
+        if name in self.backbones:
+            return self.backbones[name]
+        failed = "; ".join(f"{failure.plugin.name}: {failure.reason}" for failure in self.failures)
+        note = f"; plugins that failed to load: {failed}" if failed else ""
+        raise PluginError(
+            f"no installed plugin provides the backbone {name!r}; {did_you_mean(name, self.backbones)}{note}; "
+            "backbones come in packages of their own, such as ssd-vgg, ssd-mobilenet and ssd-keras"
+        )
+
+    def feature_layers(self, backbone: str, model: str) -> tuple[str, ...]:
+        """The end points that feed the first prediction layers of `model`; empty if nobody says.
+
+        Raises:
+            PluginError: a plugin's answer to that raised, or is not a list of names that differ.
+        """
+        try:
+            found = self.manager.hook.ssdcore_feature_layers(backbone=backbone, model=model)
+        except Exception as error:
+            raise PluginError(f"ssdcore_feature_layers({backbone!r}, {model!r}) of a plugin failed: {error}") from error
+        names = () if found is None else found
+        if not _are_names(names):
+            raise PluginError(
+                f"ssdcore_feature_layers({backbone!r}, {model!r}) of a plugin gave {found!r}; it must give a list of "
+                "names of end points, each once, finest map first, or None"
+            )
+        return tuple(names)
+
+    def with_commands(self, cli: Any) -> "Plugins":
+        """Lets each plugin add its commands to a `click.Group`; one that raises joins the failures."""
+        failures = list(self.failures)
+        for name, module in self.manager.list_name_plugin():
+            try:
+                _ask(self.manager, "ssdcore_commands", module, cli=cli)
+            except Exception as error:
+                failures.append(PluginFailure(self.plugins[name], f"ssdcore_commands: {_reason(error)}"))
+        return replace(self, failures=tuple(failures))
+
+
+def load_plugins() -> Plugins:
+    """Loads every installed plugin that `SSDCORE_DISABLE_PLUGINS` does not name.
+
+    The variable is a comma list of entry points or distributions.
+
+    Entry points are taken one by one in the order of their names. A plugin that raises, misspells a
+    hook, or repeats a name that is taken ends up in `failures`; the others load as if it were absent.
+    """
+    loader = _Loader()
+    for entry_point in _enabled(entry_points(group=hookspecs.PROJECT)):
+        loader.load(entry_point)
+    return loader.result()
+
+
+def _enabled(found: Iterable[EntryPoint]) -> list[EntryPoint]:
+    blocked = {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")}
+    kept = (ep for ep in found if not blocked & {ep.name, _describe(ep).distribution})
+    return sorted(kept, key=lambda ep: (ep.name, ep.value))
+
+
+class _Loader:
+    """Collects what each plugin gives, refusing whole plugins so that none is half loaded."""
+
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self.manager.add_hookspecs(hookspecs)
+        self.failures: list[PluginFailure] = []
+        self.backbones: dict[str, Backbone] = {}
+        self.param_sets: dict[str, ParamSet] = {}
+        self.providers: dict[str, Plugin] = {}
+        self.set_providers: dict[str, Plugin] = {}
+        self.plugins: dict[str, Plugin] = {}
+
+    def load(self, entry_point: EntryPoint) -> None:
+        """Loads one plugin, or records why it cannot be loaded."""
+        plugin = _describe(entry_point)
+        try:
+            self._register(self._import(entry_point), plugin)
+        except (Exception, SystemExit) as error:  # whatever a plugin raises must not stop the others
+            self.failures.append(PluginFailure(plugin, _reason(error)))
+
+    def _import(self, entry_point: EntryPoint) -> Any:
+        knew_tensorflow = "tensorflow" in sys.modules
+        module = entry_point.load()
+        if not knew_tensorflow and "tensorflow" in sys.modules:
+            raise PluginError(
+                f"importing {entry_point.value} imports TensorFlow, which makes every command slow to start; "
+                "import it inside the functions that use it"
+            )
+        return module
+
+    def _register(self, module: Any, plugin: Plugin) -> None:
+        if plugin.name in self.plugins:
+            raise PluginError(f"another installed plugin has the entry point name {plugin.name!r} already")
+        if self.manager.is_registered(module):
+            raise PluginError(f"the module {module.__name__} is loaded as another plugin already")
+        try:
+            self.manager.register(module, plugin.name)
+            self.manager.check_pending()
+            self._collect(module, plugin)
+        except BaseException:
+            if self.manager.is_registered(module):
+                self.manager.unregister(module)
+            raise
+        self.plugins[plugin.name] = plugin
+
+    def _collect(self, module: Any, plugin: Plugin) -> None:
+        """Takes over a plugin's backbones and param sets, all or none."""
+        backbones = {backbone.name: backbone for backbone in self._backbones(module)}
+        param_sets = self._param_sets(module)
+        # A hook that cannot say "not mine" would break the backbones of others.
+        _ask(self.manager, "ssdcore_feature_layers", module, backbone="", model="")
+        _refuse_taken("backbone", backbones, self.providers, plugin)
+        _refuse_taken("param set", param_sets, self.set_providers, plugin)
+        self.backbones.update(backbones)
+        self.param_sets.update(param_sets)
+        self.providers.update(dict.fromkeys(backbones, plugin))
+        self.set_providers.update(dict.fromkeys(param_sets, plugin))
+
+    def _backbones(self, module: Any) -> Iterator[Backbone]:
+        seen: set[str] = set()
+        for backbone in _ask(self.manager, "ssdcore_backbones", module) or ():
+            if not isinstance(backbone, Backbone):
+                raise PluginError(f"ssdcore_backbones must give ssdcore.Backbone objects, not {backbone!r}")
+            if backbone.name in seen:
+                raise PluginError(f"ssdcore_backbones gives the backbone {backbone.name!r} twice")
+            seen.add(backbone.name)
+            yield backbone
+
+    def _param_sets(self, module: Any) -> dict[str, ParamSet]:
+        found = dict(_ask(self.manager, "ssdcore_param_sets", module) or {})
+        for name, params in found.items():
+            if not isinstance(params, ParamSet):
+                raise PluginError(f"ssdcore_param_sets: {name!r} must be an ssdcore.ParamSet, not {params!r}")
+        return found
+
+    def result(self) -> Plugins:
+        return Plugins(
+            self.manager,
+            tuple(self.failures),
+            MappingProxyType(self.backbones),
+            MappingProxyType(self.param_sets),
+            MappingProxyType(self.providers),
+            MappingProxyType(self.plugins),
+        )
+
+
+def _are_names(found: Any) -> bool:
+    """Whether this is a sequence of names that differ."""
+    if isinstance(found, str) or not isinstance(found, Sequence):
+        return False
+    return all(isinstance(name, str) for name in found) and len(set(found)) == len(found)
+
+
+def _ask(manager: pluggy.PluginManager, hook: str, module: Any, **arguments: Any) -> Any:
+    """What one plugin alone answers to a hook; None if it does not implement it."""
+    others = [other for other in manager.get_plugins() if other is not module]
+    answer = manager.subset_hook_caller(hook, others)(**arguments)
+    return answer[0] if isinstance(answer, list) and answer else answer or None
+
+
+def _describe(entry_point: EntryPoint) -> Plugin:
+    dist = entry_point.dist
+    return Plugin(entry_point.name, dist.name if dist else "unknown", dist.version if dist else "unknown")
+
+
+def _refuse_taken(kind: str, names: Iterable[str], providers: Mapping[str, Plugin], plugin: Plugin) -> None:
+    for name in names:
+        if name in providers:
+            raise PluginError(
+                f"the {kind} {name!r} of {plugin.distribution} is provided by "
+                f"{providers[name].distribution} already; rename one, or leave a plugin out with "
+                f"{DISABLE_VARIABLE}={plugin.name}"
+            )
+
+
+def _reason(error: BaseException) -> str:
+    """Why a plugin failed, in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, pluggy.PluginValidationError):
+        return f"{text} (hooks: {', '.join(_hook_names())})"
+    return text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
+
+
+def _hook_names() -> list[str]:
+    return sorted(name for name in vars(hookspecs) if name.startswith("ssdcore_"))

@@ -1,0 +1,126 @@
+"""A folder of TFRecords: what is in it, as `manifest.json` says."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ssdcore.data.output import write_whole
+from ssdcore.errors import DataError, did_you_mean
+
+MANIFEST = "manifest.json"
+
+
+class Split(BaseModel):
+    """The shards of a split, their sizes in bytes and SHA-256 digests, and what they hold."""
+
+    model_config = ConfigDict(frozen=True)
+    shards: tuple[str, ...]
+    sizes: tuple[int, ...]
+    digests: tuple[str, ...] = ()
+    images: int
+    objects: int
+
+
+class Manifest(BaseModel):
+    """Class names 1..C in order, the splits, and what conversion did to boxes and images.
+
+    `source` is a digest of all images and annotations that were converted; `issues` counts them
+    by kind; `dropped` names the boxes and images left out.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    format: int = 1
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+    source: str = ""
+    issues: dict[str, int] = {}
+    dropped: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Reads a folder's manifest.
+
+        Raises:
+            DataError: the folder or its manifest is missing or damaged.
+        """
+        path = folder / MANIFEST
+        if not folder.is_dir():
+            raise DataError(f"there is no data folder {folder.absolute()}; make one with 'ssd data convert'")
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError:
+            raise DataError(
+                f"{folder.absolute()} has no {MANIFEST}: it is no folder of records; make one from your images "
+                f"with 'ssd data convert {folder} --out DIR'"
+            ) from None
+        except ValidationError:
+            raise DataError(f"{path.absolute()} is damaged; convert the data again") from None
+
+    def save(self, folder: Path) -> None:
+        """Writes the manifest into a folder, under its name only when it is whole."""
+        write_whole(folder / MANIFEST, self.model_dump_json(indent=2).encode() + b"\n")
+
+    def split(self, name: str) -> Split:
+        """The split called `name`.
+
+        Raises:
+            DataError: there is none.
+        """
+        if name not in self.splits:
+            raise DataError(f"the data has no split {name!r}; {did_you_mean(name, self.splits)}")
+        return self.splits[name]
+
+    def train_split(self, name: str | None) -> str:
+        """The split to learn from: `name`, else trainval, else train.
+
+        Raises:
+            DataError: there is none.
+        """
+        return self._existing(name, ("trainval", "train"), "data.train_split")
+
+    def eval_split(self, name: str | None, train: str) -> str:
+        """The split to evaluate: `name`, else val where train is learnt from, else test, else val.
+
+        Raises:
+            DataError: there is none.
+        """
+        usual = ("val", "test") if train == "train" else ("test", "val")
+        return self._existing(name, usual, "data.eval_split")
+
+    def _existing(self, name: str | None, usual: Sequence[str], key: str) -> str:
+        found = next((one for one in usual if one in self.splits), None) if name is None else name
+        if found is None:
+            raise DataError(
+                f"the data has the splits {', '.join(self.splits)}, none of them called {' or '.join(usual)}; "
+                f"choose one with {key}=NAME"
+            )
+        self.split(found)
+        return found
+
+    def altered_shards(self, folder: Path) -> list[str]:
+        """What is wrong with the files of the folder, by their digests; reads all of them."""
+        if any(len(split.digests) != len(split.shards) for split in self.splits.values()):
+            raise DataError(f"{folder.absolute()} has no digests to compare its shards with; convert the data again")
+        return [
+            f"{shard} {'is missing' if found is None else 'was changed after it was written'}"
+            for split in self.splits.values()
+            for shard, digest in zip(split.shards, split.digests, strict=True)
+            if (found := file_digest(folder / shard)) != digest
+        ]
+
+
+def file_digest(path: Path) -> str | None:
+    """SHA-256 of a file; None if there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    """SHA-256 of several texts in order."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,184 @@
+"""Finds what is wrong with labelled images before anything is learnt from them."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ssdcore.data.annotations import Example, Issue, LabelledSet
+from ssdcore.data.validation.examine import Examined, examine, named
+from ssdcore.data.validation.issues import KINDS
+
+NESTED_SPLITS = ({"trainval", "train"}, {"trainval", "val"})
+"""Splits that share images by their meaning."""
+
+RARE = 0.02
+"""A class with less than this share of a similarly named one's objects may be a misspelling of it."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class SplitStatistics:
+    """Counts of one split. `sides` are the 5, 50 and 95 % quantiles of sqrt(box area / image area)."""
+
+    images: int
+    without_objects: int
+    objects: int
+    difficult: int
+    crowd: int
+    per_class: Mapping[str, int]
+    sides: tuple[float, float, float] | None
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        format: of the annotations.
+        splits: statistics of usable objects, by split.
+        issues: worst kind first.
+    """
+
+    format: str
+    splits: Mapping[str, SplitStatistics]
+    issues: tuple[Issue, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Number of issues of each kind that occurs, worst first."""
+        found = Counter(issue.kind for issue in self.issues)
+        return {kind: found[kind] for kind in KINDS if found[kind]}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "format": self.format,
+            "splits": {name: vars(split) for name, split in self.splits.items()},
+            "counts": self.counts(),
+            "issues": [
+                {
+                    "kind": one.kind,
+                    "file": str(one.file),
+                    "image": one.image,
+                    "object": one.object,
+                    "detail": one.detail,
+                }
+                for one in self.issues
+            ],
+        }
+
+
+def check(
+    labelled: LabelledSet,
+    classes: Sequence[str] | None = None,
+    on_progress: Progress = lambda done, total: None,
+) -> CheckReport:
+    """Decodes every image and looks at every box.
+
+    Args:
+        labelled: images and boxes.
+        classes: names that objects may have; None takes the format's, or allows all.
+        on_progress: called with images done and images in all.
+    """
+    allowed = classes if classes is not None else labelled.classes
+    examples = {example.name: example for split in labelled.splits.values() for example in split}
+    examined: dict[str, _Looked] = {}
+    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter
+        for done, found in enumerate(pool.map(lambda one: _look(one, allowed), examples.values()), start=1):
+            examined[found.example.name] = found
+            on_progress(done, len(examples))
+    issues = [*labelled.issues, *(issue for found in examined.values() for issue in found.issues)]
+    issues += _equal_images(labelled, examined)
+    issues += _misspelt(examples.values()) if allowed is None else []
+    order = list(KINDS)
+    return CheckReport(
+        format=labelled.format,
+        splits={
+            name: _statistics([examined[example.name] for example in split]) for name, split in labelled.splits.items()
+        },
+        issues=tuple(sorted(issues, key=lambda issue: (order.index(issue.kind), str(issue.file), issue.object or 0))),
+    )
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """An example after a look at it, without the pixels."""
+
+    example: Example
+    issues: tuple[Issue, ...]
+    objects: tuple[Any, ...]
+    digest: str | None
+
+
+def _look(example: Example, classes: Sequence[str] | None) -> _Looked:
+    found: Examined = examine(example, classes)
+    digest = hashlib.sha256(found.image.encoded).hexdigest() if found.image else None
+    return _Looked(example, found.issues, found.objects, digest)
+
+
+def _statistics(looked: Sequence[_Looked]) -> SplitStatistics:
+    objects = [item for one in looked for item in one.objects]
+    boxes = np.array([item.box for item in objects]).reshape(-1, 4)
+    sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    low, middle, high = np.quantile(sides, (0.05, 0.5, 0.95)).tolist() if len(sides) else (0, 0, 0)
+    return SplitStatistics(
+        images=len(looked),
+        without_objects=sum(not one.objects for one in looked),
+        objects=len(objects),
+        difficult=sum(item.annotation.difficult for item in objects),
+        crowd=sum(item.annotation.crowd for item in objects),
+        per_class=dict(Counter(item.annotation.name for item in objects).most_common()),
+        sides=(low, middle, high) if len(sides) else None,
+    )
+
+
+def _equal_images(labelled: LabelledSet, looked: Mapping[str, _Looked]) -> list[Issue]:
+    """Images that are there twice, and images of two splits of which one is to judge the other."""
+    splits: dict[str, set[str]] = defaultdict(set)
+    for name, members in labelled.splits.items():
+        for example in members:
+            splits[example.name].add(name)
+    groups: dict[str, list[_Looked]] = defaultdict(list)
+    for one in looked.values():
+        groups[one.digest or one.example.name].append(one)
+    issues = []
+    for group in groups.values():
+        first, *others = group
+        for other in others:
+            detail = f"the same image as {first.example.image.path.name}"
+            issues.append(Issue("duplicate image", other.example.image.path, detail))
+        leaks = _leaks(set().union(*(splits[one.example.name] for one in group)))
+        if leaks:
+            issues.append(Issue("in two splits", first.example.image.path, "; ".join(leaks)))
+    return issues
+
+
+def _leaks(splits: Iterable[str]) -> list[str]:
+    return [f"{one} and {two}" for one, two in combinations(sorted(splits), 2) if {one, two} not in NESTED_SPLITS]
+
+
+def _misspelt(examples: Iterable[Example]) -> list[Issue]:
+    """Rare classes whose name is close to that of a frequent one."""
+    counts: Counter[str] = Counter()
+    first: dict[str, tuple[Example, int]] = {}
+    for example in examples:
+        for number, item in enumerate(example.objects, start=1):
+            counts[item.name] += 1
+            first.setdefault(item.name, (example, number))
+    issues = []
+    for name, count in counts.items():
+        frequent = [other for other in counts if other != name and count < RARE * counts[other]]
+        near = get_close_matches(name.casefold(), {other.casefold(): other for other in frequent}, n=1, cutoff=0.6)
+        if near:
+            example, number = first[name]
+            meant = next(other for other in frequent if other.casefold() == near[0])
+            detail = f"{name!r} ({count} objects) is close to {meant!r} ({counts[meant]})"
+            issues.append(Issue("likely misspelt class", example.source, detail, number, named(example)))
+    return issues

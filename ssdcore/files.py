@@ -1,0 +1,76 @@
+"""Writing files whole or not at all, and one process at a time."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock, Timeout
+
+from ssdcore.errors import SsdError
+
+PARTIAL = ".partial"
+"""Ending of files that are being written, or were when a process was killed."""
+
+
+@contextmanager
+def atomic_file(path: Path, error: type[SsdError] = SsdError) -> Iterator[BinaryIO]:
+    """A binary file that appears as `path`, flushed to disk, when the block ends; an exception leaves what was there.
+
+    It is written under a fresh hidden name in the same folder, so that no link is followed and no file of
+    another process is touched.
+
+    Raises:
+        SsdError: of the class `error`, reason `cannot_write`: the disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
+    with explain_writing(path, error):
+        try:
+            with partial.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: bytes, error: type[SsdError] = SsdError) -> None:
+    """Writes `path` as `atomic_file` does, with the same errors."""
+    with atomic_file(path, error) as file:
+        file.write(content)
+
+
+@contextmanager
+def explain_writing(path: Path, error: type[SsdError] = SsdError) -> Iterator[None]:
+    """Turns an OSError of the block into one that names the path.
+
+    Raises:
+        SsdError: of the class `error`, reason `cannot_write`.
+    """
+    try:
+        yield
+    except OSError as failure:
+        raise error(f"cannot write {path.absolute()}: {failure.strerror or failure}", "cannot_write") from None
+
+
+@contextmanager
+def exclusive(path: Path, busy: SsdError, timeout: float = 2.0) -> Iterator[None]:
+    """Holds the lock file `path` while entered; the system lets go of it however the process ends.
+
+    Raises:
+        SsdError: `busy`, when another process holds it for `timeout` seconds.
+    """
+    lock = FileLock(path)
+    with explain_writing(path, type(busy)):
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout:
+            raise busy from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,50 @@
+"""Where weights come from: on what data, with which versions they were made."""
+
+import platform
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = ("ssdcore", "tensorflow", "keras", "numpy")
+
+
+def provenance(data: str, digest: str, plugins: Iterable[str]) -> dict[str, Any]:
+    """Plain values for a checkpoint.
+
+    Args:
+        data: folder of records.
+        digest: of its images and annotations.
+        plugins: distributions of the backbones that are installed.
+    """
+    return {
+        "data": data,
+        "data_digest": digest,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in (*PACKAGES, *plugins)},
+        "git_commit": _git_commit(),
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    """The commit of the folder that the program runs in, with a mark where files differ from it."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

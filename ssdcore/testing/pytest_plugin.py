@@ -1,0 +1,65 @@
+"""Lets a plugin's author have the contract tested by one line in the settings of pytest:
+
+    [tool.pytest.ini_options]
+    ssd_backbones = ["pond"]
+
+Every check of every backbone named there is then a test, unless certain tests are asked for (`pytest file.py::test`).
+Elsewhere nothing heavy is imported.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+SETTING = "ssd_backbones"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addini(SETTING, "backbones whose plugin contract is tested", type="args", default=[])
+
+
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    if any("::" in argument for argument in config.args):  # somebody wants certain tests
+        return
+    for name in config.getini(SETTING):
+        items += _tests_of(session, name)
+
+
+def _tests_of(session: pytest.Session, name: str) -> list[pytest.Item]:
+    from ssdcore.contract.plugins import load_plugins
+    from ssdcore.errors import PluginError
+
+    plugins = load_plugins()
+    try:
+        backbone = plugins.backbone(name)
+    except PluginError as error:
+        raise pytest.UsageError(f"{SETTING}: {error}") from None
+    from ssdcore.testing.contract import CHECKS
+    from ssdcore.testing.subject import Subject
+
+    subject = Subject(backbone, plugins)
+    return [
+        ContractItem.from_parent(session, name=f"{name}: {check.__name__}", check=check, subject=subject)
+        for check in CHECKS
+    ]
+
+
+class ContractItem(pytest.Item):
+    """One check of one backbone."""
+
+    def __init__(self, *, check: Callable[[Any], None], subject: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self._check, self._subject = check, subject
+
+    def runtest(self) -> None:
+        from ssdcore.testing.contract import result_of
+
+        result = result_of(self._check, self._subject)
+        if result.not_run:
+            pytest.skip(result.not_run)
+        if result.fault:
+            pytest.fail(result.fault, pytrace=False)
+
+    def reportinfo(self) -> tuple[Any, int | None, str]:
+        return self.path, None, self.name

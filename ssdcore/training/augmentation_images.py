@@ -1,0 +1,67 @@
+"""Images of what augmentation does, one part of it after the other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ssdcore.data.augment.geometric import augment
+from ssdcore.data.records.record import decode, parse
+from ssdcore.params import AugmentParams, ParamSet
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "zoom out": ("expand",),
+    "zoom in": ("crop",),
+    "colours": ("photometric",),
+    "flips and turns": ("horizontal_flip", "vertical_flip", "quarter_turn"),
+}
+COLOUR = (0.0, 255.0, 0.0)
+
+
+def augmentation_stages(serialized: Sequence[bytes], params: ParamSet, stage: int) -> dict[str, Any]:
+    """Records as the network would see them without augmentation, and as each further part changes them.
+
+    The draws are the same in all of them, so that one part's doing shows.
+
+    Args:
+        serialized: records.
+        params: the augmentation, and the size of the network input.
+        stage: number of the training stage, on which draws depend.
+
+    Returns:
+        title -> (N, h, w, 3) uint8 RGB with the boxes drawn.
+    """
+    return {
+        title: np.stack([_drawn(record, params, chain, (stage, number)) for number, record in enumerate(serialized)])
+        for title, chain in _chains(params.augment).items()
+    }
+
+
+def _chains(whole: AugmentParams) -> dict[str, AugmentParams]:
+    """Augmentations that do nothing, then more and more of `whole`."""
+    off: dict[str, Any] = {
+        **dict.fromkeys(("expand", "crop", "photometric")),
+        **dict.fromkeys(PARTS["flips and turns"], 0.0),
+    }
+    chains = {"1 as it is": whole.model_copy(update=off)}
+    for number, (title, keys) in enumerate(PARTS.items(), start=2):
+        off = {key: value for key, value in off.items() if key not in keys}
+        chains[f"{number} {title}"] = whole.model_copy(update=off)
+    return chains
+
+
+def _drawn(serialized: bytes, params: ParamSet, chain: AugmentParams, seed: tuple[int, int]) -> Any:
+    record = parse(tf.constant(serialized))
+    image, boxes, _ = augment(
+        decode(record["image"]),
+        record["boxes"],
+        record["labels"],
+        tf.constant(seed, tf.int32),
+        chain,
+        params.model.image_size,
+        params.data.resize,
+    )
+    yxyx = tf.gather(boxes, [1, 0, 3, 2], axis=1)
+    drawn = tf.image.draw_bounding_boxes(image[None], yxyx[None], tf.constant([COLOUR]))
+    return tf.cast(drawn[0], tf.uint8).numpy()

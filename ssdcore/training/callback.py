@@ -1,0 +1,34 @@
+"""What a program can watch of a training run."""
+
+from collections.abc import Mapping
+
+from ssdcore.evaluation import Evaluation
+from ssdcore.weights import ImportReport
+
+
+class TrainingCallback:
+    """Override what is of interest; every method does nothing.
+
+    Methods are called between steps, in the thread that trains; what they raise ends the run.
+    """
+
+    def on_weights(self, report: ImportReport) -> None:
+        """The detector starts from the weights of a file."""
+
+    def on_start(self, summary: str) -> None:
+        """The run is about to begin; `summary` says with what, in one line."""
+
+    def on_warning(self, message: str) -> None:
+        """Something a person should know; training goes on."""
+
+    def on_stage(self, name: str, done: int, total: int) -> None:
+        """A stage begins, or goes on, with `done` of its `total` steps taken."""
+
+    def on_step(self, done: int, total: int) -> None:
+        """A step was taken."""
+
+    def on_log(self, row: Mapping[str, float | int | str]) -> None:
+        """A row was written to metrics.csv."""
+
+    def on_evaluation(self, step: int, evaluation: Evaluation, is_best: bool) -> None:
+        """The model was evaluated."""

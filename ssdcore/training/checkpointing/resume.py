@@ -1,0 +1,149 @@
+"""Starting a run, and finding out whether one may be gone on with."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ssdcore.data.records.manifest import Manifest
+from ssdcore.errors import CheckpointError, TrainingError
+from ssdcore.evaluation.evaluate import check_classes
+from ssdcore.params import ParamSet, Stage, difference
+from ssdcore.runs.checkpoint import Checkpoint, load_checkpoint
+from ssdcore.runs.run_folder import RunFolder
+
+_FREE = re.compile(
+    r"train\.(log_every|eval_every|early_stop|save_minutes|keep|images|histograms)|data\.(parallel_calls|max_undecodable)"
+    r"|eval\.batch_size|description"
+)
+"""Parameters that may change when a run is gone on with."""
+
+_LENGTH = re.compile(r"train\.stages\.(\d+)\.(epochs|steps)")
+
+
+class Opened(NamedTuple):
+    """A run that may begin or go on.
+
+    Attributes:
+        params: with names of splits and sizes of batches settled.
+        checkpoint: to go on from; None for a new run.
+        warning: what a person should know; empty if there is nothing.
+    """
+
+    params: ParamSet
+    checkpoint: Checkpoint | None = None
+    warning: str = ""
+
+
+def open_run(run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, *, resume: bool, chief: bool) -> Opened:
+    """Makes sure that a new run's folder is unused, or that the run in it may go on.
+
+    Raises:
+        TrainingError: the folder is in use, or the run was started with something else.
+        CheckpointError: there is no checkpoint that can be read.
+        DataError: the data lacks the splits.
+    """
+    params = _with_splits(params, manifest)
+    if resume:
+        checkpoint, warning = load_latest(run)
+        params = _with_batch_sizes(params, checkpoint.params.train.stages)
+        check_classes(checkpoint.classes, manifest.classes, data)
+        _refuse_changes(checkpoint, params)
+        _refuse_other_data(checkpoint, manifest, params, data)
+        return Opened(params, checkpoint, warning)
+    if params.train.weights.file is None:
+        refuse_frozen_noise(params)
+    if chief and not run.is_unused():
+        raise TrainingError(f"{run.root.absolute()} is in use; give --resume to go on with that run, or another --out")
+    return Opened(params)
+
+
+def load_latest(run: RunFolder) -> tuple[Checkpoint, str]:
+    """The last checkpoint, or the latest one before it that can be read; and a warning in that case.
+
+    Raises:
+        CheckpointError: none can be read.
+    """
+    failures: list[CheckpointError] = []
+    for path in (run.last, *run.numbered()):
+        try:
+            checkpoint = load_checkpoint(path)
+        except CheckpointError as error:
+            failures.append(error)
+        else:
+            step = checkpoint.progress.get("step")
+            return checkpoint, f"{failures[0]}; going on from step {step}, {path.name}" if failures else ""
+    raise failures[0]
+
+
+def refuse_frozen_noise(params: ParamSet) -> None:
+    """A backbone that was not wholly filled from a file must learn: noise is nothing to learn on.
+
+    Raises:
+        TrainingError: the first stage fixes it.
+    """
+    first = params.train.stages[0]
+    if first.trainable == "ssd" or isinstance(first.trainable, int):
+        raise TrainingError(
+            f"the first stage, {first.name!r}, trains the SSD layers on a fixed backbone, which would keep its random "
+            "weights; give a file to start from (train.weights=FILE), or let it learn (train.stages.0.trainable=all)"
+        )
+
+
+def _with_splits(params: ParamSet, manifest: Manifest) -> ParamSet:
+    """The same parameters with the names of the splits that the data has."""
+    train = manifest.train_split(params.data.train_split)
+    evaluated = params.data.eval_split
+    if params.train.eval_every:
+        evaluated = manifest.eval_split(evaluated, train)
+    data = params.data.model_copy(update={"train_split": train, "eval_split": evaluated})
+    return params.model_copy(update={"data": data})
+
+
+def _with_batch_sizes(params: ParamSet, settled: Sequence[Stage]) -> ParamSet:
+    """The same parameters with `auto` batches as they, and the rates that go with them, were settled at the start."""
+    stages = list(params.train.stages)
+    for index, (stage, before) in enumerate(zip(stages, settled, strict=False)):
+        if stage.batch_size == "auto":
+            fixed = {"batch_size": before.batch_size, "learning_rate": before.learning_rate}
+            stages[index] = stage.model_copy(update=fixed)
+    return params.model_copy(update={"train": params.train.model_copy(update={"stages": tuple(stages)})})
+
+
+def _refuse_changes(checkpoint: Checkpoint, params: ParamSet) -> None:
+    """A run goes on only with the parameters it began with, but for its length and for what changes no weight."""
+    stage = checkpoint.progress["stage"]
+    changes = [change for change in difference(checkpoint.params, params) if not _may_change(change[0], stage)]
+    if changes:
+        listed = "; ".join(f"{key} was {_shown(old)}, now {_shown(new)}" for key, old, new in changes[:5])
+        more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
+        raise TrainingError(
+            f"the run in {checkpoint.path.parent.parent.absolute()} was started with other parameters: {listed}{more}; "
+            "resume with its own params.yaml, or start a new run"
+        )
+
+
+def _may_change(key: str, stage: int) -> bool:
+    length = _LENGTH.fullmatch(key)
+    return int(length[1]) >= stage if length else bool(_FREE.fullmatch(key))
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is None else repr(value)
+
+
+def _refuse_other_data(checkpoint: Checkpoint, manifest: Manifest, params: ParamSet, data: Path) -> None:
+    """A run goes on only with the images it began with."""
+    split = manifest.train_split(params.data.train_split)
+    before, now = checkpoint.progress["images"], manifest.split(split).images
+    if before != now:
+        raise TrainingError(
+            f"the run was started on {before} images, {data.absolute()} has {now} in "
+            f"{split!r}; resume on the same data, or start a new run"
+        )
+    digest = checkpoint.made.get("data_digest")
+    if digest and digest != manifest.source:
+        raise TrainingError(
+            f"{data.absolute()} was made of other images or annotations than the run was started on "
+            f"({checkpoint.made.get('data')}); resume on that data, or start a new run"
+        )

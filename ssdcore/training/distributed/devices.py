@@ -1,0 +1,207 @@
+"""The devices and workers that share a training step."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import tensorflow as tf
+
+from ssdcore.errors import TrainingError
+from ssdcore.training.distributed.cluster import PATIENCE, Cluster, meet, read_cluster
+
+Strategy = Any
+
+
+def make_strategy(devices: str | None, environ: Mapping[str, str] = os.environ, patience: float = PATIENCE) -> Strategy:
+    """A `tf.distribute.Strategy`: how a step is shared among devices. Call it before TensorFlow does anything else.
+
+    Args:
+        devices: `all` GPUs, the numbers of some (`0,1`), or `cpu:N` for N logical devices of the CPU;
+            None: the first GPU or the CPU, or with TF_CONFIG all GPUs of this worker.
+        environ: where TF_CONFIG, as TensorFlow documents it, may make this process one of several workers.
+        patience: seconds that workers wait for each other.
+
+    Raises:
+        TrainingError: there are no such devices, TF_CONFIG is faulty, a worker did not come up, or
+            TensorFlow has begun already.
+    """
+    text = environ.get("TF_CONFIG", "").strip()
+    cluster = read_cluster(text) if text and text != "{}" else None
+    if cluster is not None and devices is not None and devices.startswith("cpu"):
+        raise TrainingError(f"--devices {devices} is for one process, and TF_CONFIG is set; unset one of the two")
+    try:
+        if devices is not None and devices.startswith("cpu"):
+            return _cpus(devices)
+        gpus = _choose_gpus(devices if cluster is None else devices or "all")
+        if cluster is not None:
+            return _workers(cluster, gpus, patience)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"devices must be chosen before TensorFlow begins ({error}); call make_strategy first"
+        ) from None
+    return _mirrored([f"GPU:{number}" for number in range(gpus)]) if devices else tf.distribute.get_strategy()
+
+
+def _cpus(devices: str) -> Strategy:
+    match = re.fullmatch(r"cpu:([1-9]\d?)", devices)
+    if not match:
+        raise TrainingError(f"--devices {devices} is not understood; cpu:N takes a number of devices from 1 to 99")
+    count = int(match[1])
+    tf.config.set_visible_devices([], "GPU")
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    return _mirrored([f"CPU:{number}" for number in range(count)])
+
+
+def _choose_gpus(devices: str | None) -> int:
+    """Hides all GPUs but the chosen ones from TensorFlow; their number."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if devices in (None, "all"):
+        return len(gpus)
+    known = ", ".join(map(str, range(len(gpus)))) or "none"
+    wanted = devices.split(",") if devices else []
+    if not all(re.fullmatch(r" *\d+ *", one) for one in wanted) or not wanted:
+        raise TrainingError(
+            f"--devices {devices!r} is not understood; give all, numbers of GPUs such as 0,1 (there are: {known}), "
+            "or cpu:N"
+        )
+    numbers = [int(one) for one in wanted]
+    for number in numbers:
+        if number >= len(gpus):
+            raise TrainingError(f"--devices {devices}: there is no GPU {number}; GPUs of this machine: {known}")
+        if numbers.count(number) > 1:
+            raise TrainingError(f"--devices {devices} names GPU {number} twice")
+    tf.config.set_visible_devices([gpus[number] for number in numbers], "GPU")
+    return len(numbers)
+
+
+def _mirrored(devices: list[str]) -> Strategy:
+    return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else tf.distribute.get_strategy()
+
+
+def _workers(cluster: Cluster, gpus: int, patience: float) -> Strategy:
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({job: list(addresses) for job, addresses in cluster.jobs.items()}),
+        task_type=cluster.job,
+        task_id=cluster.task,
+        num_accelerators={"GPU": gpus},
+        rpc_layer="grpc",
+    )
+    meet(cluster, patience)
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    except tf.errors.OpError as error:
+        raise TrainingError(
+            f"worker {cluster.index} of {len(cluster.addresses)} at {cluster.addresses[cluster.index]} could not join "
+            f"the others: {_one_line(error)}; start all of them again"
+        ) from None
+
+
+def worker_count(strategy: Strategy) -> int:
+    """Processes that train together."""
+    return len(_tasks(strategy)) or 1
+
+
+def worker_index(strategy: Strategy) -> int:
+    """This process's number among them, from 0."""
+    resolver = strategy.cluster_resolver
+    tasks = _tasks(strategy)
+    return tasks.index((resolver.task_type, resolver.task_id)) if tasks else 0
+
+
+def numbers_of_all(strategy: Strategy, number: float) -> list[float]:
+    """What each worker gives here, in their order; all of them must call this."""
+    workers = worker_count(strategy)
+    if workers == 1:
+        return [number]
+    own = number * tf.one_hot(worker_index(strategy), workers, dtype=tf.float64)
+
+    def add() -> Any:
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(own))
+
+    total = strategy.experimental_local_results(tf.function(lambda: strategy.run(add))())[0]
+    return [float(one) for one in total.numpy() * workers / strategy.num_replicas_in_sync]
+
+
+def is_chief(strategy: Strategy) -> bool:
+    """Whether this process is the one that writes files."""
+    return worker_index(strategy) == 0
+
+
+def _tasks(strategy: Strategy) -> list[tuple[str, int]]:
+    """All workers, the chief first; none where one process trains alone."""
+    if strategy.cluster_resolver is None:
+        return []
+    jobs = strategy.cluster_resolver.cluster_spec().as_dict()
+    return [(job, index) for job in ("chief", "worker") for index in range(len(jobs.get(job, ())))]
+
+
+def describe(strategy: Strategy, batch: int) -> str:
+    """Who shares a step of `batch` images, in one line."""
+    workers, replicas = worker_count(strategy), strategy.num_replicas_in_sync
+    own = replicas // workers
+    on = f"{own} device{'s' if own > 1 else ''}"
+    if workers > 1:
+        on = f"{workers} workers x {on}"
+    each = f" ({batch // replicas} per device)" if replicas > 1 else ""
+    return f"{on}, {batch} image{'s' if batch > 1 else ''} per step{each}"
+
+
+def check_batch(strategy: Strategy, batch: int, accumulate: int = 1) -> None:
+    """Makes sure that a batch divides evenly among the devices.
+
+    Args:
+        strategy: who shares it.
+        batch: images per step.
+        accumulate: parts in which each device goes through its share.
+
+    Raises:
+        TrainingError: it does not; names the nearest sizes that do.
+    """
+    replicas = strategy.num_replicas_in_sync
+    unit = replicas * accumulate
+    if batch % unit:
+        below = batch // unit * unit
+        parts = f" in {accumulate} parts each" if accumulate > 1 else ""
+        nearest = f"{below} or {below + unit}" if below else str(unit)
+        raise TrainingError(
+            f"a batch of {batch} images cannot be shared evenly among {replicas} devices{parts}; set batch_size "
+            f"to {nearest}"
+        )
+
+
+def lost_worker(error: BaseException) -> bool:
+    """Whether an error of TensorFlow says that another worker is gone.
+
+    Found out by killing one of two workers: a collective raises `UnavailableError`, at once if the
+    first worker died (refused connection), after 10 s if another did (missing heartbeats).
+    """
+    if isinstance(error, tf.errors.UnavailableError):
+        return True
+    return isinstance(error, tf.errors.OpError) and "Collective ops is aborted" in error.message
+
+
+@contextmanager
+def explain_lost_worker(strategy: Strategy) -> Iterator[None]:
+    """Says in plain words what happened if a worker is lost inside.
+
+    Raises:
+        TrainingError: a worker was lost.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if worker_count(strategy) == 1 or not lost_worker(error):
+            raise
+        raise TrainingError(
+            f"a worker was lost, so the other{'s' if worker_count(strategy) > 2 else ''} cannot go on "
+            f"({_one_line(error)}); find out why in its log, and start all of them again with --resume"
+        ) from error
+
+
+def _one_line(error: tf.errors.OpError) -> str:
+    """The part of TensorFlow's message that says something."""
+    text = str(error.message).partition("Collective ops is aborted by:")[2] or str(error.message)
+    return " ".join(text.split())[:200]

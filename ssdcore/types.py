@@ -1,0 +1,12 @@
+"""Names for types that annotations of several rooms share."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tensor = Any
+"""A `tf.Tensor` or Keras tensor; TensorFlow ships no complete types."""
+
+Image = NDArray[np.uint8]
+"""An image in memory, (H, W, 3) uint8 RGB."""
