@@ -1,7 +1,8 @@
 """The errors a user can meet.
 
 Every message says what was wanted, what was found and where, in one line that makes sense without a
-traceback, and what to do next where that is no matter of the command line. Anything that is not an `SsdError` is a defect of ours.
+traceback, and what to do next where that is no matter of the command line. Anything that is not an
+`SsdError` is a defect of ours.
 """
 
 from collections.abc import Iterable

@@ -143,7 +143,8 @@ def run(code: str, *arguments: object, **environ: str) -> "subprocess.Popen[str]
 
 DESCRIBE = """
 import sys
-from ssdcore.training.distributed.devices import check_batch, describe, is_chief, make_strategy, worker_count, worker_index
+from ssdcore.training.distributed.devices import check_batch, describe, is_chief, make_strategy
+from ssdcore.training.distributed.devices import worker_count, worker_index
 strategy = make_strategy(sys.argv[1] or None)
 print(describe(strategy, 32), is_chief(strategy), worker_count(strategy), worker_index(strategy))
 try:

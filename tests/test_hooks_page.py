@@ -10,7 +10,8 @@ from typing import Any
 import pluggy
 import pytest
 
-from ssdcore import ArgScope, Backbone, CheckpointMap, Preprocessing, hookspecs
+from ssdcore import ArgScope, Backbone, CheckpointMap, Preprocessing
+from ssdcore.contract import hookspecs
 from ssdcore.testing.contract import CHECKS
 
 PAGE = (Path(__file__).parent.parent / "docs/plugins/hooks.md").read_text("utf-8")

@@ -175,7 +175,8 @@ def test_entry_point_name_that_is_taken_is_refused(install: Install, plugins: Pl
 
 def test_plugin_that_imports_tensorflow_is_refused(tmp_path: Path, plugins: Plugins) -> None:
     write_plugin(tmp_path, "heavy", HEAVY)
-    code = "from ssdcore.contract.plugins import load_plugins as l; p = l(); print(*p.backbones); print(p.failures[0].reason)"
+    code = "from ssdcore.contract.plugins import load_plugins; p = load_plugins(); print(*p.backbones)"
+    code += "; print(p.failures[0].reason)"
     names, reason = run_program([sys.executable, "-c", code], tmp_path).stdout.splitlines()
     assert names.split() == list(plugins.backbones)
     assert all(part in reason for part in ("fake_heavy", "imports TensorFlow"))
