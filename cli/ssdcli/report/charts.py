@@ -6,16 +6,21 @@ They hold no names that users gave: titles and legends are HTML around them.
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib
+import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ssdcli.report.scored import Steps
 from ssdcore.evaluation.analysis import Analysis, ClassScores
 from ssdcore.evaluation.analysis.calibration import Calibration
 from ssdcore.evaluation.analysis.matched import IOUS
+
+Points = Iterable[tuple[float, float]]
 
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 2", "12 4")
 """Of the first series, the second and so on, as `stroke-dasharray`; their colours are `--m0`, `--m1` and so on."""
@@ -39,6 +44,14 @@ _SETTINGS = {
     **{f"{axis}tick.{side}": False for axis, side in (("x", "bottom"), ("y", "left"))},
 }
 
+_SUPERFLUOUS = (
+    r"<defs>\s*<style.*?</style>\s*</defs>",  # the page has its own
+    r' id="[a-zA-Z.]+[\w.]*_\d+"',  # of groups, the same in each chart
+    r" font-family: [^;]+;",
+    r' transform="rotate\(-0 [^)]*\)"',
+)
+"""Patterns of what matplotlib writes and a page does not need."""
+
 
 def precision_recall_chart(scores: Mapping[str, ClassScores]) -> Markup:
     """Precision over recall of a class, with the best F1 of each model as a point."""
@@ -48,7 +61,7 @@ def precision_recall_chart(scores: Mapping[str, ClassScores]) -> Markup:
             points = [(0.0, float(one.curve.precision[0])), *zip(one.curve.recall, one.curve.precision, strict=True)]
             _line(axes, points, place)
         if one.best:
-            _points(axes, [(one.best.recall, one.best.precision)], place)
+            _dots(axes, [(one.best.recall, one.best.precision)], place)
     said = "; ".join(f"{label}: voc12 {_number(one.voc12)}" for label, one in scores.items())
     name = next(iter(scores.values())).name
     return _inline(figure, f"{name}: precision over recall, {said}")
@@ -79,7 +92,7 @@ def steps_chart(series: Steps) -> Markup:
     figure, axes = _figure((360, 244), "step", "mAP", limits=None)
     for place, points in enumerate(series.values()):
         _line(axes, points, place)
-        _points(axes, points, place)
+        _dots(axes, points, place)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlim(left=0)
@@ -114,20 +127,17 @@ def reliability_chart(calibration: Calibration) -> Markup:
     axes.bar(lefts, calibration.precision, 0.88 / bins, align="edge", color=_COLOURS["true"], alpha=0.35)
     axes.plot([0, 1], [0, 1], color=_COLOURS["quiet"], linewidth=1.2, dashes=(4, 4))
     filled = calibration.counts > 0
-    _points(axes, zip(calibration.mean_scores[filled], calibration.precision[filled], strict=True), 0)
+    _dots(axes, zip(calibration.mean_scores[filled], calibration.precision[filled], strict=True), 0)
     return _inline(figure, f"Reliability: expected calibration error {_number(calibration.error)}")
 
 
-def _figure(
-    size: tuple[int, int], x: str, y: str, limits: tuple[float, float] | None = (0, 1)
-) -> tuple[Figure, Axes]:
+@matplotlib.rc_context(_SETTINGS)
+def _figure(size: tuple[int, int], x: str, y: str, limits: tuple[float, float] | None = (0, 1)) -> tuple[Figure, Axes]:
     """A figure of a width and height in px with one pair of axes, by default both from 0 to 1."""
     width, height = size
-    with matplotlib.rc_context(_SETTINGS):
-        figure = Figure((width / 72, height / 72))
-        axes = figure.add_axes((46 / width, 40 / height, (width - 58) / width, (height - 50) / height))
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
+    figure = Figure((width / 72, height / 72))
+    axes = figure.add_axes((46 / width, 40 / height, (width - 58) / width, (height - 50) / height))
+    axes.set(xlabel=x, ylabel=y)
     if limits:
         axes.set(xlim=limits, ylim=limits)
         axes.xaxis.set_major_formatter("{x:g}")
@@ -135,17 +145,27 @@ def _figure(
     return figure, axes
 
 
-def _line(axes: Axes, points: Iterable[tuple[float, float]], place: int, **style: float) -> None:
-    dashes = [float(text) for text in DASHES[place % len(DASHES)].split()]
-    (line,) = axes.plot(*zip(*points, strict=True), color=_COLOURS[f"m{place % len(DASHES)}"], **{"linewidth": 2, **style})
-    if dashes:
-        line.set_dashes(dashes)
+@matplotlib.rc_context(_SETTINGS)
+def _line(axes: Axes, points: Points, place: int, linewidth: float = 2, alpha: float = 1) -> None:
+    """A line through points, in the style of the series at a place."""
+    (line,) = axes.plot(*_columns(points), color=_colour(place), linewidth=linewidth, alpha=alpha)
+    if dashes := DASHES[place % len(DASHES)]:
+        line.set_dashes([float(length) for length in dashes.split()])
 
 
-def _points(axes: Axes, points: Iterable[tuple[float, float]], place: int) -> None:
-    colour, edge = _COLOURS[f"m{place % len(DASHES)}"], _COLOURS["page"]
-    style = {"markersize": 8, "markeredgewidth": 1.5, "zorder": 3, "clip_on": False}
-    axes.plot(*zip(*points, strict=True), "o", color=colour, markeredgecolor=edge, **style)
+def _dots(axes: Axes, points: Points, place: int) -> None:
+    """Points in the colour of the series at a place."""
+    style: dict[str, Any] = {"markersize": 8, "markeredgewidth": 1.5, "zorder": 3, "clip_on": False}
+    axes.plot(*_columns(points), "o", color=_colour(place), markeredgecolor=_COLOURS["page"], **style)
+
+
+def _columns(points: Points) -> NDArray[np.float64]:
+    """x and y of points, (2, N)."""
+    return np.array(list(points), float).reshape(-1, 2).T
+
+
+def _colour(place: int) -> str:
+    return _COLOURS[f"m{place % len(DASHES)}"]
 
 
 def _known(values: Sequence[float | None]) -> list[tuple[float, float]]:
@@ -161,10 +181,8 @@ def _inline(figure: Figure, label: str) -> Markup:
     file = io.StringIO()
     with matplotlib.rc_context({**_SETTINGS, "svg.hashsalt": label}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    svg = file.getvalue()
-    svg = svg[svg.index("</metadata>") + len("</metadata>") :]  # the page has its own head, metadata and style
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[a-zA-Z.]+[\w.]*_\d+"', "", svg)  # of groups, the same in each chart
+    svg = file.getvalue().partition("</metadata>")[2]  # the page has its own head
+    svg = re.sub("|".join(_SUPERFLUOUS), "", svg, flags=re.DOTALL)
     svg = re.sub(r"(\.\d\d)\d+", r"\1", svg)
     for name, colour in _COLOURS.items():
         svg = svg.replace(colour, f"var(--{name})")

@@ -103,7 +103,10 @@ def _caption(case: ErrorCase) -> tuple[str, str]:
         return f"{_truth(case).name} missed", nearest
     assert case.detection
     own = f"{case.detection.name}, score {case.score:.2f}"
-    return own, f"IoU {case.iou:.2f} with {case.truth.name}" if case.truth else f"largest IoU with an object {case.iou:.2f}"
+    return (
+        own,
+        f"IoU {case.iou:.2f} with {case.truth.name}" if case.truth else f"largest IoU with an object {case.iou:.2f}",
+    )
 
 
 def _in_crop(box: Box, left: int, top: int) -> Box:
