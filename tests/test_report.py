@@ -319,9 +319,9 @@ def test_a_full_disk_is_reported_and_the_next_report_replaces_what_is_there(
     limit_files(20_000)
     code, _, err = report(work.run, more=("--out", out))
     assert code == 1
-    assert err.splitlines()[-1] == (
-        f"error: cannot write {out / 'index.html'}: File too large; make room there, or choose another --out"
-    )
+    problem = err.splitlines()[-1]
+    assert problem.startswith(f"error: cannot write {out}/")
+    assert problem.endswith(": File too large; make room there, or choose another --out")
     assert not (out / "index.html").exists()
     assert not list(out.glob(".*"))
     limit_files(-1)
