@@ -7,9 +7,10 @@ from typing import Any
 
 from ssdcli.splits import was_chosen_on
 from ssdcore.contract.plugins import Plugins
+from ssdcore.data.records.ground_truth import GroundTruth
+from ssdcore.detection import Detections
 from ssdcore.evaluation import Evaluation, Evaluator
 from ssdcore.evaluation.analysis import Analysis, analyse
-from ssdcore.evaluation.ground_truth import Found, Truth
 from ssdcore.model import build_ssd
 from ssdcore.runs.checkpoint import Checkpoint, assign_weights, load_checkpoint
 from ssdcore.runs.run_folder import RunFolder, find_checkpoint
@@ -53,7 +54,7 @@ class Scored:
     checkpoint: Checkpoint
     evaluation: Evaluation
     analysis: Analysis
-    truths: list[Truth]
+    truths: list[GroundTruth]
     steps: dict[str, list[tuple[int, float]]]
     chosen_here: bool
 
@@ -90,15 +91,15 @@ def score_model(path: Path, label: str, where: Where, plugins: Plugins, on_batch
     ssd = build_ssd(checkpoint.params, checkpoint.classes, plugins)
     assign_weights(ssd, checkpoint, True)
     evaluator = Evaluator(ssd, where.data, where.split, checkpoint.params.eval, where.max_images)
-    found: list[Found] = []
+    found: list[Detections] = []
     evaluation = evaluator.run(on_batch, lambda truth, one: found.append(one))
-    analysis = analyse(evaluator.truths, found, checkpoint.classes, checkpoint.params.eval, where.score)
+    analysis = analyse(evaluator.images, found, checkpoint.classes, checkpoint.params.eval, where.score)
     return Scored(
         label=label,
         checkpoint=replace(checkpoint, arrays={}),
         evaluation=evaluation,
         analysis=analysis,
-        truths=evaluator.truths,
+        truths=evaluator.images,
         steps=read_steps(RunFolder(path)),
         chosen_here=was_chosen_on(checkpoint, where.data, where.split),
     )
