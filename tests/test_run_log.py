@@ -14,7 +14,7 @@ from ssdcore.data.records.record import decode, parse
 from ssdcore.detection import load_detector
 from ssdcore.detection.detector import Detector
 from ssdcore.evaluation import Evaluator
-from ssdcore.evaluation.loss import EvaluationLoss
+from ssdcore.evaluation.validation_loss import ValidationLoss
 from ssdcore.model import build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.params import Stage
@@ -292,7 +292,7 @@ def test_the_loss_of_an_evaluation_is_the_sum_by_hand(pond: Pond) -> None:
         boxes = np.where(apart < 1, apart**2 / 2, apart - 0.5).sum()
         total, positives = total + losses[positive].sum() + negatives.sum() + boxes, positives + positive.sum()
     seen: list[tuple[int, int]] = []
-    found = EvaluationLoss(ssd, pond.data, "test").mean(lambda done, of: seen.append((done, of)))
+    found = ValidationLoss(ssd, pond.data, "test").mean(lambda done, of: seen.append((done, of)))
     assert found == pytest.approx(total / positives, rel=1e-4)
     assert seen == [(3, 4), (4, 4)]
 
@@ -312,7 +312,7 @@ def test_the_best_checkpoint_may_be_that_of_least_loss(pond: Pond, tmp_path: Pat
     assert best.progress["best"] == pytest.approx(min(losses), rel=1e-6)
     assert best.progress["step"] == told[int(np.argmin(losses))][0]
     ssd = restore_model(best, pond.plugins)
-    assert EvaluationLoss(ssd, pond.data, "test").mean(lambda *_: None) == pytest.approx(min(losses), rel=1e-5)
+    assert ValidationLoss(ssd, pond.data, "test").mean(lambda *_: None) == pytest.approx(min(losses), rel=1e-5)
 
 
 def test_images_and_histograms_are_among_the_events(pond: Pond, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ ADVICE = {
     # data
     # training
     # evaluation and detection
+    "other_classes": "convert the data with --classes {classes}, or train on this data",
+    "unreadable_coco_results": "--annotations names the file of annotations that its ids are from",
     # weights
 }
 """Reason -> advice; `{name}` stands for one of the error's facts."""

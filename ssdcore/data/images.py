@@ -60,7 +60,12 @@ def decode_rgb(encoded: bytes) -> NDArray[np.uint8]:
     Raises:
         ImageError: see `make_upright`.
     """
-    return np.asarray(_as_rgb(_open(encoded)).convert("RGB"))
+    return rgb_pixels(_open(encoded))
+
+
+def rgb_pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """A Pillow image as (H, W, 3) uint8 RGB, upright."""
+    return np.asarray(_as_rgb(image).convert("RGB"))
 
 
 def _open(encoded: bytes) -> Image.Image:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ssdcore.errors import TrainingError
 from ssdcore.evaluation import Evaluation, Evaluator
-from ssdcore.evaluation.loss import EvaluationLoss
+from ssdcore.evaluation.validation_loss import ValidationLoss
 from ssdcore.model import SSD
 from ssdcore.model.variables import named_variables
 
@@ -53,7 +53,7 @@ class Scorer:
         """
         self._copy = copy
         self._evaluator = Evaluator(copy, folder, split, copy.params.eval)
-        self._loss = EvaluationLoss(copy, folder, split) if copy.params.train.monitor == "loss" else None
+        self._loss = ValidationLoss(copy, folder, split) if copy.params.train.monitor == "loss" else None
 
     def score(self, variables: Mapping[str, Any], on_batch: Callable[[int, int], None]) -> Score:
         """Scores the weights in `variables`, by name; `on_batch` is told of images done and in all."""

@@ -10,10 +10,10 @@ import numpy as np
 
 from ssdcli.splits import was_chosen_on
 from ssdcore.contract.plugins import Plugins
+from ssdcore.detection import Detections
 from ssdcore.evaluation import Evaluation, Evaluator
 from ssdcore.evaluation.analysis import Analysis, analyse
 from ssdcore.evaluation.analysis.errors import KINDS
-from ssdcore.evaluation.ground_truth import Found
 from ssdcore.model import build_ssd
 from ssdcore.runs.checkpoint import Checkpoint, assign_weights, load_checkpoint
 from ssdcore.runs.run_folder import RunFolder, find_checkpoint
@@ -173,14 +173,14 @@ def score_model(
     ssd = build_ssd(checkpoint.params, checkpoint.classes, plugins)
     assign_weights(ssd, checkpoint, True)
     evaluator = Evaluator(ssd, images.data, images.split, params, images.max_images)
-    detections: list[Found] = []
+    detections: list[Detections] = []
     evaluation = evaluator.run(on_batch, lambda truth, found: detections.append(found))
     return ScoredModel(
         label=label,
         checkpoint=replace(checkpoint, arrays={}),
         evaluation=evaluation,
-        analysis=analyse(evaluator.truths, detections, checkpoint.classes, params, score),
-        image_names=[truth.name for truth in evaluator.truths],
+        analysis=analyse(evaluator.images, detections, checkpoint.classes, params, score),
+        image_names=[truth.name for truth in evaluator.images],
         steps=read_steps(RunFolder(path)),
         chosen_here=was_chosen_on(checkpoint, images.data, images.split),
     )
@@ -193,7 +193,8 @@ def read_steps(run: RunFolder) -> Steps:
     without these numbers are skipped, and so is a last line that is still being written.
     """
     series: Steps = {}
-    for path in (run.metrics, *sorted(run.watches.glob("*.csv"))):
+    watched = run.watch_csv("*")
+    for path in (run.metrics, *sorted(watched.parent.glob(watched.name))):
         name = "training" if path == run.metrics else f"watch {path.stem}"
         for row in _whole_rows(path):
             if row.get("map"):
