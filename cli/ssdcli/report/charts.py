@@ -29,7 +29,7 @@ _VARIABLES = (*(f"m{place}" for place in range(len(DASHES))), "line", "quiet", "
 _COLOURS = {name: f"#0a0b{number:02x}" for number, name in enumerate(_VARIABLES)}
 """CSS variable -> the colour that stands for it until the SVG is written."""
 
-_SETTINGS = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "font.size": 11.5,
     "axes.edgecolor": _COLOURS["quiet"],

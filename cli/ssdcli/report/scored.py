@@ -33,9 +33,9 @@ class Images:
 
 
 class LabelledBox(NamedTuple):
-    """A ground-truth box or a detection: its index, class, xyxy in px of the image, and area in px²."""
+    """A ground-truth box or a detection: its row among all, class, xyxy in px of the image, and area in px²."""
 
-    index: int
+    row: int
     name: str
     box: Box
     area: float
