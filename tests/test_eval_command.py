@@ -20,8 +20,8 @@ from small_runs import Pond
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.pipeline import evaluation_batches, read_records
-from ssdcore.data.records.manifest import Manifest
 from ssdcore.data.records.ground_truth import read_ground_truth
+from ssdcore.data.records.manifest import Manifest
 from ssdcore.detection.predict import make_predict
 from ssdcore.evaluation import Evaluator
 from ssdcore.model.variables import named_variables
