@@ -103,7 +103,7 @@ def bare(pond: Pond, *assignments: str) -> Any:
 
 
 def validation_loss(ssd: Any, pond: Pond) -> EvaluationLoss:
-    return EvaluationLoss(ssd, pond.params.train.loss, pond.data, "test", pond.params.eval.batch_size)
+    return EvaluationLoss(ssd, pond.params.train.loss, pond.data, "test", batch_size=3)
 
 
 def random_batch(ssd: Any, size: int) -> tuple[Any, Any, Any]:
@@ -148,8 +148,8 @@ def test_l2_in_the_loss_is_the_sum_by_hand(pond: Pond) -> None:
 
 
 def adapted(scale: LossScale, finite: bool, loss: float = 1.0) -> tuple[bool, float, float]:
-    issue, norm = scale.adapt(tf.constant(finite), tf.constant(7.0 if finite else np.inf), tf.constant(loss))
-    return bool(issue), float(norm), float(scale.value)
+    fault, norm = scale.adapt(tf.constant(finite), tf.constant(7.0 if finite else np.inf), tf.constant(loss))
+    return bool(fault), float(norm), float(scale.value)
 
 
 def test_the_loss_scale_falls_at_once_and_rises_slowly() -> None:
@@ -164,7 +164,7 @@ def test_the_loss_scale_falls_at_once_and_rises_slowly() -> None:
     assert adapted(scale, True) == (False, 7.0, 16384)
 
 
-def test_what_no_loss_scale_helps_is_a_issue() -> None:
+def test_what_no_loss_scale_helps_is_non_finite() -> None:
     scale = LossScale()
     assert adapted(scale, False, loss=np.nan)[0]
     while float(scale.value) > 1:
