@@ -22,7 +22,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from ssdcore.errors import SsdError
 from ssdcore.files import exclusive
-from ssdcore.runs.run_folder import RunFolder, spaced
+from ssdcore.runs.run_folder import spaced
 from ssdcore.training import TrainingCallback, train
 
 QUICK = "import ssdcli.evaluate.watch as watch; watch.POLL, watch.GRACE = 0.05, {grace}\n"

@@ -34,8 +34,7 @@ def voc_lines(name: str, detections: Detections) -> list[tuple[int, str]]:
     """Label and line `image score xmin ymin xmax ymax` of each detection in an image."""
     columns = detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist()
     return [
-        (label, f"{name} {score!r} {' '.join(map(repr, box))}\n")
-        for label, score, box in zip(*columns, strict=True)
+        (label, f"{name} {score!r} {' '.join(map(repr, box))}\n") for label, score, box in zip(*columns, strict=True)
     ]
 
 

@@ -28,9 +28,7 @@ METRICS = ("voc07", "voc12", "coco")
 )
 @click.option("--weights", type=click.Choice(["averaged", "raw"]), help="Of a model that has both. Default: averaged.")
 @click.option("--all", "all_steps", is_flag=True, help="Score each kept checkpoint step-*.npz of a run folder.")
-@click.option(
-    "--watch", is_flag=True, help="Score the checkpoints of a run as they appear, into RUN/watch/SPLIT.csv."
-)
+@click.option("--watch", is_flag=True, help="Score the checkpoints of a run as they appear, into RUN/watch/SPLIT.csv.")
 @click.option(
     "--every", type=click.IntRange(1), metavar="STEPS", help="With --all, --watch: minimum steps between checkpoints."
 )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssdcore.data.records.ground_truth import GroundTruth
 from ssdcore.detection.detections import Detections
@@ -25,8 +26,8 @@ class ObjectTable(NamedTuple):
         required: bool; False: ignored objects.
     """
 
-    images: Ints
-    labels: Ints
+    images: NDArray[np.int64]
+    labels: NDArray[np.int64]
     boxes: Floats
     areas: Floats
     relative_sizes: Floats
