@@ -5,6 +5,7 @@ from ssdcore.errors import SsdError
 ADVICE = {
     # files
     "cannot_write": "make room there, or choose another --out",
+    "folder_in_use": "remove it, or choose another --out",
     # data
     # training
     # evaluation and detection
