@@ -14,6 +14,8 @@ from ssdcore.data.annotations import Example, LabelledSet
 from ssdcore.data.images import ImageError, decode_rgb
 from ssdcore.data.validation.check import CheckReport
 from ssdcore.errors import DataError
+from ssdcore.files import write_atomic
+from ssdcore.types import Image
 
 TILE = 320
 """Longest side of a small image, px."""
@@ -26,14 +28,14 @@ _ABOUT_BOXES = ("swapped corners", "empty box", "box outside", "box over the edg
 
 @dataclass(frozen=True)
 class Tile:
-    """A small image (H, W, 3) uint8 RGB with drawn boxes, and a line of text above it."""
+    """A small image with drawn boxes, and the title above it."""
 
-    image: NDArray[np.uint8]
+    image: Image
     title: str
 
 
 def draw_tile(
-    image: NDArray[np.uint8],
+    image: Image,
     boxes: NDArray[np.float64],
     labels: Sequence[str],
     colours: Sequence[sv.Color],
@@ -42,8 +44,8 @@ def draw_tile(
     """A tile of an image.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        boxes: (N, 4) xyxy, shares of the image; they may lie outside.
+        image: to draw on.
+        boxes: (N, 4) normalised xyxy; they may lie outside the image.
         labels: N texts; empty ones are not drawn.
         colours: N colours.
         title: of the tile.
@@ -64,7 +66,7 @@ def draw_tile(
 
 
 def faulty_tiles(labelled: LabelledSet, report: CheckReport) -> list[Tile]:
-    """Tiles of the images with the most faulty boxes; those boxes are red."""
+    """Tiles of the images with the most issues about boxes; those boxes are red."""
     faulty: dict[tuple[Path, str | None], dict[int, str]] = defaultdict(dict)
     for issue in report.issues:
         if issue.kind in _ABOUT_BOXES and issue.object is not None:
@@ -86,7 +88,7 @@ def _faulty_tile(example: Example, issues: dict[int, str]) -> Tile | None:
     numbers = range(1, len(boxes) + 1)
     labels = [issues.get(number, "") for number in numbers]
     colours = [FAULTY if number in issues else FINE for number in numbers]
-    order = sorted(range(len(boxes)), key=lambda index: index + 1 in issues)  # the red ones on top
+    order = sorted(range(len(boxes)), key=lambda index: index + 1 in issues)  # red boxes on top
     return draw_tile(image, boxes[order], [labels[i] for i in order], [colours[i] for i in order], example.source.name)
 
 
@@ -94,7 +96,7 @@ def write_sheet(tiles: Sequence[Tile], path: Path, columns: int = 4) -> None:
     """Writes tiles row by row into one image file.
 
     Raises:
-        DataError: the file cannot be written, or its ending is none of an image.
+        DataError: the file cannot be written, or its extension is not that of an image format.
     """
     columns = min(columns, len(tiles))
     cells = [_cell(tile) for tile in tiles]
@@ -103,15 +105,13 @@ def write_sheet(tiles: Sequence[Tile], path: Path, columns: int = 4) -> None:
     sheet = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)
     try:
         _, encoded = cv2.imencode(path.suffix, sheet)
-        path.write_bytes(encoded.tobytes())
     except cv2.error:
-        raise DataError(f"{path} does not end as an image file does; use .png or .jpg") from None
-    except OSError as error:
-        raise DataError(f"cannot write {path.absolute()}: {error.strerror}") from None
+        raise DataError(f"{path} has no extension of an image format; use .png or .jpg") from None
+    write_atomic(path, encoded.tobytes(), DataError)
 
 
-def _cell(tile: Tile) -> NDArray[np.uint8]:
-    """A tile under its title, on white, of a size that all share; RGB."""
+def _cell(tile: Tile) -> Image:
+    """A tile under its title, on white; all cells have the same size."""
     cell = np.full((TILE + TITLE, TILE + MARGIN, 3), 255, np.uint8)
     height, width = tile.image.shape[:2]
     cell[TITLE : TITLE + height, :width] = tile.image
