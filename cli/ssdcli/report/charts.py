@@ -148,14 +148,15 @@ def _figure(size: tuple[int, int], x: str, y: str, limits: tuple[float, float] |
 @matplotlib.rc_context(_SETTINGS)
 def _line(axes: Axes, points: Points, place: int, linewidth: float = 2, alpha: float = 1) -> None:
     """A line through points, in the style of the series at a place."""
-    (line,) = axes.plot(*_columns(points), color=_colour(place), linewidth=linewidth, alpha=alpha)
+    style: dict[str, Any] = {"linewidth": linewidth, "alpha": alpha, "zorder": 3, "clip_on": False}  # over the frame
+    (line,) = axes.plot(*_columns(points), color=_colour(place), **style)
     if dashes := DASHES[place % len(DASHES)]:
         line.set_dashes([float(length) for length in dashes.split()])
 
 
 def _dots(axes: Axes, points: Points, place: int) -> None:
     """Points in the colour of the series at a place."""
-    style: dict[str, Any] = {"markersize": 8, "markeredgewidth": 1.5, "zorder": 3, "clip_on": False}
+    style: dict[str, Any] = {"markersize": 8, "markeredgewidth": 1.5, "zorder": 4, "clip_on": False}
     axes.plot(*_columns(points), "o", color=_colour(place), markeredgecolor=_COLOURS["page"], **style)
 
 
