@@ -341,7 +341,9 @@ def test_steps_are_read_from_a_run_that_is_still_training(work: Work, tmp_path: 
 
 LOADED = "[...document.images].map(image => image.complete && image.naturalWidth)"
 CHARTS = "[...document.querySelectorAll('svg.chart')].map(chart => chart.getBoundingClientRect().height)"
-INK = """[...document.querySelectorAll('svg.chart')].map(chart => chart.querySelectorAll('[style*="var(--m"], [style*="var(--true"]').length)"""
+INK = """[...document.querySelectorAll('svg.chart')].map(
+  chart => chart.querySelectorAll('[style*="var(--m"], [style*="var(--true"]').length
+)"""
 OVERLAYS = """[...document.querySelectorAll('.cut')].map(cut => {
   const [one, other] = [...cut.children].map(child => child.getBoundingClientRect());
   return Math.max(...['x', 'y', 'width', 'height'].map(key => Math.abs(one[key] - other[key])));

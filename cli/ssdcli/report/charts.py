@@ -96,7 +96,7 @@ def steps_chart(series: Steps) -> Markup:
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlim(left=0)
-    axes.locator_params(nbins=6)
+    axes.locator_params(nbins=5)
     said = "; ".join(f"{label}: best {max(value for _, value in points):.4f}" for label, points in series.items())
     return _inline(figure, f"mAP over steps: {said}")
 
