@@ -184,6 +184,22 @@ def test_a_list_gives_a_list_whatever_the_batches(detector: Detector, shapes: Pa
         detector(np.zeros((2, 8, 8, 3), np.uint8))
 
 
+def test_pillow_images_are_detected_upright(detector: Detector, shapes: Path, tmp_path: Path) -> None:
+    """Alone and in lists, of any mode; `turned` is saved lying, and says so."""
+    path = shapes / "00002.jpg"
+    expected = detector(path)
+    assert len(expected)
+    with Image.open(path) as image:
+        turned = Image.Exif()
+        turned[0x0112] = 6  # a quarter to the right
+        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=turned)
+        found = [detector(image), *detector([image, path, Image.open(tmp_path / "turned.png")])]
+    for one in found:
+        np.testing.assert_allclose(one.boxes, expected.boxes, atol=0.01)
+        np.testing.assert_array_equal(one.labels, expected.labels)
+    assert isinstance(detector(Image.new("RGBA", (50, 40))), Detections)
+
+
 def test_conversion_for_supervision() -> None:
     found = Detections(
         np.float32([(1, 2, 3, 4), (5, 6, 7, 9)]), np.float32([0.75, 0.5]), np.int32([2, 1]), ("Katze", "Übung")

@@ -297,8 +297,8 @@ def test_options_of_models_are_refused_of_files(evaluate: Eval, tmp_path: Path, 
 def test_a_checkpoint_is_not_watched(
     run: Path, evaluate: Eval, monkeypatch: pytest.MonkeyPatch, name: str, telling: str
 ) -> None:
-    monkeypatch.setattr("ssdcli.evaluate.command.be_modest", lambda: None)
-    monkeypatch.setattr("ssdcli.evaluate.command.limit", lambda threads, memory: None)
+    monkeypatch.setattr("os.nice", lambda by: by)
+    monkeypatch.setattr("ssdcli.evaluate.command.limit_resources", lambda request: None)
     code, _, err = evaluate(run / "checkpoints" / name, "--watch")
     assert (code, err.count("\n")) == (1, 1)
     assert f"{name} {telling}; --watch wants the run folder of a training" in err

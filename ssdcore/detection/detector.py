@@ -23,7 +23,7 @@ ImageLike = Path | str | Image | PIL.Image.Image
 
 
 class Detector:
-    """Finds objects in images of any size."""
+    """Detects objects in images of any size."""
 
     def __init__(self, ssd: SSD, params: EvalParams) -> None:
         self.classes = ssd.classes
@@ -32,7 +32,7 @@ class Detector:
         self._batch = params.batch_size
         self._predict = make_predict(ssd, params)
 
-    # A text is a sequence too, but of no images.
+    # str is a sequence too.
     @overload
     def __call__(self, images: ImageLike) -> Detections: ...  # type: ignore[overload-overlap]
     @overload
@@ -46,7 +46,7 @@ class Detector:
                 `eval.batch_size`, and only the files of one batch are in memory.
 
         Raises:
-            DataError: a file cannot be read, or an array is no RGB image.
+            DataError: a file cannot be read, or an array is not an RGB image.
         """
         if isinstance(images, Path | str | np.ndarray | PIL.Image.Image):
             return self._detect([images])[0]
@@ -71,17 +71,17 @@ def load_detector(
 
     Args:
         path: run folder (its best checkpoint is used, else its last) or checkpoint.
-        score_threshold: least score of a detection; None takes that of the model's param set.
-        plugins: where its backbone comes from; None loads the installed ones.
-        batch_size: images per pass of the network; None takes that of the param set.
+        score_threshold: least score of a detection; None: that of the model's param set.
+        plugins: with the model's backbone; None: the installed ones.
+        batch_size: images per pass of the network; None: that of the param set.
 
     Raises:
-        CheckpointError: nothing usable is there.
+        CheckpointError: there is no usable checkpoint.
         PluginError: its backbone is not installed.
     """
     checkpoint = load_checkpoint(find_checkpoint(Path(path)))
-    wanted = {"score_threshold": score_threshold, "batch_size": batch_size}
-    given = {key: value for key, value in wanted.items() if value is not None}
+    options = {"score_threshold": score_threshold, "batch_size": batch_size}
+    given = {key: value for key, value in options.items() if value is not None}
     params = checkpoint.params.eval.model_copy(update=given)
     return Detector(restore_model(checkpoint, plugins or load_plugins()), params)
 
@@ -90,7 +90,7 @@ def read_image(path: Path) -> Image:
     """An image file as (H, W, 3) uint8 RGB, turned upright if its EXIF data says so.
 
     Raises:
-        DataError: there is no such file, or it is no image.
+        DataError: there is no such file, or it is not an image.
     """
     try:
         return decode_rgb(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Runs a detector over a split and scores it."""
+"""Scores a detector on a split."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ class Evaluator:
             ssd: the detector.
             folder: of records, with a manifest.
             split: name of the split.
-            params: post-processing and metric.
+            params: of post-processing and metric.
             max_images: the first so many only.
             threads: that read and decode; None: TensorFlow decides.
 

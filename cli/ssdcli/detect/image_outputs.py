@@ -4,7 +4,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -82,26 +83,25 @@ class Drawn(ImageOutput):
         self._folder = folder
         for source in sources:  # refused before the work begins
             folder.file(_file_name(source))
-        self._video: _Video | None = None
+        self._source: MediaSource | None = None
+        self._video = ExitStack()
 
     def add(self, detected: DetectedFrame) -> None:
         source = detected.frame.source
-        if self._video and self._video.source != source:
-            self._finish_video()
+        if source != self._source:
+            self._video.close()
+            self._source = source
+            if detected.frame.number is not None:
+                height, width = detected.frame.image.shape[:2]
+                video = _video_sink(self._folder, source, sv.VideoInfo(width, height, detected.frame.rate))
+                self._sink = self._video.enter_context(video)
         if detected.frame.number is None:
             _write_image(self._folder.file(_file_name(source)), detected.drawn)
-            return
-        if self._video is None:
-            self._video = _Video(self._folder, detected)
-        self._video.add(detected)
-
-    def _finish_video(self) -> None:
-        if self._video:
-            video, self._video = self._video, None
-            video.finish()
+        else:
+            self._sink.write_frame(detected.drawn)
 
     def __exit__(self, *exception: object) -> None:
-        self._finish_video()
+        self._video.close()
 
 
 def _file_name(source: MediaSource) -> str:
@@ -115,30 +115,23 @@ def _write_image(path: Path, image: Image) -> None:
         path.write_bytes(encoded.tobytes())
 
 
-class _Video:
-    """A video being written, under another name until it is complete."""
-
-    def __init__(self, folder: OutFolder, first: DetectedFrame) -> None:
-        self.source = first.frame.source
-        self._path = folder.file(_file_name(self.source))
-        # FFmpeg knows the format by the extension.
-        self._partial = folder.file(f".partial-{_file_name(self.source)}")
-        height, width = first.frame.image.shape[:2]
-        self._sink = sv.VideoSink(str(self._partial), sv.VideoInfo(width, height, first.frame.rate))
-        try:
-            self._sink.__enter__()
-        except RuntimeError:
-            raise DataError(f"cannot write the video {self._path.absolute()}; check the folder") from None
-
-    def add(self, detected: DetectedFrame) -> None:
-        self._sink.write_frame(detected.drawn)
-
-    def finish(self) -> None:
-        self._sink.__exit__(None, None, None)
-        with explain_writing(self._path, DataError):
-            with self._partial.open("rb+") as file:
+@contextmanager
+def _video_sink(folder: OutFolder, source: MediaSource, info: sv.VideoInfo) -> Iterator[sv.VideoSink]:
+    """Writes a video under another name, until it is complete."""
+    path = folder.file(_file_name(source))
+    partial = folder.file(f".partial-{_file_name(source)}")  # FFmpeg knows the format by the extension
+    try:
+        sink = sv.VideoSink(str(partial), info).__enter__()
+    except RuntimeError:
+        raise DataError(f"cannot write the video {path.absolute()}; check the folder") from None
+    try:
+        yield sink
+    finally:
+        sink.__exit__(None, None, None)
+        with explain_writing(path, DataError):
+            with partial.open("rb+") as file:
                 os.fsync(file.fileno())
-            self._partial.replace(self._path)
+            partial.replace(path)
 
 
 class ScreenClosedError(Exception):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, BinaryIO, ClassVar, Protocol, Self
 
 from ssdcli.detect.sources import Frame, MediaSource
 from ssdcli.draw import draw
@@ -95,8 +95,10 @@ def _identity(path: Path) -> tuple[int, int]:
 class TextOutput:
     """Base of formats that are text files, which appear when it is left."""
 
-    def __init__(self, folder: OutFolder, names: Sequence[str]) -> None:
-        self._paths = [folder.file(name) for name in names]
+    NAMES: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, folder: OutFolder, sources: Sequence[MediaSource], classes: Sequence[str]) -> None:
+        self._paths = [folder.file(name) for name in self.NAMES or voc_file_names(SPLIT, classes)]
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -134,10 +136,9 @@ class _JsonList:
 
 
 class Json(TextOutput):
-    """`detections.json`: a list of frames."""
+    """A list of frames."""
 
-    def __init__(self, folder: OutFolder, sources: Sequence[MediaSource], classes: Sequence[str]) -> None:
-        super().__init__(folder, ["detections.json"])
+    NAMES = ("detections.json",)
 
     def _begin(self) -> None:
         self._list = _JsonList(self._files[0])
@@ -150,20 +151,18 @@ class Json(TextOutput):
 
 
 class JsonLines(TextOutput):
-    """`detections.jsonl`: a line for each frame."""
+    """A line for each frame."""
 
-    def __init__(self, folder: OutFolder, sources: Sequence[MediaSource], classes: Sequence[str]) -> None:
-        super().__init__(folder, ["detections.jsonl"])
+    NAMES = ("detections.jsonl",)
 
     def add(self, detected: DetectedFrame) -> None:
         self._files[0].write((json.dumps(detected.as_dict(), ensure_ascii=False) + "\n").encode())
 
 
 class Csv(TextOutput):
-    """`detections.csv`: a row for each detection; frames without detections have none."""
+    """A row for each detection; frames without detections have none."""
 
-    def __init__(self, folder: OutFolder, sources: Sequence[MediaSource], classes: Sequence[str]) -> None:
-        super().__init__(folder, ["detections.csv"])
+    NAMES = ("detections.csv",)
 
     def _begin(self) -> None:
         self._write(CSV_COLUMNS)
@@ -183,9 +182,6 @@ class Csv(TextOutput):
 class VocResults(TextOutput):
     """Lines `image score xmin ymin xmax ymax` in a file for each class."""
 
-    def __init__(self, folder: OutFolder, sources: Sequence[MediaSource], classes: Sequence[str]) -> None:
-        super().__init__(folder, voc_file_names(SPLIT, classes))
-
     def add(self, detected: DetectedFrame) -> None:
         for label, line in voc_lines(detected.frame.name, detected.detections):
             self._files[label - 1].write(line.encode())
@@ -197,8 +193,10 @@ class CocoResults(TextOutput):
     Image ids are the names where all sources are images whose names are numbers, as in COCO; else 1, 2, ...
     """
 
+    NAMES = (RESULTS, ANNOTATIONS)
+
     def __init__(self, folder: OutFolder, sources: Sequence[MediaSource], classes: Sequence[str]) -> None:
-        super().__init__(folder, [RESULTS, ANNOTATIONS])
+        super().__init__(folder, sources, classes)
         self._categories = category_ids(classes)
         names = [source.name for source in sources]
         only_images = all(source.kind == "image" for source in sources)

@@ -5,7 +5,6 @@ for TensorBoard.
 """
 
 import csv
-import io
 import json
 import sys
 import time
@@ -43,38 +42,31 @@ class ScoreTable:
     def __init__(self, path: Path, metric: str) -> None:
         """Reads what earlier watchers have written to `path`."""
         self._path, self._metric = path, metric
-        self._rows: list[dict[str, str]] = []
-        if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                self._rows = list(csv.DictReader(file))
+        text = path.read_text("utf-8") if path.is_file() else ""
+        self._rows = [(int(step), name, value) for step, name, value in list(csv.reader(text.splitlines()))[1:]]
 
     def scores(self) -> dict[int, float | None]:
-        """Step -> mAP."""
-        rows = [row for row in self._rows if row["metric"] == self._metric]
-        return {int(row["step"]): float(row["map"]) if row["map"] else None for row in rows}
+        """Step -> mAP; None where nothing could be scored."""
+        return {step: float(value) if value else None for step, name, value in self._rows if name == self._metric}
 
     def best(self) -> tuple[float, int] | None:
         """The best mAP and its first step."""
-        found = [(value, -step) for step, value in self.scores().items() if value is not None]
-        return (max(found)[0], -max(found)[1]) if found else None
+        known = [(value, step) for step, value in self.scores().items() if value is not None]
+        return max(known, key=lambda one: (one[0], -one[1]), default=None)
 
     def add(self, step: int, value: float | None) -> None:
         """Appends a row."""
-        row = {"step": str(step), "metric": self._metric, "map": "" if value is None else str(value)}
-        self._write([*self._rows, row])
+        self._write([*self._rows, (step, self._metric, "" if value is None else str(value))])
 
     def remove_later(self, step: int) -> None:
         """Removes the rows after a step that the run has gone back to."""
-        kept = [row for row in self._rows if int(row["step"]) <= step]
+        kept = [row for row in self._rows if row[0] <= step]
         if len(kept) < len(self._rows):
             self._write(kept)
 
-    def _write(self, rows: list[dict[str, str]]) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_atomic(self._path, text.getvalue().encode())
+    def _write(self, rows: list[tuple[int, str, str]]) -> None:
+        text = "".join(f"{','.join(map(str, row))}\n" for row in (COLUMNS, *rows))
+        write_atomic(self._path, text.encode())
         self._rows = rows
 
 
@@ -140,37 +132,31 @@ def _new_checkpoints(run: RunFolder, table: ScoreTable, every: int) -> Iterator[
 
     One that is removed before it is read is skipped; so is one that cannot be read, with a message.
     """
+    from ssdcore.runs.checkpoint import load_checkpoint
+
     skipped: set[int] = set()
     ended: float | None = None
     while ended is None or time.monotonic() - ended < GRACE:
         is_training = _is_training(run)  # asked first: a run that ends after this leaves its checkpoints
         steps = {step_of(path) for path in run.numbered()}
         table.remove_later(max(steps, default=0))
-        waiting = spaced(steps - skipped, every, table.scores())
-        if waiting:
-            checkpoint = _load(run.at_step(waiting[0]))
-            if checkpoint is None:
-                skipped.add(waiting[0])
+        for step in spaced(steps - skipped, every, table.scores())[:1]:
+            try:
+                checkpoint = load_checkpoint(run.at_step(step))
+            except CheckpointError as error:
+                skipped.add(step)
+                if run.at_step(step).exists():
+                    click.echo(f"skipped: {error}", err=True)
             else:
-                yield waiting[0], checkpoint
-            continue
-        if is_training:
-            ended = None
-        elif ended is None:
-            ended = time.monotonic()
-            click.echo(f"no training is running; waiting {GRACE:g} s in case it is resumed", err=True)
-        time.sleep(POLL)
-
-
-def _load(path: Path) -> "Checkpoint | None":
-    from ssdcore.runs.checkpoint import load_checkpoint
-
-    try:
-        return load_checkpoint(path)
-    except CheckpointError as error:
-        if path.exists():
-            click.echo(f"skipped: {error}", err=True)
-        return None
+                yield step, checkpoint
+            break
+        else:
+            if is_training:
+                ended = None
+            elif ended is None:
+                ended = time.monotonic()
+                click.echo(f"no training is running; waiting {GRACE:g} s in case it is resumed", err=True)
+            time.sleep(POLL)
 
 
 def _is_training(run: RunFolder) -> bool:
