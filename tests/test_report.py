@@ -26,21 +26,23 @@ from ssdcore.data.formats import read_labelled
 from ssdcore.model import build_ssd
 from ssdcore.runs.checkpoint import save_checkpoint
 from ssdcore.runs.run_folder import RunFolder
-from ssdcore.training.metrics import COLUMNS, format_row
 
 CLASSES = ('<b>&"ä', "</title><script>alert(1)</script>", "{cell}")
 IMAGES = [f'<i>&"{number}' for number in range(6)]
 BOXES = [(4, 4, 24, 24), (30, 20, 60, 50), (50, 2, 78, 20), (10, 30, 30, 58)]
-ROWS = (
-    {"step": 10, "epoch": 1, "stage": "first"},
-    {"step": 10, "epoch": 1, "stage": "first", "map": 0.25},
-    {"step": 20, "epoch": 2, "stage": "first (watch val voc12)", "map": 0.75},
-    {"step": 20, "epoch": 2, "stage": "first", "map": 0.5},
-    {"step": 10, "epoch": 1, "stage": "first (watch val voc12)", "map": 0.125},
-)
-HEAD = ",".join(COLUMNS) + "\n"
-METRICS = "".join([HEAD, *map(format_row, ROWS), "30,3,fir"])
-WATCHED = "".join([HEAD, *(format_row({"step": step, "map": step / 100}) for step in (20, 10)), "30,,,0.4"])
+METRICS = """step,epoch,stage,loss,map
+10,1,first,2.5,
+10,1,first,,0.25
+20,2,first (watch val voc12),,0.75
+20,2,first,,0.5
+10,1,first (watch val voc12),,0.125
+30,3,fir"""
+"""Rows of training, one of them half written, and rows of a watching evaluation as older versions wrote them there."""
+
+WATCHED = """step,epoch,stage,loss,map
+20,,,,0.2
+10,,,,0.1
+30,,,,0.4"""
 EMPTY_TAGS = {"meta", "img", "br"}
 
 Report = Callable[..., tuple[int, str, str]]

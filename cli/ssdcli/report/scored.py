@@ -193,8 +193,7 @@ def read_steps(run: RunFolder) -> Steps:
     without these numbers are skipped, and so is a last line that is still being written.
     """
     series: Steps = {}
-    watched = run.watch_csv("*")
-    for path in (run.metrics, *sorted(watched.parent.glob(watched.name))):
+    for path in (run.metrics, *sorted(run.watches.glob("*.csv"))):
         name = "training" if path == run.metrics else f"watch {path.stem}"
         for row in _whole_rows(path):
             if row.get("map"):
