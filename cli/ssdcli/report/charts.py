@@ -25,7 +25,7 @@ Points = Iterable[tuple[float, float]]
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 2", "12 4")
 """Of the first series, the second and so on, as `stroke-dasharray`; their colours are `--m0`, `--m1` and so on."""
 
-_VARIABLES = (*(f"m{place}" for place in range(len(DASHES))), "line", "quiet", "page", "true", "false")
+_VARIABLES = (*(f"m{index}" for index in range(len(DASHES))), "line", "quiet", "page", "true", "false")
 _COLOURS = {name: f"#0a0b{number:02x}" for number, name in enumerate(_VARIABLES)}
 """CSS variable -> the colour that stands for it until the SVG is written."""
 
@@ -56,29 +56,29 @@ _SUPERFLUOUS = (
 def precision_recall_chart(scores: Mapping[str, ClassScores]) -> Markup:
     """Precision over recall of a class, with the best F1 of each model as a point."""
     figure, axes = _figure((300, 244), "recall", "precision")
-    for place, one in enumerate(scores.values()):
+    for index, one in enumerate(scores.values()):
         if len(one.curve.recall):
             points = [(0.0, float(one.curve.precision[0])), *zip(one.curve.recall, one.curve.precision, strict=True)]
-            _line(axes, points, place)
+            _line(axes, points, index)
         if one.best:
-            _dots(axes, [(one.best.recall, one.best.precision)], place)
-    said = "; ".join(f"{label}: voc12 {_number(one.voc12)}" for label, one in scores.items())
+            _dots(axes, [(one.best.recall, one.best.precision)], index)
+    summary = "; ".join(f"{label}: voc12 {_number(one.voc12)}" for label, one in scores.items())
     name = next(iter(scores.values())).name
-    return _inline(figure, f"{name}: precision over recall, {said}")
+    return _inline(figure, f"{name}: precision over recall, {summary}")
 
 
 def iou_chart(models: Mapping[str, Analysis]) -> Markup:
     """Mean average precision over the IoU that a match needs; of a single model also that of a few classes."""
     figure, axes = _figure((360, 244), "least IoU of a match", "AP (voc12)")
     axes.set_xlim(IOUS[0], IOUS[-1])
-    for place, one in enumerate(iou_classes(models), start=1):
-        _line(axes, _known(one.at_ious), place, linewidth=1.2, alpha=0.75)
-    for place, analysis in enumerate(models.values()):
-        _line(axes, _known(analysis.mean_at_ious), place)
-    said = "; ".join(
+    for index, one in enumerate(iou_classes(models), start=1):
+        _line(axes, _known(one.at_ious), index, linewidth=1.2, alpha=0.75)
+    for index, analysis in enumerate(models.values()):
+        _line(axes, _known(analysis.mean_at_ious), index)
+    summary = "; ".join(
         f"{label}: {_number(one.mean_at_ious[0])} to {_number(one.mean_at_ious[-1])}" for label, one in models.items()
     )
-    return _inline(figure, f"AP over IoU: mean voc12 at IoU 0.50 to 0.95, {said}")
+    return _inline(figure, f"AP over IoU: mean voc12 at IoU 0.50 to 0.95, {summary}")
 
 
 def iou_classes(models: Mapping[str, Analysis]) -> Sequence[ClassScores]:
@@ -90,15 +90,15 @@ def iou_classes(models: Mapping[str, Analysis]) -> Sequence[ClassScores]:
 def steps_chart(series: Steps) -> Markup:
     """mAP over training steps."""
     figure, axes = _figure((360, 244), "step", "mAP", limits=None)
-    for place, points in enumerate(series.values()):
-        _line(axes, points, place)
-        _dots(axes, points, place)
+    for index, points in enumerate(series.values()):
+        _line(axes, points, index)
+        _dots(axes, points, index)
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlim(left=0)
     axes.locator_params(nbins=5)
-    said = "; ".join(f"{label}: best {max(value for _, value in points):.4f}" for label, points in series.items())
-    return _inline(figure, f"mAP over steps: {said}")
+    summary = "; ".join(f"{label}: best {max(value for _, value in points):.4f}" for label, points in series.items())
+    return _inline(figure, f"mAP over steps: {summary}")
 
 
 def histogram_chart(analysis: Analysis) -> Markup:
@@ -107,7 +107,7 @@ def histogram_chart(analysis: Analysis) -> Markup:
     false, true = analysis.histogram.tolist()
     bins = len(true)
     for counts, variable, start in ((false, "false", 0.08), (true, "true", 0.5)):
-        lefts = [(place + start) / bins for place in range(bins)]
+        lefts = [(index + start) / bins for index in range(bins)]
         axes.bar(lefts, counts, 0.42 / bins, align="edge", color=_COLOURS[variable])
     most = max(10, *false, *true)
     axes.set(yscale="log", ylim=(0.7, 10 ** len(str(most - 1))))
@@ -123,7 +123,7 @@ def reliability_chart(calibration: Calibration) -> Markup:
     """The fraction of true detections in each bin of scores, beside the mean score."""
     figure, axes = _figure((360, 244), "mean score of the bin", "fraction of true detections")
     bins = len(calibration.counts)
-    lefts = [(place + 0.06) / bins for place in range(bins)]
+    lefts = [(index + 0.06) / bins for index in range(bins)]
     axes.bar(lefts, calibration.precision, 0.88 / bins, align="edge", color=_COLOURS["true"], alpha=0.35)
     axes.plot([0, 1], [0, 1], color=_COLOURS["quiet"], linewidth=1.2, dashes=(4, 4))
     filled = calibration.counts > 0
@@ -146,18 +146,18 @@ def _figure(size: tuple[int, int], x: str, y: str, limits: tuple[float, float] |
 
 
 @matplotlib.rc_context(_SETTINGS)
-def _line(axes: Axes, points: Points, place: int, linewidth: float = 2, alpha: float = 1) -> None:
-    """A line through points, in the style of the series at a place."""
+def _line(axes: Axes, points: Points, index: int, linewidth: float = 2, alpha: float = 1) -> None:
+    """A line through points, in the style of the series at an index."""
     style: dict[str, Any] = {"linewidth": linewidth, "alpha": alpha, "zorder": 3, "clip_on": False}  # over the frame
-    (line,) = axes.plot(*_columns(points), color=_colour(place), **style)
-    if dashes := DASHES[place % len(DASHES)]:
+    (line,) = axes.plot(*_columns(points), color=_colour(index), **style)
+    if dashes := DASHES[index % len(DASHES)]:
         line.set_dashes([float(length) for length in dashes.split()])
 
 
-def _dots(axes: Axes, points: Points, place: int) -> None:
-    """Points in the colour of the series at a place."""
+def _dots(axes: Axes, points: Points, index: int) -> None:
+    """Points in the colour of the series at an index."""
     style: dict[str, Any] = {"markersize": 8, "markeredgewidth": 1.5, "zorder": 4, "clip_on": False}
-    axes.plot(*_columns(points), "o", color=_colour(place), markeredgecolor=_COLOURS["page"], **style)
+    axes.plot(*_columns(points), "o", color=_colour(index), markeredgecolor=_COLOURS["page"], **style)
 
 
 def _columns(points: Points) -> NDArray[np.float64]:
@@ -165,8 +165,8 @@ def _columns(points: Points) -> NDArray[np.float64]:
     return np.array(list(points), float).reshape(-1, 2).T
 
 
-def _colour(place: int) -> str:
-    return _COLOURS[f"m{place % len(DASHES)}"]
+def _colour(index: int) -> str:
+    return _COLOURS[f"m{index % len(DASHES)}"]
 
 
 def _known(values: Sequence[float | None]) -> list[tuple[float, float]]:

@@ -65,7 +65,7 @@ def report(
 
 def _default_out(models: tuple[Path, ...]) -> Path:
     if len(models) > 1 or models[0].is_file():
-        raise click.UsageError("--out is needed: only the report of a single run folder has a default place.")
+        raise click.UsageError("--out is needed: only the report of a single run folder has a default folder.")
     return models[0] / "report"
 
 

@@ -61,7 +61,7 @@ def choose(model: ScoredModel) -> dict[str, list[ErrorCase]]:
     cases = list(model.errors())
     chosen = {kind: [case for case in cases if case.kind == kind] for kind in GALLERIES}
     chosen["missed"] = _misses(chosen["missed"])
-    return {kind: found[:MOST] for kind, found in chosen.items()}
+    return {kind: cases[:MOST] for kind, cases in chosen.items()}
 
 
 def _misses(cases: Sequence[ErrorCase]) -> list[ErrorCase]:

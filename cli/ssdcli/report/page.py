@@ -37,17 +37,17 @@ def render(models: Sequence[ScoredModel], images: Images) -> str:
 
 
 def environment() -> Environment:
-    """Where the templates are found, and what all of them may use."""
-    found = Environment(
+    """The Jinja environment: templates, filters and globals."""
+    jinja = Environment(
         loader=PackageLoader("ssdcli.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters.update(number=number, count=count, difference=difference, mean_of=Analysis.mean_of)
-    found.globals.update(dashes=charts.DASHES, bands=BANDS, ious=IOUS, now=datetime.now, version=ssdcore.__version__)
-    return found
+    jinja.filters.update(number=number, count=count, difference=difference, mean_of=Analysis.mean_of)
+    jinja.globals.update(dashes=charts.DASHES, bands=BANDS, ious=IOUS, now=datetime.now, version=ssdcore.__version__)
+    return jinja
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -110,6 +110,6 @@ def _curves(analyses: Mapping[str, Analysis]) -> list[tuple[str, Markup]]:
     """The name of each class, and its chart."""
     names = [one.name for one in next(iter(analyses.values())).classes]
     return [
-        (name, charts.precision_recall_chart({label: one.classes[place] for label, one in analyses.items()}))
-        for place, name in enumerate(names)
+        (name, charts.precision_recall_chart({label: one.classes[index] for label, one in analyses.items()}))
+        for index, name in enumerate(names)
     ]

@@ -107,38 +107,40 @@ class ScoredModel:
 
     def errors(self) -> Iterator[ErrorCase]:
         """False detections from the score threshold on, best first, then missed objects."""
-        errors, (truth, found, *_) = self.analysis.errors, self.analysis.matched
+        errors, (truth, detections, *_) = self.analysis.errors, self.analysis.matched
         for row in np.flatnonzero(errors.kinds >= 0).tolist():
             concerned = int(errors.objects[row])
-            iou = max(found.own_iou[row], found.other_iou[row])
+            iou = max(detections.own_iou[row], detections.other_iou[row])
             if concerned >= 0:
-                iou = found.own_iou[row] if concerned == found.own[row] else found.other_iou[row]
+                iou = detections.own_iou[row] if concerned == detections.own[row] else detections.other_iou[row]
             about = self._labelled(truth, concerned) if concerned >= 0 else None
-            score, kind = float(found.scores[row]), KINDS[errors.kinds[row]]
-            yield ErrorCase(kind, int(found.images[row]), self._labelled(found, row), score, about, float(iou))
+            score, kind = float(detections.scores[row]), KINDS[errors.kinds[row]]
+            yield ErrorCase(
+                kind, int(detections.images[row]), self._labelled(detections, row), score, about, float(iou)
+            )
         yield from self._missed()
 
     def boxes_in(self, image: int) -> tuple[list[LabelledBox], list[LabelledBox]]:
         """Ground truth of an image, and its detections from the score threshold on."""
-        truth, found, *_ = self.analysis.matched
-        shown = (found.images == image) & (found.scores >= self.analysis.at.score)
+        truth, detections, *_ = self.analysis.matched
+        shown = (detections.images == image) & (detections.scores >= self.analysis.at.score)
         return (
             [self._labelled(truth, row) for row in np.flatnonzero(truth.images == image).tolist()],
-            [self._labelled(found, row) for row in np.flatnonzero(shown).tolist()],
+            [self._labelled(detections, row) for row in np.flatnonzero(shown).tolist()],
         )
 
     def _missed(self) -> Iterator[ErrorCase]:
-        truth, found, _, match_iou = self.analysis.matched
-        near = np.flatnonzero((found.own >= 0) & (found.own_iou >= match_iou))
-        objects, first = np.unique(found.own[near], return_index=True)
+        truth, detections, _, match_iou = self.analysis.matched
+        near = np.flatnonzero((detections.own >= 0) & (detections.own_iou >= match_iou))
+        objects, first = np.unique(detections.own[near], return_index=True)
         nearest = dict(zip(objects.tolist(), near[first].tolist(), strict=True))
         for index in np.flatnonzero(self.analysis.errors.missed).tolist():
             image, about, row = int(truth.images[index]), self._labelled(truth, index), nearest.get(index)
             if row is None:
                 yield ErrorCase("missed", image, None, None, about, None)
             else:
-                score, iou = float(found.scores[row]), float(found.own_iou[row])
-                yield ErrorCase("missed", image, self._labelled(found, row), score, about, iou)
+                score, iou = float(detections.scores[row]), float(detections.own_iou[row])
+                yield ErrorCase("missed", image, self._labelled(detections, row), score, about, iou)
 
     def _labelled(self, boxes: Any, row: int) -> LabelledBox:
         name = self.checkpoint.classes[boxes.labels[row] - 1]
@@ -174,7 +176,7 @@ def score_model(
     assign_weights(ssd, checkpoint, True)
     evaluator = Evaluator(ssd, images.data, images.split, params, images.max_images)
     detections: list[Detections] = []
-    evaluation = evaluator.run(on_batch, lambda truth, found: detections.append(found))
+    evaluation = evaluator.run(on_batch, lambda truth, one: detections.append(one))
     return ScoredModel(
         label=label,
         checkpoint=replace(checkpoint, arrays={}),
@@ -196,7 +198,7 @@ def read_steps(run: RunFolder) -> Steps:
     for path in (run.metrics, *sorted(run.watches.glob("*.csv"))):
         name = "training" if path == run.metrics else f"watch {path.stem}"
         for row in _whole_rows(path):
-            if row.get("map"):
+            if row.get("map") and row["step"].isdigit():
                 series.setdefault(_watch_name(row) or name, []).append((int(row["step"]), float(row["map"])))
     return {name: sorted(points) for name, points in series.items()}
 
