@@ -47,8 +47,8 @@ def split_inference(
     @tf.function(input_signature=[specs, _WINDOWS])
     def finish(outputs: Outputs, windows: Tensor) -> DetectionBatch:
         logits, offsets = outputs
-        found = postprocess(logits, offsets, default_boxes, ssd.model.variances, params)
-        return _inside(found._replace(boxes=clip_xyxy(from_window_xyxy(found.boxes, windows[:, None]))))
+        batch = postprocess(logits, offsets, default_boxes, ssd.model.variances, params)
+        return _inside(batch._replace(boxes=clip_xyxy(from_window_xyxy(batch.boxes, windows[:, None]))))
 
     return network, finish
 
@@ -60,18 +60,18 @@ def _images(ssd: SSD) -> tf.TensorSpec:
     return tf.TensorSpec((None, *ssd.model.image_size, 3), tf.float32)
 
 
-def _inside(found: DetectionBatch) -> DetectionBatch:
+def _inside(batch: DetectionBatch) -> DetectionBatch:
     """The detections with an area inside their image, moved to the front; those in the padding around it have none."""
-    rows = tf.range(tf.shape(found.scores)[1])[None, :]
-    real = (rows < found.counts[:, None]) & (area_xyxy(found.boxes) > 0)
+    rows = tf.range(tf.shape(batch.scores)[1])[None, :]
+    real = (rows < batch.counts[:, None]) & (area_xyxy(batch.boxes) > 0)
     order = tf.argsort(tf.cast(~real, tf.int32), axis=1, stable=True)
 
     def kept(part: Tensor, mask: Tensor) -> Tensor:
         return tf.gather(tf.where(mask, part, tf.zeros_like(part)), order, batch_dims=1)
 
     return DetectionBatch(
-        boxes=kept(found.boxes, real[..., None]),
-        scores=kept(found.scores, real),
-        labels=kept(found.labels, real),
+        boxes=kept(batch.boxes, real[..., None]),
+        scores=kept(batch.scores, real),
+        labels=kept(batch.labels, real),
         counts=tf.reduce_sum(tf.cast(real, tf.int32), axis=1),
     )

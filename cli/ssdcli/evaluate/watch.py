@@ -139,7 +139,7 @@ def _new_checkpoints(run: RunFolder, table: ScoreTable, every: int) -> Iterator[
     while ended is None or time.monotonic() - ended < GRACE:
         is_training = _is_training(run)  # asked first: a run that ends after this leaves its checkpoints
         steps = {step_of(path) for path in run.numbered()}
-        table.remove_later(max(steps, default=0))
+        table.remove_later(max(steps, default=sys.maxsize))
         for step in spaced(steps - skipped, every, table.scores())[:1]:
             try:
                 checkpoint = load_checkpoint(run.at_step(step))

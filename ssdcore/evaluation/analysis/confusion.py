@@ -19,23 +19,23 @@ def confusion_matrix(matched: Matched, score: float, inclusive_pixels: bool = Fa
     Returns:
         (C + 1, C + 1) int64, [true class, detected class]; class 0 is background.
     """
-    objects, found = matched.objects, matched.detections
+    objects, detections = matched.objects, matched.detections
     table = np.zeros((matched.num_classes + 1,) * 2, np.int64)
-    chosen = found.counted & (found.scores >= score)
-    right = chosen & found.true
-    np.add.at(table, (found.labels[right], found.labels[right]), 1)
+    chosen = detections.counted & (detections.scores >= score)
+    right = chosen & detections.true
+    np.add.at(table, (detections.labels[right], detections.labels[right]), 1)
     free = objects.required.copy()
-    free[found.own[right]] = False
+    free[detections.own[right]] = False
     starts = np.searchsorted(objects.images, np.arange(objects.images.max(initial=-1) + 2))
-    for row in np.flatnonzero(chosen & ~found.true):
-        here = _objects_of(starts, int(found.images[row]))
-        overlaps = iou_matrix_xyxy(found.boxes[row], objects.boxes[here], inclusive_pixels)[0]
-        overlaps[~free[here] | (objects.labels[here] == found.labels[row])] = 0
+    for row in np.flatnonzero(chosen & ~detections.true):
+        here = _objects_of(starts, int(detections.images[row]))
+        overlaps = iou_matrix_xyxy(detections.boxes[row], objects.boxes[here], inclusive_pixels)[0]
+        overlaps[~free[here] | (objects.labels[here] == detections.labels[row])] = 0
         true_label = 0
         if overlaps.max(initial=0) >= matched.match_iou:
             taken = here.start + int(overlaps.argmax())
             free[taken], true_label = False, objects.labels[taken]
-        table[true_label, found.labels[row]] += 1
+        table[true_label, detections.labels[row]] += 1
     table[:, 0] += np.bincount(objects.labels[free], minlength=len(table))
     return table
 

@@ -56,9 +56,9 @@ def best_f1(scores: Floats, true: Bools, objects: int) -> Point | None:
     """
     if not true.any():
         return None
-    hits, found = true.cumsum(), np.arange(1, len(true) + 1)
+    hits, counts = true.cumsum(), np.arange(1, len(true) + 1)
     last = np.append(scores[1:] < scores[:-1], True)
-    f1 = np.where(last, 2 * hits / (found + objects), -1)
+    f1 = np.where(last, 2 * hits / (counts + objects), -1)
     best = int(f1.argmax())
     right = int(hits[best])
     return Point(float(scores[best]), right / (best + 1), right / objects, float(f1[best]))
@@ -67,5 +67,5 @@ def best_f1(scores: Floats, true: Bools, objects: int) -> Point | None:
 def point_at(score: float, scores: Floats, true: Bools, objects: int) -> Point:
     """Precision (1 without detections), recall (0 without objects) and F1 of detections of at least a score."""
     chosen = scores >= score
-    found, right = int(chosen.sum()), int(true[chosen].sum())
-    return Point(score, right / found if found else 1.0, right / max(objects, 1), 2 * right / max(found + objects, 1))
+    count, right = int(chosen.sum()), int(true[chosen].sum())
+    return Point(score, right / count if count else 1.0, right / max(objects, 1), 2 * right / max(count + objects, 1))

@@ -53,9 +53,9 @@ def find_errors(matched: Matched, score: float) -> Errors:
 
     Ignored objects are considered as well, but are never missed.
     """
-    objects, found, least = matched.objects, matched.detections, matched.match_iou
-    wrong = found.counted & ~found.true & (found.scores >= score)
-    own, other = found.own_iou, found.other_iou
+    objects, detections, least = matched.objects, matched.detections, matched.match_iou
+    wrong = detections.counted & ~detections.true & (detections.scores >= score)
+    own, other = detections.own_iou, detections.other_iou
     rules = [
         ("localisation", (own >= BACKGROUND_IOU) & (own < least)),
         ("classification", other >= least),
@@ -65,10 +65,10 @@ def find_errors(matched: Matched, score: float) -> Errors:
     ]
     kinds = np.select([rule for _, rule in rules], [KINDS.index(name) for name, _ in rules])
     of_other = np.isin(kinds, [KINDS.index("classification"), KINDS.index("both")])
-    blamed = np.where(kinds == KINDS.index("background"), -1, np.where(of_other, found.other, found.own))
+    blamed = np.where(kinds == KINDS.index("background"), -1, np.where(of_other, detections.other, detections.own))
     kinds, blamed = np.where(wrong, kinds, -1), np.where(wrong, blamed, -1)
     unfound = objects.required.copy()
-    unfound[found.own[found.true & (found.scores >= score)]] = False
+    unfound[detections.own[detections.true & (detections.scores >= score)]] = False
     missed = unfound.copy()
     missed[blamed[np.isin(kinds, [KINDS.index("classification"), KINDS.index("localisation")])]] = False
     return Errors(kinds, blamed, unfound, missed)

@@ -74,7 +74,7 @@ class Matched(NamedTuple):
 
 def match(
     images: Sequence[GroundTruth],
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     num_classes: int,
     match_iou: float,
     inclusive_pixels: bool = False,
@@ -82,8 +82,8 @@ def match(
     """Matches the detections in each image with its objects; see `EvalParams` for the last two."""
     first_objects = np.cumsum([0, *(len(truth.labels) for truth in images)]).tolist()
     parts = [_match_image(0, 0, _NO_OBJECTS, _NO_DETECTIONS, match_iou, False)]
-    for index, (truth, detections) in enumerate(zip(images, found, strict=True)):
-        parts.append(_match_image(index, first_objects[index], truth, detections, match_iou, inclusive_pixels))
+    for index, (truth, one) in enumerate(zip(images, detections, strict=True)):
+        parts.append(_match_image(index, first_objects[index], truth, one, match_iou, inclusive_pixels))
     columns: list[Any] = [np.concatenate(column) for column in zip(*parts, strict=True)]
     order = np.argsort(-DetectionTable(*columns).scores, kind="stable")
     return Matched(_objects(images), DetectionTable(*(column[order] for column in columns)), num_classes, match_iou)
@@ -107,18 +107,18 @@ def _areas(boxes: Floats) -> Floats:
 
 
 def _match_image(
-    index: int, first_object: int, truth: GroundTruth, found: Detections, match_iou: float, inclusive_pixels: bool
+    index: int, first_object: int, truth: GroundTruth, detections: Detections, match_iou: float, inclusive_pixels: bool
 ) -> DetectionTable:
     """The detections of an image; `first_object` is the row of its first object."""
-    boxes, scores = found.boxes.astype(np.float64), found.scores.astype(np.float64)
-    overlaps = overlaps_of(truth, found, inclusive_pixels)
-    same = found.labels[:, None] == truth.labels[None, :]
+    boxes, scores = detections.boxes.astype(np.float64), detections.scores.astype(np.float64)
+    overlaps = overlaps_of(truth, detections, inclusive_pixels)
+    same = detections.labels[:, None] == truth.labels[None, :]
     own, other = best_overlaps(overlaps, same), best_overlaps(overlaps, ~same)
     matches = [match_detections(*own, scores, truth.ignored, least) for least in (match_iou, *IOUS)]
     areas = _areas(boxes)
     return DetectionTable(
         images=np.full(len(scores), index),
-        labels=found.labels,
+        labels=detections.labels,
         boxes=boxes,
         areas=areas,
         relative_sizes=np.sqrt(areas / (truth.size[0] * truth.size[1])),

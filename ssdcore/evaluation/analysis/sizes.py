@@ -36,19 +36,21 @@ def bands(sizes: Floats, edges: tuple[float, float]) -> Ints:
 
 def scores_by_size(matched: Matched, metric: str, relative: bool) -> list[list[SizeScores]]:
     """The scores of each class 1..C and band, by area in px² or by relative size."""
-    objects, found = matched.objects, matched.detections
+    objects, detections = matched.objects, matched.detections
     edges = FRACTIONS if relative else AREAS
     of_object = bands(objects.relative_sizes if relative else objects.areas, edges)
-    own_band = bands(found.relative_sizes if relative else found.areas, edges)
-    hit = (found.own >= 0) & (found.own_iou >= matched.match_iou)
-    own_band[hit] = of_object[found.own[hit]]
+    own_band = bands(detections.relative_sizes if relative else detections.areas, edges)
+    hit = (detections.own >= 0) & (detections.own_iou >= matched.match_iou)
+    own_band[hit] = of_object[detections.own[hit]]
     table = []
     for label in range(1, matched.num_classes + 1):
         row = []
         for band in range(len(BANDS)):
-            rows = found.counted & (found.labels == label) & (own_band == band)
+            rows = detections.counted & (detections.labels == label) & (own_band == band)
             count = int((objects.required & (objects.labels == label) & (of_object == band)).sum())
-            row.append(SizeScores(count, average_precision(found.scores[rows], found.true[rows], count, metric)))
+            row.append(
+                SizeScores(count, average_precision(detections.scores[rows], detections.true[rows], count, metric))
+            )
         table.append(row)
     return table
 

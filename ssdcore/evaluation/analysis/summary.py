@@ -143,7 +143,7 @@ def _calibration_dict(one: Calibration) -> dict[str, Any]:
 
 def analyse(
     images: Sequence[GroundTruth],
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     classes: Sequence[str],
     params: EvalParams,
     score: float | None = None,
@@ -152,12 +152,12 @@ def analyse(
 
     Args:
         images: their ground truth; at least one image.
-        found: the detections in each image.
+        detections: those in each image.
         classes: names of classes 1..C.
         params: least IoU of a match, and the metric of scores by size: `voc07`, else `voc12`.
         score: threshold of confusion matrix and errors; None: that of the best F1.
     """
-    matched = match(images, found, len(classes), params.match_iou, params.inclusive_pixels)
+    matched = match(images, detections, len(classes), params.match_iou, params.inclusive_pixels)
     rows = matched.detections.counted
     scores, true = matched.detections.scores[rows], matched.detections.true[rows]
     required = int(matched.objects.required.sum())
@@ -183,15 +183,15 @@ def analyse(
 
 
 def _score_class(matched: Matched, label: int, name: str) -> ClassScores:
-    found, objects = matched.detections, matched.objects
-    of_class = found.labels == label
-    rows = of_class & found.counted
-    scores, true = found.scores[rows], found.true[rows]
+    detections, objects = matched.detections, matched.objects
+    of_class = detections.labels == label
+    rows = of_class & detections.counted
+    scores, true = detections.scores[rows], detections.true[rows]
     required = int((objects.required & (objects.labels == label)).sum())
     at_ious = []
     for column in range(len(IOUS)):
-        kept = of_class & found.counted_at[:, column]
-        at_ious.append(average_precision(found.scores[kept], found.true_at[kept, column], required, "voc12"))
+        kept = of_class & detections.counted_at[:, column]
+        at_ious.append(average_precision(detections.scores[kept], detections.true_at[kept, column], required, "voc12"))
     return ClassScores(
         name=name,
         objects=required,
