@@ -57,6 +57,16 @@ def explain_writing(path: Path, error: type[SsdError] = SsdError) -> Iterator[No
         raise error(f"cannot write {path.absolute()}: {failure.strerror or failure}", "cannot_write") from None
 
 
+def require_unused(folder: Path, error: type[SsdError] = SsdError) -> None:
+    """Makes sure that a folder does not exist yet, or is empty.
+
+    Raises:
+        SsdError: of the class `error`, reason `folder_in_use`: it holds files, or is a file.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise error(f"{folder.absolute()} exists already", "folder_in_use")
+
+
 @contextmanager
 def exclusive(path: Path, busy: SsdError, timeout: float = 2.0) -> Iterator[None]:
     """Holds the lock file `path` while entered; the system lets go of it however the process ends.

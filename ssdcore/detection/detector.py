@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.data.images import ImageError, decode_rgb
-from ssdcore.data.resize import fit
+from ssdcore.data.resize import resize_image
 from ssdcore.detection.detections import Detections
 from ssdcore.detection.predict import make_predict
 from ssdcore.errors import DataError
@@ -59,7 +59,7 @@ class Detector:
     def _detect(self, images: Sequence[Given]) -> Iterator[Detections]:
         """The detections in each image, by one pass of the network."""
         arrays = [_as_array(image) for image in images]
-        resized, windows = zip(*(fit(array, self._size, self._resize) for array in arrays), strict=True)
+        resized, windows = zip(*(resize_image(array, self._size, self._resize) for array in arrays), strict=True)
         found = DetectionBatch(*(part.numpy() for part in self._predict(np.stack(resized), np.stack(windows))))
         yield from (self._in_pixels(found, index, array) for index, array in enumerate(arrays))
 

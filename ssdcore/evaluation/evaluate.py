@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ssdcore.data.pipeline import evaluation_batches, read_records, whole
+from ssdcore.data.pipeline import evaluation_batches, iterate, read_records
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.detection.predict import split_inference
 from ssdcore.errors import CheckpointError
@@ -98,7 +98,7 @@ class Evaluator:
 
     def _found(self, seconds: dict[str, float]) -> Iterator[DetectionBatch]:
         """The detections of each batch; the time of each part is added to `seconds`."""
-        batches = whole(self._batches, *self._where)
+        batches = iterate(self._batches, *self._where)
         while (batch := _timed(seconds, "read", next, batches, None)) is not None:
             outputs = _timed(seconds, "network", self._network, batch.images)
             found = _timed(seconds, "nms", self._finish, outputs, batch.windows)

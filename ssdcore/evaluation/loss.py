@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from ssdcore.data.augment.geometric import boxes_in_window
-from ssdcore.data.pipeline import EvalBatch, evaluation_batches, read_records, whole
+from ssdcore.data.augment.windows import boxes_in_window
+from ssdcore.data.pipeline import EvalBatch, evaluation_batches, iterate, read_records
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.evaluation.evaluate import OnBatch
 from ssdcore.model import SSD
@@ -35,7 +35,7 @@ class EvaluationLoss:
         """The loss with the weights that the detector has now."""
         total = positives = 0.0
         done = 0
-        for batch in whole(self._batches, *self._where):
+        for batch in iterate(self._batches, *self._where):
             loss, matched = self._sums(batch)
             total, positives = total + float(loss), positives + float(matched)
             done += len(batch.images)

@@ -1,9 +1,9 @@
-"""Where each record of a split lies, so that any of them can be read by itself."""
+"""Locates each record of a split, so that any of them can be read by itself."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from ssdcore.data.formats.record_files import HEADER_BYTES, frames_of
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.errors import DataError
+from ssdcore.types import Tensor
 
-Tensor = Any
 
-
-class Places(NamedTuple):
-    """Where records lie: `files` (N,) object, their paths as bytes; `offsets` (N,) int64, bytes."""
+class RecordLocations(NamedTuple):
+    """Locations of N records: `files` (N,) object, paths as bytes; `offsets` (N,) int64, bytes."""
 
     files: NDArray[np.object_]
     offsets: NDArray[np.int64]
@@ -27,7 +26,7 @@ class Places(NamedTuple):
 class RecordIndex:
     """The records of some TFRecord files, numbered from 0 on in the order of the files.
 
-    Only the 12 bytes before each record are read to find them.
+    Only the 12 header bytes of each record are read to find them.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -37,7 +36,7 @@ class RecordIndex:
             paths: the files, not compressed.
 
         Raises:
-            DataError: what should be a record in a file is none, or is cut off.
+            DataError: a file is damaged or cut off.
         """
         self._paths = tuple(paths)
         frames = [np.array(_frames(path), np.int64).reshape(-1, 2) for path in paths]
@@ -64,15 +63,15 @@ class RecordIndex:
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def places(self, numbers: NDArray[np.int64]) -> Places:
-        """Where records (N,) lie."""
-        return Places(self._encoded[self._files[numbers]], self._offsets[numbers])
+    def locate(self, numbers: NDArray[np.int64]) -> RecordLocations:
+        """The locations of records (N,)."""
+        return RecordLocations(self._encoded[self._files[numbers]], self._offsets[numbers])
 
     def read(self, number: int) -> bytes:
-        """The content of a record, once it agrees with its checksum; may be called from any thread.
+        """The content of a record, verified against its checksum; may be called from any thread.
 
         Raises:
-            tf.errors.OpError: it does not agree, or cannot be read.
+            tf.errors.OpError: the checksum differs, or the file cannot be read.
         """
         content: bytes = read_at(os.fsencode(self.path(number)), self._offsets[number]).numpy()
         return content
@@ -82,8 +81,8 @@ class RecordIndex:
         return self._paths[self._files[number]]
 
     def name(self, number: int) -> str:
-        """The name of a record's image, or the file and the place in it, from 1 on, if it has none to be read."""
-        with self.path(number).open("rb") as file:  # a wrong checksum is no reason not to tell the name
+        """The name of a record's image, or else its file and position in it, from 1 on."""
+        with self.path(number).open("rb") as file:  # not `read`: the name is wanted of damaged records too
             file.seek(self._offsets[number] + HEADER_BYTES)
             content = file.read(self._lengths[number])
         try:
@@ -92,15 +91,15 @@ class RecordIndex:
             values = []
         if values and values[0]:
             return str(values[0].decode(errors="backslashreplace"))
-        place = number - int(np.searchsorted(self._files, self._files[number])) + 1
-        return f"{self.path(number).name}, record {place}"
+        position = number - int(np.searchsorted(self._files, self._files[number])) + 1
+        return f"{self.path(number).name}, record {position}"
 
 
 def read_at(file: Tensor, offset: Tensor) -> Tensor:
     """The content () string of the record at an offset () int64, bytes, of a file () string.
 
-    It is compared with its checksum. This reads within a graph, without Python, as `TFRecordDataset`
-    cannot begin at an offset.
+    It is verified against its checksum. Unlike `TFRecordDataset`, this can begin at an offset, and it runs
+    in a graph without Python.
     """
     dataset = tf.raw_ops.TFRecordDatasetV2(
         filenames=[file], compression_type="", buffer_size=0, byte_offsets=[tf.cast(offset, tf.int64)]
@@ -110,7 +109,7 @@ def read_at(file: Tensor, offset: Tensor) -> Tensor:
 
 
 def shard_paths(folder: Path, split: str) -> list[Path]:
-    """The shards of a split, as large as they were written.
+    """The shards of a split, verified by size.
 
     Raises:
         DataError: the folder, split or a shard is missing or has another size, or the split is empty.

@@ -8,7 +8,7 @@ import click
 from ssdcli.options import PathOption, Program, find_params, load_tensorflow, overrides, pass_program
 
 if TYPE_CHECKING:
-    from ssdcli.sheet import Tile
+    from ssdcli.data.contact_sheet import Tile
     from ssdcore.model import SSD
 
 VARIANTS = 2
@@ -42,8 +42,8 @@ def show(
     params = find_params(name, program.plugins).override(assignments)
     program.plugins.backbone(params.backbone)
     load_tensorflow()
-    from ssdcli.sheet import write_sheet
-    from ssdcore.data.pipeline import read_records, whole
+    from ssdcli.data.contact_sheet import write_sheet
+    from ssdcore.data.pipeline import iterate, read_records
     from ssdcore.data.records.manifest import Manifest
     from ssdcore.model import build_ssd
 
@@ -53,7 +53,7 @@ def show(
     drawn = read_records(records, chosen).shuffle(1000, seed=seed + 1).take(count)
     tiles = [
         tile
-        for number, record in enumerate(whole(drawn, records, chosen))
+        for number, record in enumerate(iterate(drawn, records, chosen))
         for tile in _row(record, ssd, (seed, number))
     ]
     write_sheet(tiles, out, columns=VARIANTS + 2)
@@ -64,17 +64,17 @@ def _row(serialized: Any, ssd: "SSD", seed: tuple[int, int]) -> list["Tile"]:
     """An image as it is, with matched default boxes, and augmented."""
     import tensorflow as tf
 
-    from ssdcli.sheet import draw_tile
-    from ssdcore.data.augment.geometric import augment
+    from ssdcli.data.contact_sheet import draw_tile
+    from ssdcore.data.augment.chain import augment
     from ssdcore.data.records.record import decode, parse
-    from ssdcore.data.resize import fit
+    from ssdcore.data.resize import resize_image
     from ssdcore.geometry.boxes import to_window_xyxy
 
     record = parse(serialized)
     params, size = ssd.params, ssd.params.model.image_size
     image, boxes, labels = decode(record["image"]), record["boxes"], record["labels"]
     title = record["name"].numpy().decode()
-    fitted, window = fit(image, size, params.data.resize)
+    fitted, window = resize_image(image, size, params.data.resize)
     tiles = [
         draw_tile(image.numpy(), boxes.numpy(), *_texts(ssd, labels), title=title),
         _matched_tile(fitted, to_window_xyxy(boxes, window), ssd),
@@ -100,8 +100,8 @@ def _matched_tile(resized: Any, boxes: Any, ssd: "SSD") -> "Tile":
     import numpy as np
     import tensorflow as tf
 
+    from ssdcli.data.contact_sheet import draw_tile
     from ssdcli.draw import COLOURS
-    from ssdcli.sheet import draw_tile
     from ssdcore.geometry.matching import match_xyxy
 
     matched = match_xyxy(boxes, tf.constant(ssd.default_boxes), ssd.params.train.loss.match_iou).numpy()
