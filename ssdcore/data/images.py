@@ -61,7 +61,12 @@ def decode_rgb(encoded: bytes) -> types.Image:
     Raises:
         ImageError: see `make_upright`.
     """
-    return np.asarray(_as_rgb(_open(encoded)).convert("RGB"))
+    return rgb_pixels(_open(encoded))
+
+
+def rgb_pixels(image: Image.Image) -> types.Image:
+    """A Pillow image as (H, W, 3) uint8 RGB, upright."""
+    return np.asarray(_as_rgb(image).convert("RGB"))
 
 
 def _open(encoded: bytes) -> Image.Image:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ssdcore.data.annotations import Annotation
 from ssdcore.data.output import require_unused
+from ssdcore.geometry.iou import ios_matrix_xyxy
 
 SHAPES = ("circle", "square", "triangle")
 SIDE = 300
@@ -58,7 +59,7 @@ def draw_image(rng: Generator) -> tuple[Image, list[Annotation]]:
         size = int(rng.integers(30, 120))
         x, y = (int(value) for value in rng.integers(2, SIDE - size - 2, 2))
         box = (x, y, x + size, y + size)
-        if any(_overlap(box, other.box) > MOST_OVERLAP for other in objects):
+        if ios_matrix_xyxy(box, [other.box for other in objects]).max(initial=0) > MOST_OVERLAP:
             continue
         name = str(rng.choice(SHAPES))
         _draw(image, name, box, _contrasting_colour(image, box, rng))
@@ -94,14 +95,6 @@ def _draw(image: Image, name: str, box: tuple[int, int, int, int], colour: tuple
     else:
         corners = np.array([((left + right) // 2, top), (right - 1, bottom - 1), (left, bottom - 1)])
         cv2.fillPoly(image, [corners], colour, cv2.LINE_AA)
-
-
-def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> float:
-    """Intersection over the smaller box's area."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    smaller = min((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return max(width, 0) * max(height, 0) / smaller
 
 
 def _write_annotation(path: Path, name: str, objects: list[Annotation]) -> None:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ssdcore.geometry.iou import iou_matrix_xyxy
+
 Boxes = NDArray[np.float32]
 
 BAND_EDGES = (16, 32, 64, 128, 256)
@@ -62,26 +64,15 @@ def best_boxes(objects: Boxes, default_boxes: Boxes) -> BestBoxes:
         default_boxes: (A, 4) float32 normalised xyxy.
     """
     objects = np.asarray(objects, np.float32).reshape(-1, 4)
-    columns = np.ascontiguousarray(np.asarray(default_boxes, np.float32).T)
+    default_boxes = np.asarray(default_boxes, np.float32)
     ious, indices = np.empty(len(objects), np.float32), np.empty(len(objects), np.int64)
-    rows = max(1, _PAIRS_AT_ONCE // columns.shape[1])
+    rows = max(1, _PAIRS_AT_ONCE // len(default_boxes))
     for start in range(0, len(objects), rows):
         part = slice(start, start + rows)
-        table = _iou(objects[part], columns)
+        table = iou_matrix_xyxy(objects[part], default_boxes)
         indices[part] = table.argmax(axis=1)
         ious[part] = table.max(axis=1)
     return BestBoxes(ious, indices)
-
-
-def _iou(objects: Boxes, columns: Boxes) -> NDArray[np.float32]:
-    """IoUs (n, A) of xyxy boxes (n, 4) and (4, A); 0 where both boxes are empty."""
-    left, top, right, bottom = (objects[:, [side]] for side in range(4))
-    width = np.minimum(right, columns[2]) - np.maximum(left, columns[0])
-    height = np.minimum(bottom, columns[3]) - np.maximum(top, columns[1])
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    areas = (columns[2] - columns[0]) * (columns[3] - columns[1])
-    union = (right - left) * (bottom - top) + areas - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
 def sizes_px(objects: Boxes, image_size: tuple[int, int]) -> NDArray[np.float64]:
