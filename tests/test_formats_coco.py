@@ -120,8 +120,8 @@ def test_each_coco_issue_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"{", "is no JSON"),
-        (b"", "is no JSON"),
+        (b"{", "is not JSON"),
+        (b"", "is not JSON"),
         ('{"images": "größe"}'.encode("latin-1"), "is not UTF-8"),
         (b"[" * 200_000, "nested too deeply"),
         (b"[1]", "is not COCO's JSON"),

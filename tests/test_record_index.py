@@ -135,9 +135,9 @@ def bytes_read() -> int:
         (lambda content, second: content[:-1], "is cut off: it has 181 of 182 bytes"),
         (lambda content, second: content[: second + 7], "is cut off in the header at byte 116"),
         # A length that leads outside, and one that leads inside by mistake:
-        (lambda content, second: content[:second] + b"?" + content[second + 1 :], "at byte 116 is no record"),
-        (lambda content, second: content[:second] + b"\x01" + content[second + 1 :], "at byte 116 is no record"),
-        (lambda content, second: b"no records at all", "at byte 0 is no record"),
+        (lambda content, second: content[:second] + b"?" + content[second + 1 :], "there is no record at byte 116"),
+        (lambda content, second: content[:second] + b"\x01" + content[second + 1 :], "there is no record at byte 116"),
+        (lambda content, second: b"no records at all", "there is no record at byte 0"),
     ],
 )
 def test_damaged_frames_are_named(damage: Callable[[bytes, int], bytes], says: str, tmp_path: Path) -> None:

@@ -1,29 +1,33 @@
-"""What the readers share: safe paths, bounded reading, images found by name.
+"""What the readers share: safe paths, bounded reading, checked values, lookup of images.
 
-What a file of annotations says is never trusted: names in it lead nowhere but below the folder
-given, files are read up to a size only, and numbers must be finite.
+Annotation files are not trusted: names in them lead nowhere but below the given folder, files are read only
+up to a size, and numbers must be finite.
 """
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path, PureWindowsPath
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from ssdcore.data.annotations import Issue
 from ssdcore.errors import DataError, did_you_mean
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-"""In lower case; the first that is there wins. Those that cannot be decoded are for the check to find."""
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+"""In lower case; the first that exists wins. Whether a file can be decoded is for validation to find."""
 
 MAX_BYTES = 10 * 2**20
-"""Of the annotations of one image."""
+"""Limit for the annotations of one image."""
 
 MAX_LIST_BYTES = 2**28
-"""Of a list of image names."""
+"""Limit for a list of image names."""
 
 MAX_OBJECTS = 10_000
-"""Of one image."""
+"""Limit for one image."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _USUAL_SPLITS = ("train", "val", "test", "trainval")
 _MAX_HINTS = 20  # Comparing names takes seconds where there are many of both.
@@ -31,41 +35,38 @@ _MAX_HINT_NAMES = 20_000
 
 
 class AnnotationError(Exception):
-    """One annotation cannot be read; readers turn it into a `Issue` and go on."""
+    """One annotation cannot be read; readers turn it into an `Issue` and continue."""
 
     def __init__(self, detail: str, kind: str = "unreadable annotation") -> None:
         super().__init__(detail)
         self.kind = kind
 
     def issue(self, file: Path, number: int | None = None) -> Issue:
-        """As an issue of a file's object `number`."""
+        """This error as an issue of a file's object `number`."""
         return Issue(self.kind, file, str(self), number)
 
 
 def shown(value: object) -> str:
-    """A value from a file as one short line."""
+    """A value from a file, shortened for a message."""
     text = repr(value) if isinstance(value, str | int | float) else type(value).__name__
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def number(value: object) -> float:
-    """A finite number, given as one or as text.
+    """A finite number, given as a number or as text.
 
     Raises:
-        AnnotationError: it is none.
+        AnnotationError: it is not one.
     """
-    try:
-        if isinstance(value, int | float | str) and not isinstance(value, bool) and "_" not in str(value):
-            found = float(value)
-            if math.isfinite(found):
+    if isinstance(value, int | float | str) and not isinstance(value, bool) and "_" not in str(value):
+        with suppress(ValueError, OverflowError):
+            if math.isfinite(found := float(value)):
                 return found
-    except (ValueError, OverflowError):
-        pass
     raise AnnotationError(f"{shown(value)} is no number")
 
 
 def flag(value: object, name: str) -> bool:
-    """0 or 1, false or true, as value or text; nothing is false.
+    """0 or 1, false or true, as value or text; None and empty text are false.
 
     Raises:
         AnnotationError: it is none of these.
@@ -79,43 +80,40 @@ def flag(value: object, name: str) -> bool:
 
 
 def is_name(value: object) -> TypeGuard[str]:
-    """Whether this can be the name of a class: text that is not blank and can be written as UTF-8."""
+    """Whether this can be a class name: text that is not blank and valid UTF-8."""
     return isinstance(value, str) and bool(value.strip()) and value == value.encode(errors="ignore").decode()
 
 
 def image_size(height: object, width: object) -> tuple[int, int] | None:
-    """Height and width, px; None where one is not given or not above 0.
+    """Height and width, px; None if one is missing or not positive.
 
     Raises:
-        AnnotationError: one is no number.
+        AnnotationError: one is not a number.
     """
     sides = [0 if side in (None, "") else int(number(side)) for side in (height, width)]
     return (sides[0], sides[1]) if min(sides) > 0 else None
 
 
 def check_object_count(count: int) -> None:
-    """Raises AnnotationError where an image has more objects than any image can have."""
+    """Raises AnnotationError if an image has more than `MAX_OBJECTS` objects."""
     if count > MAX_OBJECTS:
         raise AnnotationError(f"{count} objects, above the {MAX_OBJECTS} that are read", "too many objects")
 
 
 def stem(name: str) -> str:
-    """The base name of a path in any system's notation, without an image's ending."""
+    """The base name of a Windows or POSIX path, without an image's extension."""
     base = name.replace("\\", "/").rpartition("/")[2]
-    bare, dot, ending = base.rpartition(".")
-    return bare if bare and dot + ending.lower() in IMAGE_ENDINGS else base
+    bare, dot, extension = base.rpartition(".")
+    return bare if bare and dot + extension.lower() in IMAGE_EXTENSIONS else base
 
 
 def split_name(file: Path, alone: bool) -> str:
-    """The split that a file of annotations is for, by its name; a file `alone` may be for `all`."""
+    """The split of an annotation file, by its name; a file `alone` with an unusual name is `all`."""
     return "all" if alone and file.stem not in _USUAL_SPLITS else file.stem
 
 
 def inside(folder: Path, name: str) -> Path | None:
-    """`name` below `folder`; None where it is absolute, leads upward, or no file can have it.
-
-    Slashes of both kinds separate.
-    """
+    """`name` below `folder`, with slashes of either kind; None if it is absolute, leads upward or is impossible."""
     relative = PureWindowsPath(name)
     possible = "\0" not in name and all(len(part) <= 255 for part in relative.parts)
     safe = relative.parts and not relative.anchor and ".." not in relative.parts and possible
@@ -123,7 +121,7 @@ def inside(folder: Path, name: str) -> Path | None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; names that no file can have are no errors."""
+    """Whether there is such a file; False for impossible names."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -131,7 +129,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_dir(path: Path) -> bool:
-    """Whether there is such a folder; names that none can have are no errors."""
+    """Whether there is such a folder; False for impossible names."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -139,7 +137,7 @@ def is_dir(path: Path) -> bool:
 
 
 def files_like(folder: Path, pattern: str) -> list[Path]:
-    """The files that match, sorted, without those that macOS adds to archives."""
+    """The matching files, sorted, without those that macOS adds to archives."""
     return sorted(path for path in folder.glob(pattern) if is_file(path) and not path.name.startswith("._"))
 
 
@@ -147,7 +145,7 @@ def read_bytes(path: Path, limit: int, kind: str = "unreadable annotation") -> b
     """The content of a file of at most `limit` bytes.
 
     Raises:
-        AnnotationError: it is larger (an issue of this kind), or cannot be read.
+        AnnotationError: it is larger (an issue of this `kind`), or cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -159,7 +157,7 @@ def read_bytes(path: Path, limit: int, kind: str = "unreadable annotation") -> b
 
 
 def read_text(path: Path, limit: int, kind: str = "unreadable annotation") -> str:
-    """A file of UTF-8 text, with or without a byte order mark.
+    """The text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
         AnnotationError: as `read_bytes`, or it is not UTF-8.
@@ -171,7 +169,7 @@ def read_text(path: Path, limit: int, kind: str = "unreadable annotation") -> st
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a list, without those that are empty.
+    """The lines of a list that are not blank.
 
     Raises:
         DataError: it cannot be read, or is not UTF-8.
@@ -184,7 +182,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def walk_images(folder: Path) -> Iterator[Path]:
-    """All images below a folder, in order of their names; links to folders are not followed."""
+    """All images below a folder, sorted by name; links to folders are not followed."""
     for where, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted(files):
@@ -193,20 +191,32 @@ def walk_images(folder: Path) -> Iterator[Path]:
 
 
 def _is_image_name(name: str) -> bool:
-    # macOS puts a file `._name.jpg` that is no image beside each image of an archive.
-    return Path(name).suffix.lower() in IMAGE_ENDINGS and not name.startswith("._")
+    # macOS adds a file `._name.jpg`, which is not an image, for each image of an archive.
+    return Path(name).suffix.lower() in IMAGE_EXTENSIONS and not name.startswith("._")
 
 
-class Images:
-    """Finds the images that annotations name in some folders, the first folder that has one wins."""
+def read_each(items: Iterable[T], read: Callable[[T], R], file: Path) -> tuple[list[R], list[Issue]]:
+    """What `read` makes of each item of a file, and the issues of those it cannot read, numbered from 1 on."""
+    values: list[R] = []
+    issues = []
+    for number, item in enumerate(items, start=1):
+        try:
+            values.append(read(item))
+        except AnnotationError as error:
+            issues.append(error.issue(file, number))
+    return values, issues
+
+
+class ImageFinder:
+    """Finds images by name in some folders; the first folder that has one wins."""
 
     def __init__(self, folders: Iterable[Path | None]) -> None:
         self.folders = tuple(dict.fromkeys(folder for folder in folders if folder is not None and is_dir(folder)))
         self._listings: dict[Path, dict[str, Path]] = {}
         self._hints = _MAX_HINTS
 
-    def named(self, name: str) -> Path:
-        """The image with this file name, which may have subfolders.
+    def find(self, name: str) -> Path:
+        """The image with this file name, which may include subfolders.
 
         Raises:
             AnnotationError: there is none, or the name leads out of the folders.
@@ -219,8 +229,8 @@ class Images:
                 return path
         raise self.missing(name)
 
-    def called(self, name: str) -> Path | None:
-        """The image with this name and any image's ending."""
+    def find_stem(self, name: str) -> Path | None:
+        """The image with this name and any image extension."""
         for folder in self.folders:
             path = inside(folder, name)
             if path is not None and (found := self._listing(path.parent).get(path.name)):
@@ -228,7 +238,7 @@ class Images:
         return None
 
     def missing(self, name: str) -> AnnotationError:
-        """Says that there is no such image, and which one might be meant."""
+        """An error that there is no such image, with the most similar names."""
         where = ", ".join(str(folder) for folder in self.folders) or "any folder"
         return AnnotationError(f"no image {shown(name)} in {where}{self._hint(name)}", "missing image")
 
@@ -247,10 +257,10 @@ class Images:
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """The images of a folder by name without ending; of several, the one with the most usual ending."""
+    """The images of a folder by stem; of several, the one with the most usual extension."""
     try:
         names = [entry.name for entry in os.scandir(folder) if _is_image_name(entry.name) and entry.is_file()]
     except (OSError, ValueError):
         return {}
-    names.sort(key=lambda name: (-IMAGE_ENDINGS.index(Path(name).suffix.lower()), name))
+    names.sort(key=lambda name: (-IMAGE_EXTENSIONS.index(Path(name).suffix.lower()), name))
     return {stem(name): folder / name for name in names}

@@ -15,7 +15,7 @@ BACKGROUND = ("background", "none", "???", "__background__", "_background_")
 
 
 def read_label_map(folder: Path) -> dict[int, str] | None:
-    """Names by id from `label_map.pbtxt`, else the only `*label_map.pbtxt`, else `labels.txt`; None: none is there.
+    """Names by id from `label_map.pbtxt`, else the only `*label_map.pbtxt`, else `labels.txt`; None if there is none.
 
     Raises:
         DataError: it cannot be read, or names no class.
@@ -37,10 +37,10 @@ def read_label_map(folder: Path) -> dict[int, str] | None:
 
 
 def _items(text: str) -> dict[int, str]:
-    """`item { id: 1 name: 'cat' }`; a `display_name` is what records use where there is one."""
+    """`item { id: 1 name: 'cat' }`; records use the `display_name` if there is one."""
     items = _ITEM.findall(text)
     if len(items) != len(_ITEM_START.findall(text)):
-        return {}  # A map with gaps would give wrong names.
+        return {}  # an incomplete map would give wrong names
     found = {}
     for item in items:
         fields = {key: number or single or double for key, number, single, double in _FIELD.findall(item)}
@@ -51,7 +51,7 @@ def _items(text: str) -> dict[int, str]:
 
 
 def _lines(text: str) -> dict[int, str]:
-    """`1:cat` lines, or names from id 1 on; a name for the background has id 0."""
+    """Lines `1:cat`, or names from id 1 on; a name of the background has id 0."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
     if len(numbered) == len(lines):

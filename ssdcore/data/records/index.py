@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from ssdcore.data.formats.record_files import HEADER_BYTES, frames_of
+from ssdcore.data.records.example import parse_example
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.errors import DataError
 from ssdcore.types import Tensor
@@ -85,12 +86,10 @@ class RecordIndex:
         with self.path(number).open("rb") as file:  # not `read`: the name is wanted of damaged records too
             file.seek(self._offsets[number] + HEADER_BYTES)
             content = file.read(self._lengths[number])
-        try:
-            values = tf.train.Example.FromString(content).features.feature["image/filename"].bytes_list.value
-        except DecodeError:
-            values = []
-        if values and values[0]:
-            return str(values[0].decode(errors="backslashreplace"))
+        with suppress(ValueError):
+            values = parse_example(content).get("image/filename")
+            if values and isinstance(values[0], bytes) and values[0]:
+                return values[0].decode(errors="backslashreplace")
         position = number - int(np.searchsorted(self._files, self._files[number])) + 1
         return f"{self.path(number).name}, record {position}"
 
