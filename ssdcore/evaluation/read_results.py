@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ssdcore.data.formats.files import AnnotationError, number, shown, stem
+from ssdcore.data.formats.image_files import stem
+from ssdcore.data.formats.values import AnnotationError, number, shown
 from ssdcore.errors import DataError, did_you_mean
 from ssdcore.evaluation.coco_ids import category_ids, image_ids
 from ssdcore.evaluation.ground_truth import Found, Truth, unique_names

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssdcore.data.annotations import LabelledSet
 from ssdcore.data.formats import coco, table, tfrecord, voc, yolo
-from ssdcore.data.formats.files import files_like, is_dir, is_file
+from ssdcore.data.formats.paths import files_like, is_dir, is_file
 from ssdcore.errors import DataError
 
 __all__ = ["read_labelled"]

@@ -8,22 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.files import (
-    AnnotationError,
-    ImageFinder,
-    check_object_count,
-    files_like,
-    flag,
-    image_size,
-    inside,
-    is_name,
-    number,
-    read_bytes,
-    shown,
-    split_name,
-    stem,
-)
+from ssdcore.data.formats.image_files import ImageFinder, stem
 from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.paths import files_like, inside, read_bytes, split_name
+from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, is_name, number, shown
 from ssdcore.errors import DataError
 
 MAX_JSON_BYTES = 2**31
@@ -69,7 +57,7 @@ def read_coco(source: Path, images: Path | None = None) -> LabelledSet:
 @dataclass(frozen=True)
 class _Category:
     name: str
-    parent: object
+    group: str | None
 
 
 @dataclass
@@ -88,7 +76,7 @@ def _class_names(files: Sequence[_File]) -> tuple[str, ...]:
     """The classes of all files, by id, without Roboflow's category that only groups the others."""
     found = [(key, category) for file in files for key, category in file.categories.items()]
     used = {file.categories[key].name for file in files for key in file.used}
-    groups = {category.parent for _, category in found if category.parent != category.name}
+    groups = {category.group for _, category in found if category.group != category.name}
     ordered = sorted(found, key=lambda item: (isinstance(item[0], str), item[0]))
     names = dict.fromkeys(category.name for _, category in ordered)
     return tuple(name for name in names if name in used or name not in groups)
@@ -153,19 +141,15 @@ def _categories(table: Iterable[object], path: Path) -> dict[Id, _Category]:
     found: dict[Id, _Category] = {}
     try:
         for entry in map(_entry, table):
-            key, name, parent = _id(entry, "id"), entry.get("name"), entry.get("supercategory")
+            key, name, group = _id(entry, "id"), entry.get("name"), entry.get("supercategory")
             if not is_name(name):
                 raise AnnotationError(f"id {shown(key)} has no name")
-            if found.setdefault(key, _Category(name.strip(), _group(parent))).name != name.strip():
+            category = _Category(name.strip(), group.strip() if isinstance(group, str) else None)
+            if found.setdefault(key, category).name != category.name:
                 raise AnnotationError(f"id {shown(key)} is both {shown(found[key].name)} and {shown(name)}")
     except AnnotationError as error:
         raise DataError(f"{path.absolute()} has a category that cannot be used: {error}; correct it") from None
     return found
-
-
-def _group(parent: object) -> str | None:
-    """The name of a category's group, if it states one."""
-    return parent.strip() if isinstance(parent, str) else None
 
 
 def _images(table: Iterable[object], file: _File) -> dict[Id, Entry]:

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from ssdcore.data.formats.files import AnnotationError, files_like, read_text
+from ssdcore.data.formats.paths import files_like, read_text
+from ssdcore.data.formats.values import AnnotationError
 from ssdcore.errors import DataError
 
 _MAX_BYTES = 2**20

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ssdcore.data.formats.files import AnnotationError
+from ssdcore.data.formats.values import AnnotationError
 
 MAX_RECORD_BYTES = 2**28
 _HEADER = struct.Struct("<QI")

@@ -7,18 +7,10 @@ from pathlib import Path
 from typing import TextIO
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.files import (
-    AnnotationError,
-    ImageFinder,
-    check_object_count,
-    files_like,
-    image_size,
-    inside,
-    number,
-    split_name,
-    stem,
-)
+from ssdcore.data.formats.image_files import ImageFinder, stem
 from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.paths import files_like, inside, split_name
+from ssdcore.data.formats.values import AnnotationError, check_object_count, image_size, number
 from ssdcore.errors import DataError, did_you_mean
 
 _MAX_BYTES = 2**30
@@ -58,29 +50,22 @@ class _Image:
 
 
 def _read_table(file: Path, finder: ImageFinder, issues: list[Issue]) -> Iterator[Example]:
-    for name, rows in _rows_by_image(file, issues).items():
-        if rows.faulty:
-            continue
-        try:
-            check_object_count(len(rows.objects))
-            image = ImageSource(finder.find(name))
-        except AnnotationError as error:
-            issues.append(error.issue(file))
-        else:
-            yield Example(stem(name), image, file, tuple(rows.objects), rows.size)
-
-
-def _rows_by_image(file: Path, issues: list[Issue]) -> dict[str, _Image]:
-    found: dict[str, _Image] = {}
+    images: dict[str, _Image] = {}
     for line, row in _rows(file):
-        name = row["filename"]
-        image = found.setdefault(name, _Image(None))
+        image = images.setdefault(row["filename"], _Image(None))
         try:
             _add(image, row)
         except AnnotationError as error:
             image.faulty = True
             issues.append(error.issue(file, line))
-    return found
+    for name, image in images.items():
+        if image.faulty:
+            continue
+        try:
+            check_object_count(len(image.objects))
+            yield Example(stem(name), ImageSource(finder.find(name)), file, tuple(image.objects), image.size)
+        except AnnotationError as error:
+            issues.append(error.issue(file))
 
 
 def _add(image: _Image, row: Row) -> None:

@@ -8,19 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.files import (
-    AnnotationError,
-    check_object_count,
-    files_like,
-    flag,
-    image_size,
-    number,
-    shown,
-    stem,
-)
+from ssdcore.data.formats.image_files import stem
 from ssdcore.data.formats.label_maps import BACKGROUND, read_label_map
 from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.paths import files_like
 from ssdcore.data.formats.record_files import records
+from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, number, shown
 from ssdcore.data.records.example import parse_example
 from ssdcore.params.class_names import PASCAL_VOC, UNLABELLED
 

@@ -12,23 +12,10 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.files import (
-    MAX_BYTES,
-    AnnotationError,
-    ImageFinder,
-    check_object_count,
-    files_like,
-    flag,
-    image_size,
-    inside,
-    is_file,
-    number,
-    read_bytes,
-    read_each,
-    read_lines,
-    shown,
-)
+from ssdcore.data.formats.image_files import ImageFinder
 from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.paths import MAX_BYTES, files_like, inside, is_file, read_bytes, read_lines
+from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, number, read_each, shown
 from ssdcore.errors import DataError
 
 _PER_CLASS = re.compile(r"\S.*\s(-1|0|1)")

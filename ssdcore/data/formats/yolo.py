@@ -7,25 +7,10 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from ssdcore.data.annotations import Annotation, Box, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.files import (
-    MAX_BYTES,
-    AnnotationError,
-    ImageFinder,
-    check_object_count,
-    files_like,
-    inside,
-    is_dir,
-    is_file,
-    is_name,
-    number,
-    read_each,
-    read_lines,
-    read_text,
-    shown,
-    stem,
-    walk_images,
-)
+from ssdcore.data.formats.image_files import ImageFinder, stem, walk_images
 from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.paths import MAX_BYTES, files_like, inside, is_dir, is_file, read_lines, read_text
+from ssdcore.data.formats.values import AnnotationError, check_object_count, is_name, number, read_each, shown
 from ssdcore.errors import DataError
 
 _MAX_YAML_BYTES = 2**20
