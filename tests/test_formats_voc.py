@@ -142,7 +142,7 @@ def test_deeply_nested_xml_is_read(tmp_path: Path) -> None:
 def test_voc_lists_that_cannot_be_used_stop(tmp_path: Path) -> None:
     root = write_voc(tmp_path, {"one": ""})
     write(root / "ImageSets/Main/val.txt", "größe".encode("latin-1"))
-    with pytest.raises(DataError, match=r"val\.txt is no list of images: it is not UTF-8 text \(byte 2\)"):
+    with pytest.raises(DataError, match=r"val\.txt is not a list of images: it is not UTF-8 text \(byte 2\)"):
         read_labelled(root)
     (root / "ImageSets/Main/val.txt").unlink()
     write(root / "ImageSets/Main/train.txt", "\n")

@@ -9,6 +9,7 @@ ADVICE = {
     # data
     "faulty_annotations": "'ssd data check' lists them all, --skip-faulty leaves such images out",
     "faulty_image": "--skip-faulty leaves such images out",
+    "unknown_class": "--classes names those allowed, --skip-faulty leaves such images out",
     "no_data_folder": "make one with 'ssd data convert'",
     "not_records": "make one from your images with 'ssd data convert {folder} --out DIR'",
     # training

@@ -1,4 +1,4 @@
-"""Labelled images in memory, whatever format they came from: a `LabelledSet` of `Example`s."""
+"""Labelled images in memory, from any format: a `LabelledSet` of `Example`s."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,13 +81,13 @@ class Issue:
     image: str | None = None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Image and object in the file, each followed by a colon and a space."""
         image = f"image {self.image}: " if self.image is not None else ""
         return image + (f"object {self.object}: " if self.object is not None else "")
 
     def __str__(self) -> str:
-        return f"{self.file.name}: {self.place}{self.kind}: {self.detail}"
+        return f"{self.file.name}: {self.location}{self.kind}: {self.detail}"
 
 
 @dataclass(frozen=True)

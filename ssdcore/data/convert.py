@@ -52,7 +52,7 @@ def convert(
 
     Raises:
         DataError: something is missing or unreadable (reason `faulty_annotations` or `faulty_image`), or of
-            a class that is not in `classes`; or `out` is in use.
+            a class that is not in `classes` (reason `unknown_class`); or `out` is in use (`folder_in_use`).
         SsdError: reason `cannot_write`.
         ParamError: `classes` is empty or repeats a name.
     """
@@ -98,8 +98,7 @@ def collect_classes(labelled: LabelledSet) -> tuple[str, ...]:
     names.discard(UNLABELLED)
     if not names:
         raise DataError(
-            f"the annotations in {labelled.root.absolute()} hold no objects, so there are no classes to learn; "
-            "check the folder"
+            f"the annotations in {labelled.root.absolute()} hold no objects, so there are no classes; check the folder"
         )
     return tuple(sorted(names))
 

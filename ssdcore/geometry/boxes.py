@@ -44,7 +44,7 @@ def intersection_xyxy(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _overlap(one: Tensor, other: Tensor, axis: int) -> Tensor:
-    """Lengths (N, M) that pairs of boxes share along x (axis 0) or y (axis 1)."""
+    """Overlap (N, M) of pairs of boxes along x (axis 0) or y (axis 1)."""
     low = tf.maximum(one[:, None, axis], other[None, :, axis])
     high = tf.minimum(one[:, None, axis + 2], other[None, :, axis + 2])
     return tf.maximum(high - low, 0.0)

@@ -1,4 +1,4 @@
-"""`ssd data`: make, check, convert and look at labelled images."""
+"""`ssd data`: make, check, convert and show labelled images."""
 
 import click
 
@@ -10,7 +10,7 @@ from ssdcli.data.synth import synth
 
 @click.group()
 def data() -> None:
-    """Make, check, convert and look at labelled images."""
+    """Make, check, convert and show labelled images."""
 
 
 for command in (check, convert, show, synth):

@@ -84,7 +84,7 @@ def _print_report(report: "CheckReport") -> None:
         click.echo(f"{kind}: {count}  ({KINDS[kind].advice})")
         found = [issue for issue in report.issues if issue.kind == kind]
         for issue in found[:LISTED]:
-            click.echo(f"  {issue.file}: {issue.place}{issue.detail}")
+            click.echo(f"  {issue.file}: {issue.location}{issue.detail}")
         if count > LISTED:
             click.echo(f"  and {count - LISTED} more; --json lists all")
     click.echo("no issues" if not report.issues else f"{len(report.issues)} issues in {report.format} data")

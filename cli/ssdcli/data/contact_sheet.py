@@ -14,6 +14,8 @@ from ssdcore.data.annotations import Example, LabelledSet
 from ssdcore.data.images import ImageError, decode_rgb
 from ssdcore.data.validation.check import CheckReport
 from ssdcore.errors import DataError
+from ssdcore.files import write_atomic
+from ssdcore.types import Image
 
 TILE = 320
 """Longest side of a small image, px."""
@@ -28,12 +30,12 @@ _ABOUT_BOXES = ("swapped corners", "empty box", "box outside", "box over the edg
 class Tile:
     """A small image (H, W, 3) uint8 RGB with drawn boxes, and a line of text above it."""
 
-    image: NDArray[np.uint8]
+    image: Image
     title: str
 
 
 def draw_tile(
-    image: NDArray[np.uint8],
+    image: Image,
     boxes: NDArray[np.float64],
     labels: Sequence[str],
     colours: Sequence[sv.Color],
@@ -43,7 +45,7 @@ def draw_tile(
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        boxes: (N, 4) xyxy, shares of the image; they may lie outside.
+        boxes: (N, 4) xyxy, fractions of the image; they may lie outside.
         labels: N texts; empty ones are not drawn.
         colours: N colours.
         title: of the tile.
@@ -94,7 +96,7 @@ def write_sheet(tiles: Sequence[Tile], path: Path, columns: int = 4) -> None:
     """Writes tiles row by row into one image file.
 
     Raises:
-        DataError: the file cannot be written, or its ending is none of an image.
+        DataError: the file cannot be written (reason `cannot_write`), or its extension is not an image's.
     """
     columns = min(columns, len(tiles))
     cells = [_cell(tile) for tile in tiles]
@@ -103,15 +105,13 @@ def write_sheet(tiles: Sequence[Tile], path: Path, columns: int = 4) -> None:
     sheet = cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)
     try:
         _, encoded = cv2.imencode(path.suffix, sheet)
-        path.write_bytes(encoded.tobytes())
     except cv2.error:
         raise DataError(f"{path} does not end as an image file does; use .png or .jpg") from None
-    except OSError as error:
-        raise DataError(f"cannot write {path.absolute()}: {error.strerror}") from None
+    write_atomic(path, encoded.tobytes(), DataError)
 
 
-def _cell(tile: Tile) -> NDArray[np.uint8]:
-    """A tile under its title, on white, of a size that all share; RGB."""
+def _cell(tile: Tile) -> Image:
+    """A tile with its title on a white cell of fixed size; RGB."""
     cell = np.full((TILE + TITLE, TILE + MARGIN, 3), 255, np.uint8)
     height, width = tile.image.shape[:2]
     cell[TITLE : TITLE + height, :width] = tile.image

@@ -53,7 +53,7 @@ class ImageFinder:
         for folder in self.folders:
             path = inside(folder, name)
             if path is None:
-                raise AnnotationError(f"the image's name {shown(name)} is no path inside its folder")
+                raise AnnotationError(f"the image's name {shown(name)} is not a path inside its folder")
             if is_file(path):
                 return path
         raise self.missing(name)

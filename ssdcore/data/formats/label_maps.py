@@ -30,7 +30,7 @@ def read_label_map(folder: Path) -> dict[int, str] | None:
     try:
         text = read_text(files[0], _MAX_BYTES)
     except AnnotationError as error:
-        raise DataError(f"{files[0].absolute()} is no label map: {error}") from None
+        raise DataError(f"{files[0].absolute()} is not a label map: {error}") from None
     names = _items(text) if files[0].suffix == ".pbtxt" else _lines(text)
     if not names:
         raise DataError(f"{files[0].absolute()} names no classes; correct or remove it")

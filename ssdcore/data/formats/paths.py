@@ -85,5 +85,5 @@ def read_lines(path: Path) -> list[str]:
     try:
         text = read_text(path, MAX_LIST_BYTES)
     except AnnotationError as error:
-        raise DataError(f"{path.absolute()} is no list of images: {error}") from None
+        raise DataError(f"{path.absolute()} is not a list of images: {error}") from None
     return [line.strip() for line in text.split("\n") if line.strip()]

@@ -49,7 +49,7 @@ def write_shard(job: ShardJob, on_image: Callable[[], None] = lambda: None) -> S
     """Writes a shard and, once it is on disk, its report. A shard that has a report is kept.
 
     Raises:
-        DataError: an image is faulty and must not be left out; reason `faulty_image`.
+        DataError: an image is faulty and must not be left out; reason `faulty_image` or `unknown_class`.
         SsdError: reason `cannot_write`.
     """
     if job.report_path.is_file():
@@ -85,7 +85,8 @@ class _Contents:
         """The record of an image, or None if it is left out."""
         stopping = [issue for issue in validated.issues if KINDS[issue.kind].effect == "stops"]
         if stopping and not job.skip_faulty:
-            raise DataError(describe(stopping[0]), "faulty_image")
+            reason = "unknown_class" if stopping[0].kind == "unknown class" else "faulty_image"
+            raise DataError(describe(stopping[0]), reason)
         self.issues += validated.issues
         self.source.update(repr((example.name, example.objects)).encode())
         if stopping or validated.image is None:
@@ -114,6 +115,5 @@ def issue_row(issue: Issue) -> tuple[str, str, str]:
 
 def describe(issue: Issue) -> str:
     """An issue with its whole path and what to do about it."""
-    place = issue.file.absolute()
-    number = f", {issue.place[:-2]}" if issue.place else ""
-    return f"{place}{number}: {issue.kind}: {issue.detail}; {KINDS[issue.kind].advice}"
+    location = f", {issue.location[:-2]}" if issue.location else ""
+    return f"{issue.file.absolute()}{location}: {issue.kind}: {issue.detail}; {KINDS[issue.kind].advice}"

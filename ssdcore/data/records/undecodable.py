@@ -13,7 +13,7 @@ UNDECODABLE = (
     tf.errors.InvalidArgumentError,
     tf.errors.DataLossError,
     tf.errors.UnknownError,
-    UnicodeDecodeError,  # TensorFlow's message quotes the record, and is no text then
+    UnicodeDecodeError,  # TensorFlow's message quotes the record's bytes, which may not be UTF-8
 )
 """What a stream raises if a record cannot be read, parsed or decoded."""
 

@@ -23,7 +23,7 @@ KINDS: dict[str, Kind] = {
     "unreadable image": Kind("stops", "replace the file: it cannot be decoded completely"),
     "image too large": Kind("stops", "scale the image down"),
     "too many objects": Kind("stops", "check the file: no image has so many objects"),
-    "unknown class": Kind("stops", "correct the annotation, or add its class to those allowed"),
+    "unknown class": Kind("stops", "correct the annotation, or allow the class"),
     "swapped corners": Kind("drops box", "swap the minimum and the maximum"),
     "empty box": Kind("drops box", "redraw the box: it has no area"),
     "box outside": Kind("drops box", "redraw the box: it lies outside the image"),
