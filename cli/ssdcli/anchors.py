@@ -164,13 +164,13 @@ def _percent(share: float) -> str:
 
 
 def _write(path: Path, params: ParamSet, proposal: "Proposal") -> None:
-    from ssdcore.files import write_atomic
+    from ssdcore.data.output import write_whole
 
     if not proposal.improves:
         click.echo(f"nothing better was found: {path} was not written", err=True)
         return
     model = params.model.model_copy(update={"default_boxes": proposal.default_boxes})
-    write_atomic(path, params.model_copy(update={"model": model}).to_yaml().encode())
+    write_whole(path, params.model_copy(update={"model": model}).to_yaml().encode())
     click.echo(f"wrote {path}; next: ssd train --params {path}", err=True)
 
 
