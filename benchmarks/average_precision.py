@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ssdcore.evaluation.ground_truth import Found, Truth
+from ssdcore.data.records.ground_truth import GroundTruth
+from ssdcore.detection import Detections
 from ssdcore.evaluation.read_results import read_results
 from ssdcore.evaluation.scores import Tally
 from ssdcore.evaluation.write_results import ResultFiles
@@ -34,7 +35,7 @@ def boxes(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.concatenate([corners.min(axis=0), corners.max(axis=0)], axis=1)
 
 
-def truths(arguments: argparse.Namespace) -> list[Truth]:
+def truths(arguments: argparse.Namespace) -> list[GroundTruth]:
     """Images with objects, a tenth of them difficult."""
     rng = np.random.default_rng(0)
     found = []
@@ -43,12 +44,12 @@ def truths(arguments: argparse.Namespace) -> list[Truth]:
         labels = rng.integers(1, arguments.classes + 1, count)
         difficult = rng.random(count) < 0.1
         found.append(
-            Truth(f"{number:06}", (375, 500), boxes(rng, count).round(), labels, difficult, np.zeros(count, bool))
+            GroundTruth(f"{number:06}", (375, 500), boxes(rng, count).round(), labels, difficult, np.zeros(count, bool))
         )
     return found
 
 
-def detections(arguments: argparse.Namespace, images: list[Truth]) -> Iterator[Found]:
+def detections(arguments: argparse.Namespace, images: list[GroundTruth]) -> Iterator[Detections]:
     """Some near the objects, the rest anywhere."""
     rng = np.random.default_rng(1)
     for truth in images:
@@ -59,12 +60,16 @@ def detections(arguments: argparse.Namespace, images: list[Truth]) -> Iterator[F
         drawn = np.concatenate([np.minimum(drawn[:, :2], drawn[:, 2:]), np.maximum(drawn[:, :2], drawn[:, 2:])], axis=1)
         labels[: len(near)] = truth.labels[near]
         order = rng.random(arguments.detections)
-        yield Found(drawn, order, labels)
+        yield Detections(drawn, order, labels, class_names(arguments))
+
+
+def class_names(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(f"class{number}" for number in range(arguments.classes))
 
 
 def measured(arguments: argparse.Namespace, metric: str) -> tuple[float, float, float]:
     """Seconds from the detections to the score by the clock and of the processor, and the score."""
-    classes = [f"class{number}" for number in range(arguments.classes)]
+    classes = class_names(arguments)
     images = truths(arguments)
     found = detections(arguments, images)
     if metric == "files":
@@ -73,9 +78,13 @@ def measured(arguments: argparse.Namespace, metric: str) -> tuple[float, float, 
             with ResultFiles(out, "test", classes, images) as files:
                 for truth, one in zip(images, found, strict=True):
                     files.add(truth, one)
-            return timed(lambda: total(images, read_results(out, images, classes).by_image(), classes, "voc07"))
+            return timed(lambda: total(images, from_files(out, images, classes), classes, "voc07"))
     kept = list(found)
     return timed(lambda: total(images, kept, classes, metric))
+
+
+def from_files(out: Path, images: list[GroundTruth], classes: tuple[str, ...]) -> Iterator[Detections]:
+    return (found for found, _ in read_results(out, images, classes).by_image())
 
 
 def timed(work: Callable[[], float]) -> tuple[float, float, float]:
@@ -84,7 +93,7 @@ def timed(work: Callable[[], float]) -> tuple[float, float, float]:
     return time.perf_counter() - wall, time.process_time() - processor, score
 
 
-def total(images: list[Truth], found: Iterable[Found], classes: list[str], metric: str) -> float:
+def total(images: list[GroundTruth], found: Iterable[Detections], classes: tuple[str, ...], metric: str) -> float:
     tally = Tally(classes, [truth.name for truth in images], EvalParams(metric=metric))
     for truth, one in zip(images, found, strict=True):
         tally.add(truth, one)

@@ -25,6 +25,7 @@ from ssdcore import Detector, load_detector
 from ssdcore.data.annotations import Example
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.images import decode_rgb
+from ssdcore.data.records.ground_truth import GroundTruth
 from ssdcore.evaluation.average_precision import AveragePrecision, mean
 
 WIDTH, HEIGHT = 2000, 1500
@@ -33,12 +34,10 @@ LEAST_SHARE = 0.5
 
 
 class Mosaic(NamedTuple):
-    """Images side by side: (1500, 2000, 3) RGB, boxes (N, 4) xyxy px, labels (N,), difficult (N,)."""
+    """Images side by side, (1500, 2000, 3) RGB, and their ground truth."""
 
     image: NDArray[np.uint8]
-    boxes: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    difficult: NDArray[np.bool_]
+    truth: GroundTruth
 
 
 def main() -> None:
@@ -72,7 +71,7 @@ def score(finder: Detector | TiledDetector, found: Sequence[Mosaic]) -> str:
     precision = AveragePrecision(len(finder.classes))
     for mosaic in found:
         (one,) = finder([mosaic.image])
-        precision.add(one.boxes, one.scores, one.labels, mosaic.boxes, mosaic.labels, mosaic.difficult)
+        precision.add(mosaic.truth, one)
     results = precision.result("voc07").values()
     return f"{mean(results):.4f}  " + " ".join(f"{value or 0:.3f}" for value in results)
 
@@ -109,7 +108,9 @@ def _cut(
     share = np.prod(visible[:, 2:] - visible[:, :2], axis=1) / np.prod(moved[:, 2:] - moved[:, :2], axis=1)
     kept = share > 0
     image = canvas[top : top + HEIGHT, left : left + WIDTH]
-    return Mosaic(image, visible[kept], labels[kept], share[kept] < LEAST_SHARE)
+    difficult = share[kept] < LEAST_SHARE
+    truth = GroundTruth("", (HEIGHT, WIDTH), visible[kept], labels[kept], difficult, np.zeros_like(difficult))
+    return Mosaic(image, truth)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from pytest import approx
 
+from ssdcore.data.records.ground_truth import GroundTruth
+from ssdcore.detection import Detections
 from ssdcore.evaluation.analysis import analyse
 from ssdcore.evaluation.analysis.calibration import calibration, histogram
 from ssdcore.evaluation.analysis.curves import best_f1, curve, point_at
 from ssdcore.evaluation.analysis.errors import KINDS
 from ssdcore.evaluation.analysis.matched import IOUS
 from ssdcore.evaluation.average_precision import AveragePrecision, average_precision_voc07, average_precision_voc12
-from ssdcore.evaluation.ground_truth import Found, Truth
 from ssdcore.params import EvalParams
 
 CLASSES = ("cat", "dog", "owl")
@@ -22,14 +23,14 @@ def truth(*objects, size=SIZE):
     """An image of (box, label) objects; (box, label, True) is difficult."""
     hard = np.array([len(one) > 2 for one in objects], bool)
     boxes = np.array([one[0] for one in objects], float).reshape(-1, 4)
-    return Truth("", size, boxes, np.array([one[1] for one in objects], int), hard, np.zeros_like(hard))
+    return GroundTruth("", size, boxes, np.array([one[1] for one in objects], int), hard, np.zeros_like(hard))
 
 
 def found(*detections):
     """What was found in an image: (box, label, score)."""
     boxes = np.array([one[0] for one in detections], float).reshape(-1, 4)
     scores, labels = np.array([one[2] for one in detections], float), np.array([one[1] for one in detections], int)
-    return Found(boxes, scores, labels)
+    return Detections(boxes, scores, labels, CLASSES)
 
 
 def analysed(*images, score=None, **params):
@@ -350,7 +351,7 @@ def test_average_precisions_are_those_of_an_evaluation(seed):
     for place, least in enumerate((0.5, *IOUS)):
         tally = AveragePrecision(3, least)
         for one, many in images:
-            tally.add(many.boxes, many.scores, many.labels, one.boxes, one.labels, one.optional)
+            tally.add(one, many)
         expected = list(tally.result("voc12").values())
         assert [one.voc12 if place == 0 else one.at_ious[place - 1] for one in result.classes] == expected
         if place == 0:
@@ -371,9 +372,8 @@ def test_images_without_objects_have_false_alarms_only():
     assert result.at.score == 0.5  # no score is better than another
 
 
-def test_equal_scores_of_files_keep_their_order():
-    """The second image's detection stands first in the file; both score the same, one is true."""
+def test_equal_scores_count_in_the_order_of_the_images():
+    """Both detections score the same, one is true."""
     images = [(truth((LEFT, 1)), found((FAR, 1, 0.5))), (truth((LEFT, 1)), found((LEFT, 1, 0.5)))]
     assert analysed(*images).classes[0].voc12 == approx(1 / 4)
-    first, second = (one._replace(places=np.array([place])) for place, (_, one) in zip((1, 0), images, strict=True))
-    assert analysed((images[0][0], first), (images[1][0], second)).classes[0].voc12 == approx(1 / 2)
+    assert analysed(*reversed(images)).classes[0].voc12 == approx(1 / 2)

@@ -5,6 +5,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from ssdcore.data.records.ground_truth import GroundTruth
+from ssdcore.detection import Detections
 from ssdcore.evaluation.average_precision import (
     AveragePrecision,
     average_precision_voc07,
@@ -23,21 +25,29 @@ def image(detections=(), objects=()):
     return list(detections), list(objects)
 
 
-def as_arrays(detections, objects):
-    return (
+def with_types(detections, objects):
+    hard = np.array([hard for _, _, hard in objects], bool)
+    truth = GroundTruth(
+        "",
+        (100, 100),
+        np.array([box for box, _, _ in objects], np.float32).reshape(-1, 4),
+        np.array([label for _, label, _ in objects], np.int32),
+        hard,
+        np.zeros_like(hard),
+    )
+    found = Detections(
         np.array([box for box, _, _ in detections], np.float32).reshape(-1, 4),
         np.array([score for _, score, _ in detections], np.float32),
         np.array([label for _, _, label in detections], np.int32),
-        np.array([box for box, _, _ in objects], np.float32).reshape(-1, 4),
-        np.array([label for _, label, _ in objects], np.int32),
-        np.array([hard for _, _, hard in objects], bool),
+        tuple("abcde"),
     )
+    return truth, found
 
 
 def scored(images, metric, num_classes=1, match_iou=0.5):
     tally = AveragePrecision(num_classes, match_iou)
     for detections, objects in images:
-        tally.add(*as_arrays(detections, objects))
+        tally.add(*with_types(detections, objects))
     return tally.result(metric)
 
 
@@ -263,9 +273,9 @@ def test_without_images_no_class_has_a_value(metric):
 
 def test_the_result_may_be_asked_for_between_images():
     tally = AveragePrecision(1)
-    tally.add(*as_arrays([], [(HERE, 1, False)]))
+    tally.add(*with_types([], [(HERE, 1, False)]))
     assert tally.result("voc12") == {1: 0}
-    tally.add(*as_arrays([(HERE, 0.9, 1)], [(HERE, 1, False)]))
+    tally.add(*with_types([(HERE, 0.9, 1)], [(HERE, 1, False)]))
     assert tally.result("voc12") == {1: pytest.approx(0.5)}
 
 

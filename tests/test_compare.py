@@ -1,4 +1,4 @@
-"""`ssd compare`: the front by hand, the numbers against other commands, real processes."""
+"""`ssd compare`: the Pareto front by hand, the numbers against other commands, real processes."""
 
 import csv
 import json
@@ -14,10 +14,8 @@ import pytest
 from matplotlib.figure import Figure
 from small_runs import Pond
 from ssd_program import assert_one_clear_line
-from ssdcli.compare.apart import Images
-from ssdcli.compare.front import pareto_front
-from ssdcli.compare.measure import Candidate, Measured
-from ssdcli.compare.plot import draw
+from ssdcli.compare.measure import Candidate, Images, Measured
+from ssdcli.compare.output import draw, pareto_front
 
 from ssdcore.contract.plugins import Plugins
 from ssdcore.data.convert import convert
@@ -48,7 +46,7 @@ def ssdcore_feature_layers(backbone, model):
 """
 
 
-def test_the_front_by_hand() -> None:
+def test_the_pareto_front_by_hand() -> None:
     """(3, 5) is beaten by (2, 6), (2, 4) by (2, 6), (5, 6) by (2, 6); (1, 1) is the cheapest, (7, 9) the best."""
     points = [(3, 5), (2, 4), (7, 9), (2, 6), (1, 1), (5, 6), (8, 9)]
     assert pareto_front(points) == [(1, 1), (2, 6), (7, 9)]
@@ -83,6 +81,7 @@ def test_a_backbone_and_a_checkpoint(
     assert int(untrained["parameters"]) == ssd.network.count_params() + 64  # the factor behind the L2 normalisation
     assert trained["images"] == "6"
     assert 1 < float(trained["network_ms"]) < 5000
+    assert 20 < float(trained["memory_mib"]) < 2000
     assert (out / "compare.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -121,7 +120,7 @@ class Measuring:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.names: list[str] = []
         self.first: Callable[[], object] = lambda: None
-        monkeypatch.setattr("ssdcli.compare.command.measure_apart", self)
+        monkeypatch.setattr("ssdcli.compare.command.measure_in_subprocess", self)
 
     def __call__(self, candidate: Candidate, images: Images, debug: bool) -> Measured:
         self.first()
@@ -151,8 +150,7 @@ def test_one_that_fails_is_named_and_the_others_are_measured(
     warnings = [line for line in err.splitlines() if not line.startswith("measuring")]
     assert warnings == [
         "warning: broken ssd300 could not be measured: TypeError: no such thing",
-        "warning: deadly ssd300 could not be measured: its process was killed by SIGKILL, as happens where memory is "
-        "too small",
+        "warning: deadly ssd300 could not be measured: its process was killed by SIGKILL, probably for lack of memory",
         "error: 2 of 3 detectors could not be measured (broken ssd300, deadly ssd300); the warnings say why, "
         "'ssd --debug compare ...' shows where",
     ]
@@ -188,7 +186,7 @@ def _measuring_process(program: "subprocess.Popen[str]") -> int:
     raise AssertionError(program.communicate())
 
 
-def test_runs_of_one_name_are_told_apart(
+def test_runs_of_one_name_are_distinguished(
     records: Path, runs: Path, measuring: Measuring, monkeypatch: pytest.MonkeyPatch, ssd_here: Ssd
 ) -> None:
     monkeypatch.chdir(runs)
@@ -206,10 +204,10 @@ def test_runs_of_one_name_are_told_apart(
         (["a/run", "b/run", "a/run"], "the same model is given twice"),
         (["a/run", "b/../a/run"], "the same model is given twice"),
         (["vgg_16", "vgg_16"], "the same backbone is given twice"),
-        ([""], "an empty name is no backbone and no run"),
+        ([""], "an empty name is neither a backbone nor a run"),
     ],
 )
-def test_names_that_are_none(
+def test_invalid_names(
     arguments: list[str],
     says: str,
     records: Path,
@@ -258,19 +256,19 @@ def test_what_the_plot_leaves_out_is_counted(
     assert axes.get_title("left") == title
 
 
-def test_a_disk_that_is_full_before_is_found_out_before(
+def test_a_full_disk_is_reported_before_measuring(
     records: Path, tmp_path: Path, measuring: Measuring, ssd_here: Ssd, limit_files: Callable[[int], None]
 ) -> None:
     limit_files(50_000)
     code, _, err = ssd_here("compare", "mobilenet_v1_025", "--data", records, "--out", tmp_path / "out")
-    assert_one_clear_line(code, err, [f"cannot write into {tmp_path}/out: File too large"])
+    assert_one_clear_line(code, err, [f"cannot write {tmp_path}/out: File too large; make room"])
     (tmp_path / "file").write_text("mine")
     code, _, err = ssd_here("compare", "mobilenet_v1_025", "--data", records, "--out", tmp_path / "file/out")
-    assert_one_clear_line(code, err, [f"cannot write into {tmp_path}/file/out: Not a directory"])
+    assert_one_clear_line(code, err, [f"cannot write {tmp_path}/file/out: Not a directory"])
     assert measuring.names == []
 
 
-def test_a_disk_that_is_full_afterwards_takes_neither_the_table_on_the_screen_nor_half_the_files(
+def test_a_disk_that_fills_up_costs_neither_the_printed_table_nor_leaves_one_file_of_two(
     records: Path, tmp_path: Path, measuring: Measuring, ssd_here: Ssd, limit_files: Callable[[int], None]
 ) -> None:
     """There is room for the CSV of some 200 bytes, not for the plot of some 20,000."""
@@ -279,7 +277,7 @@ def test_a_disk_that_is_full_afterwards_takes_neither_the_table_on_the_screen_no
     code, out, err = ssd_here(*command)
     assert code == 1
     assert "mobilenet_v1_025 ssd300   64x64" in out
-    assert err.splitlines()[-1].startswith(f"error: cannot write into {tmp_path}/out: File too large")
+    assert err.splitlines()[-1].startswith(f"error: cannot write {tmp_path}/out/compare.png: File too large")
     assert list((tmp_path / "out").iterdir()) == []
     limit_files(-1)
     measuring.first = lambda: None

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from detect_helpers import RedFinder, red_square, write_rgb, write_video
 from pycocotools.coco import COCO
-from ssdcli.detect.formats import FORMATS
+from ssdcli.detect.loop import detect_sources
+from ssdcli.detect.request import FORMATS, DetectRequest
 from ssdcli.detect.sources import find_sources
-from ssdcli.detect.work import Wish, detect_sources
 
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
@@ -35,7 +35,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_rgb(root / "images/0200.png", np.full((50, 60, 3), 128, np.uint8))
     write_video(root / "clip.mp4", 3)
     sources = find_sources([str(root / "images"), str(root / "clip.mp4")], ())
-    assert detect_sources(RedFinder(), sources, Wish(root / "found", FORMATS)) == 0
+    assert detect_sources(RedFinder(), sources, DetectRequest(root / "found", FORMATS)) == 0
     return root
 
 
@@ -97,7 +97,7 @@ def test_coco_by_its_own_program(written: Path) -> None:
 
 def test_coco_ids_are_the_names_where_those_are_numbers(written: Path) -> None:
     sources = find_sources([str(written / "images")], ())
-    detect_sources(RedFinder(), sources, Wish(written / "numbers", ["coco"]))
+    detect_sources(RedFinder(), sources, DetectRequest(written / "numbers", ["coco"]))
     images = json.loads((written / "numbers/coco_annotations.json").read_text())["images"]
     assert [image["id"] for image in images] == [7, 12, 100, 200]
     results = json.loads((written / "numbers/coco_results.json").read_text())
@@ -106,7 +106,7 @@ def test_coco_ids_are_the_names_where_those_are_numbers(written: Path) -> None:
 
 def test_without_a_detection_all_lists_are_valid(written: Path) -> None:
     sources = find_sources([str(written / "images/0200.png")], ())
-    detect_sources(RedFinder(), sources, Wish(written / "none", FORMATS))
+    detect_sources(RedFinder(), sources, DetectRequest(written / "none", FORMATS))
     assert json.loads((written / "none/coco_results.json").read_text()) == []
     assert (written / "none/comp4_det_detected_square.txt").read_text() == ""
     assert len((written / "none/detections.csv").read_text().splitlines()) == 1
@@ -133,7 +133,7 @@ class Told:
 def test_crops_hold_every_pixel_touched_and_stay_in_their_folder(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
     path = write_rgb(tmp_path / "noise.png", noise)
-    detect_sources(Told(), find_sources([str(path)], ()), Wish(tmp_path / "out", ["crops"]))
+    detect_sources(Told(), find_sources([str(path)], ()), DetectRequest(tmp_path / "out", ["crops"]))
     one = cv2.imread(str(tmp_path / "out/crops/a_b/noise-1.png"))[..., ::-1]
     np.testing.assert_array_equal(one, noise[2:6, 1:5])
     other = cv2.imread(str(tmp_path / "out/crops/_/noise-2.png"))[..., ::-1]
@@ -178,7 +178,7 @@ def test_our_own_evaluation_reads_the_results(
 ) -> None:
     """Two of three squares are found, and a false one at the same score: precisions 1, 1, 2/3 in order of images."""
     out = written / f"eval-{kind}"
-    detect_sources(RedFinder(), find_sources([str(written / "images")], ()), Wish(out, [kind]))
+    detect_sources(RedFinder(), find_sources([str(written / "images")], ()), DetectRequest(out, [kind]))
     code, told, err = ssd_here("eval", out, "--data", labelled, "--split", "test", "--json")
     assert code == 0, err
     scored = json.loads(told)

@@ -14,7 +14,7 @@ import supervision as sv
 from detect_helpers import read_video, red_square, short_run, write_rgb, write_video
 from PIL import Image
 from small_runs import Pond
-from ssdcli.detect.thresholds import parse_thresholds
+from ssdcli.detect.request import parse_thresholds
 from ssdcli.draw import draw, label_font
 
 from ssdcore import Detections, Detector, load_detector
@@ -182,6 +182,22 @@ def test_a_list_gives_a_list_whatever_the_batches(detector: Detector, shapes: Pa
     assert detector([]) == []
     with pytest.raises(DataError, match=r"an image is \(H, W, 3\) uint8 RGB, got shape \(2, 8, 8, 3\)"):
         detector(np.zeros((2, 8, 8, 3), np.uint8))
+
+
+def test_pillow_images_are_detected_upright(detector: Detector, shapes: Path, tmp_path: Path) -> None:
+    """Alone and in lists, of any mode; `turned` is saved lying, and says so."""
+    path = shapes / "00002.jpg"
+    expected = detector(path)
+    assert len(expected)
+    with Image.open(path) as image:
+        turned = Image.Exif()
+        turned[0x0112] = 6  # a quarter to the right
+        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=turned)
+        found = [detector(image), *detector([image, path, Image.open(tmp_path / "turned.png")])]
+    for one in found:
+        np.testing.assert_allclose(one.boxes, expected.boxes, atol=0.01)
+        np.testing.assert_array_equal(one.labels, expected.labels)
+    assert isinstance(detector(Image.new("RGBA", (50, 40))), Detections)
 
 
 def test_conversion_for_supervision() -> None:

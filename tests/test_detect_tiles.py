@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import supervision as sv
 from detect_helpers import RedFinder, red_square
-from ssdcli.detect.tiles import TiledDetector, merge, tile_origins
+from ssdcli.detect.tiles import TiledDetector, tile_origins, without_duplicates
 
 from ssdcore.detection import Detections
 
@@ -43,12 +43,14 @@ def test_merging_by_hand() -> None:
         (0, 0, 100, 100),
     ]
     scores, labels = [0.9, 0.8, 0.7, 0.6, 0.95, 0.5], [1, 1, 1, 1, 1, 2]
-    kept = merge(np.float32(boxes), np.float32(scores), np.int32(labels))
+    kept = without_duplicates(np.float32(boxes), np.float32(scores), np.int32(labels))
     assert kept.tolist() == [4, 0, 3, 5]
 
 
 def test_a_better_small_box_keeps_out_a_worse_large_one_around_it() -> None:
-    kept = merge(np.float32([(0, 0, 100, 100), (10, 10, 20, 20)]), np.float32([0.5, 0.6]), np.int32([1, 1]))
+    kept = without_duplicates(
+        np.float32([(0, 0, 100, 100), (10, 10, 20, 20)]), np.float32([0.5, 0.6]), np.int32([1, 1])
+    )
     assert kept.tolist() == [1]
 
 
@@ -63,7 +65,7 @@ def test_merging_equals_a_plain_double_loop() -> None:
             labels[place] == labels[other] and show_one_object(boxes[place], boxes[other]) for other in expected
         ):
             expected.append(place)
-    assert merge(boxes, scores, labels).tolist() == expected
+    assert without_duplicates(boxes, scores, labels).tolist() == expected
     assert 20 < len(expected) < 90
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from detect_helpers import RATE, SQUARE, RedFinder, place, read_video, red_square, write_rgb, write_video
-from ssdcli.detect.formats import FORMATS
+from ssdcli.detect.loop import detect_sources
+from ssdcli.detect.request import FORMATS, DetectRequest
 from ssdcli.detect.sources import find_sources
-from ssdcli.detect.work import Wish, detect_sources
 
 import ssdcore.detection
 from ssdcore.detection import Detections
@@ -59,7 +59,7 @@ def test_images_and_videos_are_not_mixed_up(tmp_path: Path) -> None:
     sources = [str(write_video(tmp_path / "a.mp4", 3)), str(write_rgb(tmp_path / "b.png", red_square(1, 2)))]
     sources.append(str(write_video(tmp_path / "c.mp4", 5)))
     detector = RedFinder()
-    assert detect_sources(detector, find_sources(sources, ()), Wish(tmp_path / "out", batch=4)) == 0
+    assert detect_sources(detector, find_sources(sources, ()), DetectRequest(tmp_path / "out", batch=4)) == 0
     assert detector.batches == [4, 4, 1]
     assert [len(read_video(tmp_path / f"out/{name}.mp4")[1]) for name in "ac"] == [3, 5]
     names = [one["name"] for one in frames_in(tmp_path / "out")]
@@ -144,7 +144,7 @@ def test_stopped_within_a_video_it_leaves_whole_files(signals: list[int], error:
     """In the third batch of 5: ten frames are written, and all files agree."""
     sources = find_sources([str(write_video(tmp_path / "clip.mp4"))], ())
     with pytest.raises(error):
-        detect_sources(Stopped(2, *signals), sources, Wish(tmp_path / "out", FORMATS, batch=5))
+        detect_sources(Stopped(2, *signals), sources, DetectRequest(tmp_path / "out", FORMATS, batch=5))
     assert len(read_video(tmp_path / "out/clip.mp4")[1]) == 10
     assert [one["frame"] for one in frames_in(tmp_path / "out")] == list(range(10))
     assert len((tmp_path / "out/detections.jsonl").read_text().splitlines()) == 10
@@ -162,7 +162,7 @@ def test_a_video_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "out/clip.mp4").symlink_to(clip)
     for out in (tmp_path, tmp_path / "out"):
         with pytest.raises(DataError, match=r"clip.mp4 is one of the videos; choose another --out"):
-            detect_sources(RedFinder(), find_sources([str(clip)], ()), Wish(out))
+            detect_sources(RedFinder(), find_sources([str(clip)], ()), DetectRequest(out))
     assert clip.read_bytes() == before
 
 
@@ -212,8 +212,9 @@ def test_images_wait_for_a_key_and_q_ends(tmp_path: Path, monkeypatch: pytest.Mo
     sources = [str(write_video(tmp_path / "a.mp4", 2)), str(write_rgb(tmp_path / "b.png", red_square(1, 2)))]
     sources.append(str(write_video(tmp_path / "c.mp4", 9)))
     screen = Screen("  " + "  x" + " q")
-    monkeypatch.setattr("ssdcli.detect.window.cv2", screen)
-    monkeypatch.setattr("ssdcli.detect.window._has_display", lambda: True)
-    assert detect_sources(RedFinder(), find_sources(sources, ()), Wish(tmp_path / "out", show=True)) == 0
+    for name in ("namedWindow", "imshow", "waitKey", "getWindowProperty", "destroyAllWindows"):
+        monkeypatch.setattr(f"ssdcli.detect.image_outputs.cv2.{name}", getattr(screen, name))
+    monkeypatch.setattr("ssdcli.detect.image_outputs._has_display", lambda: True)
+    assert detect_sources(RedFinder(), find_sources(sources, ()), DetectRequest(tmp_path / "out", show=True)) == 0
     assert (len(screen.shown), screen.keys) == (5, ["closed"])
     assert [len(frames_in(tmp_path / "out")), len(read_video(tmp_path / "out/c.mp4")[1])] == [5, 2]

@@ -20,10 +20,10 @@ from small_runs import Pond
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.pipeline import evaluation_batches, read_records
+from ssdcore.data.records.ground_truth import read_ground_truth
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.detection.predict import make_predict
 from ssdcore.evaluation import Evaluator
-from ssdcore.evaluation.ground_truth import read_truths
 from ssdcore.model.variables import named_variables
 from ssdcore.params import EvalParams
 from ssdcore.runs.checkpoint import load_checkpoint, restore_model
@@ -70,7 +70,7 @@ def steps(run: Path) -> list[Path]:
 
 def devkit_on(out: Path, data: Path, split: str, metric: str) -> dict[str, float | None]:
     """The devkit's average precisions of VOC's files in a folder."""
-    truths, found = read_truths(data, split), {}
+    truths, found = read_ground_truth(data, split), {}
     for name in Manifest.load(data).classes:
         label = Manifest.load(data).classes.index(name) + 1
         lines = [line.split(" ") for line in (out / f"comp4_det_{split}_{name}.txt").read_text().splitlines()]
@@ -176,7 +176,7 @@ def test_text_names_scores_counts_and_speed(run: Path, evaluate: Eval) -> None:
 
 def test_a_part_of_the_images(pond: Pond, run: Path, scores, tmp_path: Path) -> None:
     result = scores(run, "--max-images", 2, "--out", tmp_path / "out")
-    truths = read_truths(pond.data, "test")[:2]
+    truths = read_ground_truth(pond.data, "test")[:2]
     assert (result["images"], result["objects"]) == (2, sum(len(truth.labels) for truth in truths))
     assert len(json.loads((tmp_path / "out/coco_annotations.json").read_text())["images"]) == 2
     whole = scores(run, "--out", tmp_path / "whole")
@@ -245,7 +245,7 @@ def test_resizing_can_be_changed(run: Path, pond: Pond, scores, tmp_path: Path) 
     """Half of each side of a square image is left where it is cut around its centre to the network's 64 px."""
     scores(run, "data.resize=central_crop", "--out", tmp_path / "cut")
     boxes = [item["bbox"] for item in json.loads((tmp_path / "cut/coco_results.json").read_text())]
-    (height, width) = read_truths(pond.data, "test")[0].size
+    (height, width) = read_ground_truth(pond.data, "test")[0].size
     edges = np.array([(left, top, left + wide, top + high) for left, top, wide, high in boxes])
     assert edges[:, 0].min() >= (width - 64) / 2 - 0.01
     assert edges[:, 2].max() <= (width + 64) / 2 + 0.01
@@ -297,8 +297,8 @@ def test_options_of_models_are_refused_of_files(evaluate: Eval, tmp_path: Path, 
 def test_a_checkpoint_is_not_watched(
     run: Path, evaluate: Eval, monkeypatch: pytest.MonkeyPatch, name: str, telling: str
 ) -> None:
-    monkeypatch.setattr("ssdcli.evaluate.command.be_modest", lambda: None)
-    monkeypatch.setattr("ssdcli.evaluate.command.limit", lambda threads, memory: None)
+    monkeypatch.setattr("os.nice", lambda by: by)
+    monkeypatch.setattr("ssdcli.evaluate.command.limit_resources", lambda request: None)
     code, _, err = evaluate(run / "checkpoints" / name, "--watch")
     assert (code, err.count("\n")) == (1, 1)
     assert f"{name} {telling}; --watch wants the run folder of a training" in err

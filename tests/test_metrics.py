@@ -9,9 +9,9 @@ from devkit import Guess, Image, Thing, eleven_points, voc_ap, voc_eval_det
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ssdcore.evaluation.coco import NUMBERS
-from ssdcore.evaluation.coco_ids import category_ids, image_ids
-from ssdcore.evaluation.ground_truth import Found, Truth
+from ssdcore.data.records.ground_truth import GroundTruth
+from ssdcore.detection import Detections
+from ssdcore.evaluation.coco import NUMBERS, category_ids, image_ids
 from ssdcore.evaluation.scores import Tally
 from ssdcore.params import EvalParams
 from ssdcore.params.class_names import COCO as COCO_CLASSES
@@ -21,22 +21,23 @@ CLASSES = ("cat", "dog", "owl")
 HERE, THERE, AWAY = (10, 10, 19, 19), (40, 40, 59, 59), (80, 80, 90, 90)
 
 
-def truth_of(number: int, things: list[Thing]) -> Truth:
+def truth_of(number: int, things: list[Thing]) -> GroundTruth:
     boxes = np.array([thing.box for thing in things], np.float64).reshape(-1, 4)
     labels, difficult, crowd = (np.array([thing[place] for thing in things]) for place in (1, 2, 3))
-    return Truth(f"{number:04}", (120, 130), boxes, labels.astype(np.int64), difficult.astype(bool), crowd.astype(bool))
+    flags = difficult.astype(bool), crowd.astype(bool)
+    return GroundTruth(f"{number:04}", (120, 130), boxes, labels.astype(np.int64), *flags)
 
 
-def found_of(guesses: list[Guess]) -> Found:
+def found_of(guesses: list[Guess], classes: tuple[str, ...] = CLASSES) -> Detections:
     boxes = np.array([guess.box for guess in guesses], np.float64).reshape(-1, 4)
     scores, labels = (np.array([guess[place] for guess in guesses]) for place in (1, 2))
-    return Found(boxes, scores.astype(np.float64), labels.astype(np.int64))
+    return Detections(boxes, scores.astype(np.float64), labels.astype(np.int64), classes)
 
 
 def scored(images: list[Image], classes: tuple[str, ...] = CLASSES, **params):
     tally = Tally(classes, [f"{number:04}" for number in range(len(images))], EvalParams(**params))
     for number, (things, guesses) in enumerate(images):
-        tally.add(truth_of(number, things), found_of(guesses))
+        tally.add(truth_of(number, things), found_of(guesses, classes))
     return tally.evaluation(None)
 
 

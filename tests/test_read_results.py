@@ -7,30 +7,36 @@ from pathlib import Path
 import pytest
 from three_images import CLASSES, three_images
 
+from ssdcore.data.records.ground_truth import GroundTruth, read_ground_truth
+from ssdcore.detection import Detections
 from ssdcore.errors import DataError
-from ssdcore.evaluation.ground_truth import Truth, read_truths
-from ssdcore.evaluation.read_results import is_results, read_results
+from ssdcore.evaluation.read_results import Results, is_results, read_results
 
 
 @pytest.fixture(scope="module")
-def truths(tmp_path_factory: pytest.TempPathFactory) -> list[Truth]:
-    return read_truths(three_images(tmp_path_factory.mktemp("read")), "test")
+def truths(tmp_path_factory: pytest.TempPathFactory) -> list[GroundTruth]:
+    return read_ground_truth(three_images(tmp_path_factory.mktemp("read")), "test")
 
 
-def test_what_other_programs_write_is_read(truths: list[Truth], tmp_path: Path) -> None:
+def by_name(truths: list[GroundTruth], results: Results) -> dict[str, Detections]:
+    return {truth.name: found for truth, (found, _) in zip(truths, results.by_image(), strict=True)}
+
+
+def test_what_other_programs_write_is_read(truths: list[GroundTruth], tmp_path: Path) -> None:
     lines = "\ufeff000012.jpg .5  1 2\t3 4\r\n\r\n2008 x.1 1e-3 -1 -2.5 3 4 \r\n"
     (tmp_path / "comp4_det_test_cat.txt").write_text(lines, "utf-8", newline="")
     (tmp_path / "comp4_det_test_polar bear.txt").write_text("000007 -7 1 1 1 1")
-    found = dict(zip([truth.name for truth in truths], read_results(tmp_path, truths, CLASSES).by_image(), strict=True))
+    found = by_name(truths, read_results(tmp_path, truths, CLASSES))
     assert found["000012"].boxes.tolist() == [[1, 2, 3, 4]]
     assert found["2008 x.1"].boxes.tolist() == [[-1, -2.5, 3, 4]]
     assert (found["000012"].scores.tolist(), found["2008 x.1"].scores.tolist()) == ([0.5], [0.001])
     assert (found["000007"].labels.tolist(), found["000007"].scores.tolist()) == ([2], [-7])
 
 
-def test_the_longest_name_of_a_class_counts(truths: list[Truth], tmp_path: Path) -> None:
+def test_the_longest_name_of_a_class_counts(truths: list[GroundTruth], tmp_path: Path) -> None:
     (tmp_path / "comp4_det_my_val_bear.txt").write_text("000007 1 1 1 2 2")
-    (one,) = [found for found in read_results(tmp_path, truths, (*CLASSES, "val_bear")).by_image() if len(found.scores)]
+    results = read_results(tmp_path, truths, (*CLASSES, "val_bear"))
+    (one,) = [found for found, _ in results.by_image() if len(found)]
     assert one.labels.tolist() == [4]
 
 
@@ -45,7 +51,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("issue", LINES)
-def test_a_faulty_line_is_named(truths: list[Truth], tmp_path: Path, issue: str) -> None:
+def test_a_faulty_line_is_named(truths: list[GroundTruth], tmp_path: Path, issue: str) -> None:
     line, telling = LINES[issue]
     file = tmp_path / "comp4_det_test_cat.txt"
     file.write_text(f"000012 0.5 1 2 3 4\n{line}\n")
@@ -55,7 +61,7 @@ def test_a_faulty_line_is_named(truths: list[Truth], tmp_path: Path, issue: str)
         assert str(caught.value) == f"detections cannot be read: {file}, line 2: {telling}"
 
 
-def test_many_faulty_lines_are_one_message(truths: list[Truth], tmp_path: Path) -> None:
+def test_many_faulty_lines_are_one_message(truths: list[GroundTruth], tmp_path: Path) -> None:
     (tmp_path / "comp4_det_test_cat.txt").write_text("x\n" * 50)
     with pytest.raises(DataError, match=r"line 1: .*line 2: .*line 3: [^;]*; and 47 more$"):
         read_results(tmp_path, truths, CLASSES)
@@ -63,7 +69,7 @@ def test_many_faulty_lines_are_one_message(truths: list[Truth], tmp_path: Path) 
 
 RESULT = {"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
 ENTRIES: dict[str, tuple[object, str]] = {
-    "image": ({**RESULT, "image_id": 99}, "there is no image_id 99; say with --annotations what the numbers are"),
+    "image": ({**RESULT, "image_id": 99}, "there is no image_id 99"),
     "class": ({**RESULT, "category_id": "1"}, "there is no category_id '1'"),
     "no class": ({"image_id": 1}, "there is no category_id NoneType"),
     "list": ({**RESULT, "image_id": [1]}, "there is no image_id list"),
@@ -71,12 +77,12 @@ ENTRIES: dict[str, tuple[object, str]] = {
     "side": ({**RESULT, "bbox": [1, 2, None, 4]}, "NoneType is no number"),
     "score": ({**RESULT, "score": True}, "True is no number"),
     "negative": ({**RESULT, "bbox": [5, 2, -3, 4]}, "the box 5 2 2 6 is not xmin ymin xmax ymax"),
-    "no table": ([1], "it is no table of keys and values, but list"),
+    "no table": ([1], "it is not an object with keys, but list"),
 }
 
 
 @pytest.mark.parametrize("issue", ENTRIES)
-def test_a_faulty_result_is_named(truths: list[Truth], tmp_path: Path, issue: str) -> None:
+def test_a_faulty_result_is_named(truths: list[GroundTruth], tmp_path: Path, issue: str) -> None:
     entry, telling = ENTRIES[issue]
     file = tmp_path / "results.json"
     file.write_text(json.dumps([RESULT, entry]))
@@ -85,7 +91,7 @@ def test_a_faulty_result_is_named(truths: list[Truth], tmp_path: Path, issue: st
     assert str(caught.value).startswith(f"detections cannot be read: {file}, result 2: {telling}")
 
 
-def test_the_numbers_of_another_file_of_annotations(truths: list[Truth], tmp_path: Path) -> None:
+def test_the_numbers_of_another_file_of_annotations(truths: list[GroundTruth], tmp_path: Path) -> None:
     contents = {
         "images": [
             {"id": 5, "file_name": "a/2008 x.1.png"},
@@ -98,14 +104,14 @@ def test_the_numbers_of_another_file_of_annotations(truths: list[Truth], tmp_pat
     rows = [{**RESULT, "image_id": 5, "category_id": 90}, {**RESULT, "image_id": "six", "category_id": 90}]
     (tmp_path / "results.json").write_text(json.dumps(rows))
     results = read_results(tmp_path / "results.json", truths, CLASSES, tmp_path / "truth.json")
-    found = dict(zip([truth.name for truth in truths], results.by_image(), strict=True))
+    found = by_name(truths, results)
     assert [found[name].labels.tolist() for name in ("2008 x.1", "000007", "000012")] == [[3], [3], []]
     for row in ({"image_id": 7, "category_id": 90}, {"image_id": 5, "category_id": 3}):
         (tmp_path / "results.json").write_text(json.dumps([{**RESULT, **row}]))
         with pytest.raises(DataError, match="result 1: there is no"):
             read_results(tmp_path / "results.json", truths, CLASSES, tmp_path / "truth.json")
     (tmp_path / "truth.json").write_text("[]")
-    with pytest.raises(DataError, match="is no file of COCO's annotations"):
+    with pytest.raises(DataError, match="is not a file of COCO annotations"):
         read_results(tmp_path / "results.json", truths, CLASSES, tmp_path / "truth.json")
 
 
@@ -133,15 +139,15 @@ def with_text(name: str, content: bytes) -> Callable[[Path], Path]:
     [
         (two_splits, "are of the same class"),
         (of_a_cow, "is of no class of the data: 'polar_bears'; did you mean 'polar bear'"),
-        (with_text("r.json", b"{"), "is no JSON"),
-        (with_text("r.json", b"{}"), "holds no list of results"),
+        (with_text("r.json", b"{"), "is not valid JSON"),
+        (with_text("r.json", b"{}"), "is not a list of results"),
         (with_text("r.json", b"\xff"), "is not UTF-8 text"),
         (with_text("comp4_det_test_cat.txt", b"\xff"), "is not UTF-8 text"),
         (lambda folder: folder / "absent.json", "cannot read .*absent.json: No such file"),
     ],
     ids=["two splits", "unknown class", "cut JSON", "table", "bytes in JSON", "bytes in text", "absent"],
 )
-def test_unusable_files_are_one_clear_error(truths: list[Truth], tmp_path: Path, make, telling: str) -> None:
+def test_unusable_files_are_one_clear_error(truths: list[GroundTruth], tmp_path: Path, make, telling: str) -> None:
     with pytest.raises(DataError, match=telling) as caught:
         read_results(make(tmp_path), truths, CLASSES)
     assert str(tmp_path) in str(caught.value)

@@ -17,10 +17,10 @@ from voc_files import write_voc
 
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
+from ssdcore.data.records.ground_truth import GroundTruth, read_ground_truth
+from ssdcore.detection import Detections
 from ssdcore.errors import DataError
-from ssdcore.evaluation.files import evaluate_files
-from ssdcore.evaluation.ground_truth import Found, Truth, read_truths
-from ssdcore.evaluation.read_results import read_results
+from ssdcore.evaluation.read_results import evaluate_files, read_results
 from ssdcore.evaluation.scores import Tally
 from ssdcore.evaluation.write_results import ResultFiles
 from ssdcore.params import EvalParams
@@ -32,11 +32,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def truths(data: Path) -> list[Truth]:
-    return read_truths(data, "test")
+def truths(data: Path) -> list[GroundTruth]:
+    return read_ground_truth(data, "test")
 
 
-def random_found(truths: list[Truth], seed: int = 0) -> list[Found]:
+def random_found(truths: list[GroundTruth], seed: int = 0) -> list[Detections]:
     """Detections as a network makes them: shares of the image in float32; some of equal scores."""
     rng = np.random.default_rng(seed)
     found = []
@@ -47,18 +47,18 @@ def random_found(truths: list[Truth], seed: int = 0) -> list[Found]:
         scores = np.sort(rng.random(len(boxes)).astype(np.float32))[::-1].astype(np.float64)
         scores[3:6] = scores[3]
         sides = np.array([*SIZE[::-1], *SIZE[::-1]], np.float64)
-        found.append(Found((boxes / sides).astype(np.float32) * sides, scores, rng.permutation(labels)))
+        found.append(Detections((boxes / sides).astype(np.float32) * sides, scores, rng.permutation(labels), CLASSES))
     return found
 
 
-def write(out: Path, truths: list[Truth], found: list[Found]) -> Path:
+def write(out: Path, truths: list[GroundTruth], found: list[Detections]) -> Path:
     with ResultFiles(out, "test", CLASSES, truths) as files:
         for truth, one in zip(truths, found, strict=True):
             files.add(truth, one)
     return out
 
 
-def scored(truths: list[Truth], found: list[Found], metric: str) -> dict:
+def scored(truths: list[GroundTruth], found: list[Detections], metric: str) -> dict:
     tally = Tally(CLASSES, [truth.name for truth in truths], EvalParams(metric=metric))
     for truth, one in zip(truths, found, strict=True):
         tally.add(truth, one)
@@ -78,7 +78,7 @@ def pycocotools_on(annotations: Path, results: Path) -> list[float]:
 # --- what is to be found
 
 
-def test_boxes_are_the_very_numbers_of_the_annotations(truths: list[Truth]) -> None:
+def test_boxes_are_the_very_numbers_of_the_annotations(truths: list[GroundTruth]) -> None:
     assert {truth.name for truth in truths} == set(NAMES)
     for truth in truths:
         of_image = [one for one in OBJECTS if NAMES[one[0]] == truth.name]
@@ -95,18 +95,18 @@ def test_vocs_numbers_are_taken_as_they_are(tmp_path: Path) -> None:
     box = (1, 1, 353, 499)
     write_voc(tmp_path / "voc", {"a": [("cat", box)]}, size=(500, 353))
     convert(read_labelled(tmp_path / "voc"), tmp_path / "records")
-    (truth,) = read_truths(tmp_path / "records", "trainval")
+    (truth,) = read_ground_truth(tmp_path / "records", "trainval")
     assert truth.boxes.tolist() == [list(box)]
 
 
 # --- writing
 
 
-def test_the_lines_of_the_files(truths: list[Truth], tmp_path: Path) -> None:
-    found = [Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))] * len(truths)
+def test_the_lines_of_the_files(truths: list[GroundTruth], tmp_path: Path) -> None:
+    found = [Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), CLASSES)] * len(truths)
     place = [truth.name for truth in truths].index("2008 x.1")
     boxes = np.array([[10.5, 20, 30.25, 60], [1, 2, 3, 4]])
-    found[place] = Found(boxes, np.array([0.75, float(np.float32(0.1))]), np.array([2, 1]))
+    found[place] = Detections(boxes, np.array([0.75, float(np.float32(0.1))]), np.array([2, 1]), CLASSES)
     out = write(tmp_path / "out", truths, found)
     voc = {path.name: path.read_text() for path in out.glob("comp4*")}
     assert voc == {
@@ -133,28 +133,28 @@ def test_the_lines_of_the_files(truths: list[Truth], tmp_path: Path) -> None:
     assert sorted(written) == sorted(expected)
 
 
-def test_without_detections_the_files_are_whole(truths: list[Truth], tmp_path: Path) -> None:
-    none = Found(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+def test_without_detections_the_files_are_whole(truths: list[GroundTruth], tmp_path: Path) -> None:
+    none = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64), CLASSES)
     out = write(tmp_path / "out", truths, [none] * len(truths))
     assert json.loads((out / "coco_results.json").read_text()) == []
     for source in (out, out / "coco_results.json"):
-        assert [len(one.scores) for one in read_results(source, truths, CLASSES).by_image()] == [0, 0, 0]
+        assert [len(one) for one, _ in read_results(source, truths, CLASSES).by_image()] == [0, 0, 0]
 
 
-def test_files_that_were_not_finished_are_not_there(truths: list[Truth], tmp_path: Path) -> None:
+def test_files_that_were_not_finished_are_not_there(truths: list[GroundTruth], tmp_path: Path) -> None:
     with pytest.raises(KeyError), ResultFiles(tmp_path / "out", "test", CLASSES, truths) as files:
         files.add(truths[0], random_found(truths)[0])
         raise KeyError
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_folder_in_use_is_refused(truths: list[Truth], tmp_path: Path) -> None:
+def test_a_folder_in_use_is_refused(truths: list[GroundTruth], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="exists already"):
         ResultFiles(tmp_path, "test", CLASSES, truths)
 
 
-def test_classes_whose_names_are_no_file_names(truths: list[Truth], tmp_path: Path) -> None:
+def test_classes_whose_names_are_no_file_names(truths: list[GroundTruth], tmp_path: Path) -> None:
     with ResultFiles(tmp_path / "out", "test", ("a/b", "..\\c"), truths):
         pass
     files = {path.name for path in (tmp_path / "out").glob("*.txt")}
@@ -167,7 +167,7 @@ def test_classes_whose_names_are_no_file_names(truths: list[Truth], tmp_path: Pa
 
 
 @pytest.mark.parametrize("metric", ["voc07", "voc12", "coco"])
-def test_files_score_as_what_was_written(data: Path, truths: list[Truth], tmp_path: Path, metric: str) -> None:
+def test_files_score_as_what_was_written(data: Path, truths: list[GroundTruth], tmp_path: Path, metric: str) -> None:
     for seed in range(5):
         found = random_found(truths, seed)
         out, expected = write(tmp_path / f"out{seed}", truths, found), scored(truths, found, metric)
@@ -176,7 +176,7 @@ def test_files_score_as_what_was_written(data: Path, truths: list[Truth], tmp_pa
             assert evaluate_files(source, data, "test", EvalParams(metric=metric)).as_dict() == expected
 
 
-def test_pycocotools_finds_the_same_on_the_files(truths: list[Truth], tmp_path: Path) -> None:
+def test_pycocotools_finds_the_same_on_the_files(truths: list[GroundTruth], tmp_path: Path) -> None:
     for seed in range(5):
         found = random_found(truths, seed)
         out = write(tmp_path / f"out{seed}", truths, found)
@@ -217,7 +217,7 @@ def test_equal_scores_go_by_their_lines(data: Path, tmp_path: Path) -> None:
         assert found.average_precisions["cat"] == expected  # one of two objects, at precision 1 or 1/2
 
 
-def test_files_are_scored_without_tensorflow(data: Path, truths: list[Truth], tmp_path: Path) -> None:
+def test_files_are_scored_without_tensorflow(data: Path, truths: list[GroundTruth], tmp_path: Path) -> None:
     out = write(tmp_path / "out", truths, random_found(truths))
     code = "import sys; sys.modules['tensorflow'] = None\nfrom ssdcli.main import main\nmain(sys.argv[1:])"
     arguments = ["eval", str(out), "--data", str(data), "--metric", "coco", "--json"]
@@ -240,7 +240,7 @@ def test_damaged_records_are_one_clear_error(data: Path, tmp_path: Path, place: 
     content = shard.read_bytes()
     shard.write_bytes(content[:place] if place < 0 else content[:place] + b"\xff" * 20 + content[place + 20 :])
     with pytest.raises(DataError, match=r"is damaged: .*; co"):
-        read_truths(copy, "test")
+        read_ground_truth(copy, "test")
     shard.unlink()
     with pytest.raises(DataError, match="is missing; convert the data again"):
-        read_truths(copy, "test")
+        read_ground_truth(copy, "test")

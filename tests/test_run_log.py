@@ -14,7 +14,7 @@ from ssdcore.data.records.record import decode, parse
 from ssdcore.detection import load_detector
 from ssdcore.detection.detector import Detector
 from ssdcore.evaluation import Evaluator
-from ssdcore.evaluation.loss import EvaluationLoss
+from ssdcore.evaluation.validation_loss import ValidationLoss
 from ssdcore.model import build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.params import Stage
@@ -102,8 +102,8 @@ def bare(pond: Pond, *assignments: str) -> Any:
     return build_ssd(params, ("a", "b"), pond.plugins)
 
 
-def validation_loss(ssd: Any, pond: Pond) -> EvaluationLoss:
-    return EvaluationLoss(ssd, pond.params.train.loss, pond.data, "test", batch_size=3)
+def validation_loss(ssd: Any, pond: Pond) -> ValidationLoss:
+    return ValidationLoss(ssd, pond.params.train.loss, pond.data, "test", batch_size=3)
 
 
 def random_batch(ssd: Any, size: int) -> tuple[Any, Any, Any]:

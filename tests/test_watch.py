@@ -1,4 +1,4 @@
-"""`ssd eval --watch` beside trainings that end, are killed, and go on; and the lock of a run folder."""
+"""`ssd eval --watch` beside trainings that end, are killed, and are resumed."""
 
 import copy
 import csv
@@ -8,38 +8,25 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tensorflow as tf
 from small_runs import Pond, Program, differences, events, killing
 from small_runs import rows as all_rows
-from ssdcli.evaluate import limits
+from ssdcli.evaluate import watch
+from ssdcli.evaluate.watch import ScoreTable
 from tensorboard.compat.proto.event_pb2 import Event
 
-from ssdcore.evaluation import Evaluation
-from ssdcore.runs.checkpoint import load_checkpoint
+from ssdcore.errors import SsdError
+from ssdcore.files import exclusive
 from ssdcore.runs.run_folder import RunFolder, spaced
-from ssdcore.training import TrainingCallback, train, watch
-from ssdcore.training.checkpointing.manager import forget_later, keep
-from ssdcore.training.lock import held
-from ssdcore.training.metrics import cut_back
+from ssdcore.training import TrainingCallback, train
 
-NAME = "(watch test voc07)"
-QUICK = "import ssdcore.training.watch as watch; watch.PAUSE, watch.GRACE = 0.05, {grace}\n"
-PATIENT = """
-import time
-import ssdcore.training.checkpointing.manager as keeping
-watched_folders = keeping.watched_folders
-def patient(run):
-    while not any(keeping.is_held(folder / keeping.WATCH_LOCK) for folder in watched_folders(run)):
-        time.sleep(0.02)
-    return watched_folders(run)
-keeping.watched_folders = patient
-"""
-"""Code that lets a training, whose steps take milliseconds, wait for its watcher behind the first checkpoint."""
+QUICK = "import ssdcli.evaluate.watch as watch; watch.POLL, watch.GRACE = 0.05, {grace}\n"
 ON_STEP = "ssdcli.training_progress.TrainingProgress.on_step"
 Run = Callable[..., tuple[int, str, str]]
 
@@ -52,7 +39,7 @@ class Watcher:
         self._pond._server, self._pond._started = None, 100
         self.close = self._pond.close
 
-    def start(self, run: Path, *more: str, code: str = "", grace: float = 600) -> Program:
+    def start(self, run: Path, *more: str, code: str = "", grace: float = 0.2) -> Program:
         """What it prints goes to `run`.jsonl."""
         out = f"import os, sys; os.dup2(os.open({f'{run}.jsonl'!r}, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)\n"
         arguments = ["eval", str(run), "--data", str(self._pond.data), "--watch", "--json", *more]
@@ -91,36 +78,27 @@ def scores(pond: Pond, finished: Path) -> dict[int, float]:
         return {int(row["step"]): float(row["map"]) for row in csv.DictReader(file)}
 
 
-def watched(run: Path) -> list[tuple[int, str, float]]:
-    """Step, stage and mAP of a watcher's rows, in the order of the file."""
-    return [(int(row["step"]), row["stage"], float(row["map"])) for row in all_rows(run) if row["stage"].endswith(NAME)]
-
-
-def own(run: Path) -> list[dict[str, str]]:
-    return [row for row in all_rows(run) if not row["stage"].endswith(")")]
+def watched(run: Path, metric: str = "voc07") -> dict[int, float]:
+    """The rows of a watcher, in the order of the file."""
+    with (run / "watch/test.csv").open(newline="") as file:
+        return {int(row["step"]): float(row["map"]) for row in csv.DictReader(file) if row["metric"] == metric}
 
 
 def shown(run: Path) -> Counter[tuple[int, float]]:
     """A watcher's events."""
     found: Counter[tuple[int, float]] = Counter()
-    for path in (run / "events/watch-test-voc07").iterdir():
+    for path in (run / "events/watch-test").iterdir():
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             event = Event.FromString(record)
             found.update((event.step, float(tf.make_ndarray(value.tensor))) for value in event.summary.value)
     return found
 
 
-def expected(scores: dict[int, float]) -> list[tuple[int, str, float]]:
-    """Six steps of the first stage, eight of the second."""
-    return [(step, f"{'first' if step <= 6 else 'second'} {NAME}", score) for step, score in scores.items()]
-
-
 def whole(run: Path, scores: dict[int, float]) -> None:
-    """Each checkpoint was scored once, in order, and nothing else is left."""
-    assert watched(run) == expected(scores)
-    assert shown(run) == Counter((step, float(np.float32(score))) for step, score in scores.items())
-    assert not (run / "watch").exists()
-    assert not [path.name for path in run.iterdir() if path.name.endswith("lock")]
+    """Each checkpoint was scored, in order."""
+    assert list(watched(run).items()) == list(scores.items())
+    assert set(shown(run)) == {(step, float(np.float32(score))) for step, score in scores.items()}
+    assert not [path for path in (run / "watch").iterdir() if "partial" in path.name]
 
 
 def ended(program: Program, code: int = 0) -> None:
@@ -130,58 +108,50 @@ def ended(program: Program, code: int = 0) -> None:
 def test_each_checkpoint_of_a_training_is_scored_once(
     pond: Pond, watcher: Watcher, finished: Path, scores: dict[int, float], tmp_path: Path
 ) -> None:
-    """Training saves after every step and keeps two checkpoints; a score takes longer than many steps."""
+    """Training saves after every step, and keeps all checkpoints; a score takes longer than many steps."""
     run = tmp_path / "run"
     assert list(scores) == list(range(15))
-    beside = watcher.start(run)
+    beside = watcher.start(run, grace=5)
     beside.wait_for(f"waiting for a training to begin in {run}")
-    training = pond.child(PATIENT, *pond.arguments(run, "train.keep=2"))
-    ended(training)
-    assert len(RunFolder(run).numbered()) == 2
+    ended(pond.child("", *pond.arguments(run, "train.keep=20")))
     ended(beside)
     whole(run, scores)
+    assert max(shown(run).values()) == 1
     best = max(scores, key=lambda step: (scores[step], -step))
     assert beside.lines()[-1] == (
-        f"training is over; 15 checkpoints scored on 'test', the best at step {best}: voc07 mAP {scores[best]:.4f}"
+        f"training has ended; 15 checkpoints scored on 'test', the best at step {best}: voc07 mAP {scores[best]:.4f}"
     )
     lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text().splitlines()]
     assert [(line["step"], line["mean_average_precision"]) for line in lines] == list(scores.items())
     so_far = [max(list(scores.values())[:count], default=-1) for count in range(15)]
     assert [line["best"] for line in lines] == [scores[step] > so_far[step] for step in scores]
-    # Training has not felt it.
-    assert own(run) == all_rows(finished)
+    # Training has not noticed it.
+    assert all_rows(run) == all_rows(finished)
     assert events(run) == events(finished)
     for name in ("last", "best"):
         assert differences(run / f"checkpoints/{name}.npz", finished / f"checkpoints/{name}.npz") == []
 
 
-def test_a_training_that_is_killed_goes_on_beside_it(
-    pond: Pond, watcher: Watcher, finished: Path, scores: dict[int, float], tmp_path: Path
+def test_a_training_that_is_killed_is_resumed_beside_it(
+    pond: Pond, watcher: Watcher, scores: dict[int, float], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    beside = watcher.start(run)
-    for code in (killing(ON_STEP, 9), killing("ssdcore.training.log.cut_back", 1)):
-        ended(pond.child(PATIENT + code, *pond.arguments(run)), -signal.SIGKILL)
-    ended(pond.child(PATIENT, *pond.arguments(run)))
+    beside = watcher.start(run, grace=10)
+    ended(pond.child(killing(ON_STEP, 9), *pond.arguments(run, "train.keep=20")), -signal.SIGKILL)
+    ended(pond.child("", *pond.arguments(run)))
     ended(beside)
     whole(run, scores)
-    assert own(run) == all_rows(finished)
-    assert events(run) == events(finished)
-    assert differences(run / "checkpoints/last.npz", finished / "checkpoints/last.npz") == []
 
 
-def test_a_watcher_that_is_killed_loses_nothing(
-    watcher: Watcher, run: Path, scores: dict[int, float], tmp_path: Path
-) -> None:
-    """Before its first row, behind the second one, and before an event; then only two checkpoints are left to find."""
-    adding = "ssdcore.training.watch.add_watched"
-    ended(watcher.start(run, code=killing(adding, 1)), -signal.SIGKILL)
-    assert len(list((run / "watch/test-voc07").glob("step-*.npz"))) == 15
-    for path in RunFolder(run).numbered()[2:]:
-        path.unlink()
-    ended(watcher.start(run, code=killing(adding, 2, "after")), -signal.SIGKILL)
-    assert [step for step, _, _ in watched(run)] == [0, 1]
+def test_a_watcher_that_is_killed_loses_nothing(watcher: Watcher, run: Path, scores: dict[int, float]) -> None:
+    """Before its first row, after the second one, and before an event."""
+    writing = "ssdcli.evaluate.watch.write_atomic"
+    ended(watcher.start(run, code=killing(writing, 1)), -signal.SIGKILL)
+    assert not (run / "watch/test.csv").exists()
+    ended(watcher.start(run, code=killing(writing, 2, "after")), -signal.SIGKILL)
+    assert list(watched(run)) == [0, 1]
     ended(watcher.start(run, code=killing("tensorflow.summary.scalar", 3)), -signal.SIGKILL)
+    assert list(watched(run)) == [0, 1, 2, 3]
     ended(watcher.start(run))
     whole(run, scores)
 
@@ -190,7 +160,7 @@ def test_checkpoints_some_steps_apart(
     watcher: Watcher, run: Path, scores: dict[int, float], pond: Pond, ssd_here: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended(watcher.start(run, "--every", "4"))
-    assert watched(run) == [row for row in expected(scores) if row[0] in (0, 4, 8, 12)]
+    assert watched(run) == {step: scores[step] for step in (0, 4, 8, 12)}
     assert (pond.root / "all/steps.png").stat().st_size > 1000
     monkeypatch.syspath_prepend(pond.path)
     code, out, err = ssd_here("eval", run, "--data", pond.data, "--all", "--every", 6, "--json")
@@ -219,11 +189,11 @@ def test_it_ends_with_a_training_that_does_not_come_back(pond: Pond, watcher: Wa
     (run / "checkpoints/step-00000002.npz").write_bytes(b"damaged")
     program = watcher.start(run, grace=0.5)
     ended(program)
-    assert [step for step, _, _ in watched(run)] == [0, 1, 3, 4]
-    stopped, left_out, end = program.lines()
-    assert stopped == "training has stopped before its end; waiting 0.5 s for it to go on"
-    assert left_out.startswith(f"left out: {run}/watch/test-voc07/step-00000002.npz is damaged")
-    assert end.startswith("training has ended before its end; 4 checkpoints scored on 'test'")
+    assert list(watched(run)) == [0, 1, 3, 4]
+    skipped, stopped, end = (line for line in program.lines() if not line.startswith("WARNING"))
+    assert skipped.startswith(f"skipped: {run}/checkpoints/step-00000002.npz is damaged")
+    assert stopped == "no training is running; waiting 0.5 s in case it is resumed"
+    assert end.startswith("training has ended; 4 checkpoints scored on 'test'")
 
 
 def test_ctrl_c_ends_the_waiting(watcher: Watcher, tmp_path: Path) -> None:
@@ -235,44 +205,30 @@ def test_ctrl_c_ends_the_waiting(watcher: Watcher, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def score(value: float) -> Evaluation:
-    return Evaluation("voc07", value, {}, 0.5, 0.01, 4, 4, 0)
+def test_rows_after_a_step_that_a_run_goes_back_to_are_removed(tmp_path: Path) -> None:
+    table = ScoreTable(tmp_path / "test.csv", "voc07")
+    for step, value in enumerate((0.1, 0.4, None, 0.4, 0.5)):
+        table.add(step, value)
+    assert table.best() == (0.5, 4)
+    table.remove_later(3)
+    assert ScoreTable(tmp_path / "test.csv", "voc07").scores() == {0: 0.1, 1: 0.4, 2: None, 3: 0.4}
+    assert table.best() == (0.4, 1)
+    assert ScoreTable(tmp_path / "test.csv", "coco").scores() == {}
+    assert (tmp_path / "test.csv").read_text().splitlines()[:2] == ["step,metric,map", "0,voc07,0.1"]
 
 
-def test_scores_behind_a_step_that_a_run_goes_back_to_do_not_count(run: Path) -> None:
-    """Step 3 is being scored when the run goes back to step 2: it will be made, and scored, again."""
-    folder = RunFolder(run)
-    with watch.watching(folder, "test", "voc07", 1, print) as found:
-        for checkpoint in found.checkpoints():
-            if checkpoint.progress["step"] == 3:
-                forget_later(folder, 2)
-                assert not found.add(checkpoint, score(0.3))
-                break
-            assert found.add(checkpoint, score(checkpoint.progress["step"] / 10))
-        assert list((run / "watch/test-voc07").glob("step-*")) == []
-        assert found.best() == (0.2, 2)
-        # The run goes back once more.
-        forget_later(folder, 1)
-        assert cut_back(folder, 0, 1) == 9
-        assert [(step, value) for step, _, value in watched(run)] == [(0, 0.0), (1, 0.1)]
-    with watch.watching(folder, "test", "voc07", 1, print):
-        assert {step for step, _ in shown(run)} == {0, 1}
-
-
-def test_only_a_living_watcher_is_given_checkpoints(run: Path, pond: Pond) -> None:
-    from ssdcore.runs.checkpoint import restore_model
-    from ssdcore.training.progress import Progress
-
-    folder = RunFolder(run)
-    checkpoint = load_checkpoint(folder.last)
-    ssd = restore_model(checkpoint, pond.plugins)
-    mine = run / "watch/test-voc07"
-    mine.mkdir(parents=True)
-    for step, alive in ((15, False), (16, True)):
-        with held(mine / ".lock") if alive else nullcontext():
-            keep(folder, ssd, Progress(**{**checkpoint.progress, "step": step}), {}, {})
-    assert [path.name for path in mine.iterdir()] == ["step-00000016.npz"]
-    assert mine.joinpath("step-00000016.npz").samefile(folder.at_step(16))
+def test_a_checkpoint_that_is_removed_before_it_is_read_is_skipped(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(watch, "POLL", 0)
+    monkeypatch.setattr(watch, "GRACE", 0)
+    folder, numbered = RunFolder(run), RunFolder.numbered
+    monkeypatch.setattr(RunFolder, "numbered", lambda self: [*numbered(self), run / "checkpoints/step-00000099.npz"])
+    table = ScoreTable(tmp_path / "test.csv", "voc07")
+    for step in range(15):
+        table.add(step, 0.5)
+    assert list(watch._new_checkpoints(folder, table, 1)) == []
+    assert capsys.readouterr().err == "no training is running; waiting 0 s in case it is resumed\n"
 
 
 def test_two_watchers_do_not_share_a_split(
@@ -280,15 +236,13 @@ def test_two_watchers_do_not_share_a_split(
 ) -> None:
     monkeypatch.setattr(os, "nice", lambda by: by)
     for name in ("INTRA", "INTER"):
-        monkeypatch.setenv(f"TF_NUM_{name}OP_THREADS", "2")  # is put back behind the test
+        monkeypatch.setenv(f"TF_NUM_{name}OP_THREADS", "2")  # is restored after the test
     monkeypatch.syspath_prepend(pond.path)
-    arguments = ("eval", run, "--data", pond.data, "--watch", "--threads", 2)
-    with watch.watching(RunFolder(run), "test", "voc07", 1, print):
-        code, _, err = ssd_here(*arguments)
-        assert (code, err.count("\n")) == (1, 1)
-        assert f"another process watches {run} already, on 'test' by voc07" in err
-        assert ssd_here(*arguments, "--metric", "coco", "--every", 14)[0] == 0
-    assert [row["step"] for row in all_rows(run) if row["stage"].endswith("(watch test coco)")] == ["0", "14"]
+    (run / "watch").mkdir()
+    with exclusive(run / "watch/.test.lock", SsdError("busy")):
+        code, _, err = ssd_here("eval", run, "--data", pond.data, "--watch", "--threads", 2)
+    assert (code, err.count("\n")) == (1, 1)
+    assert f"another process watches {run} on 'test'" in err
 
 
 @pytest.mark.parametrize(
@@ -308,22 +262,22 @@ def test_options_that_do_not_go_together(pond: Pond, run: Path, ssd_here: Run, m
 def test_a_process_that_takes_too_much_memory_ends(pond: Pond, watcher: Watcher, run: Path) -> None:
     program = watcher.start(run, "--memory", "0.2")
     ended(program, 1)
-    (line,) = program.lines()
+    line = program.lines()[-1]
     assert line.startswith("error: the evaluation takes ")
     assert "--memory allows 0.2; give a smaller eval.batch_size" in line
-    assert limits.resident() > 0.2
+    assert psutil.Process().memory_info().rss > 0.2 * 2**30
 
 
 def test_threads_and_priority(watcher: Watcher, run: Path) -> None:
     """What is set is there while checkpoints are scored."""
     code = """
 import os, sys
-import ssdcore.training.watch as watch
-real = watch.Watch.add
+import ssdcli.evaluate.watch as watch
+real = watch.ScoreTable.add
 def add(self, *arguments):
     print("nice", os.nice(0), os.environ["TF_NUM_INTRAOP_THREADS"], file=sys.stderr, flush=True)
     return real(self, *arguments)
-watch.Watch.add = add
+watch.ScoreTable.add = add
 """
     program = watcher.start(run, "--every", "20", code=code)
     ended(program)

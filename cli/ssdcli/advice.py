@@ -14,6 +14,8 @@ ADVICE = {
     "not_records": "make one from your images with 'ssd data convert {folder} --out DIR'",
     # training
     # evaluation and detection
+    "other_classes": "convert the data with --classes {classes}, or train on this data",
+    "unreadable_coco_results": "--annotations names the file of annotations that its ids are from",
     # weights
 }
 """Reason -> advice; `{name}` stands for one of the error's facts."""

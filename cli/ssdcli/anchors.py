@@ -1,5 +1,7 @@
-"""`ssd anchors`: how well default boxes cover the objects of a data set, and which would cover them better."""
+"""`ssd anchors`: how well default boxes cover the objects of a data set, and a better set."""
 
+import io
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +10,7 @@ import click
 from ssdcli.options import PathOption, Program, find_params, load_tensorflow, overrides, pass_program
 from ssdcli.output import Bar, print_json, print_table, progress_bar
 from ssdcore.errors import DataError, ParamError
+from ssdcore.files import write_atomic
 from ssdcore.params import ParamSet
 
 if TYPE_CHECKING:
@@ -28,9 +31,9 @@ SEARCHED = ("min_sizes", "max_sizes", "aspect_ratios")
 @click.command()
 @click.argument("data", type=PathOption)
 @click.option("--params", "name", required=True, help="Param set, or a YAML file (ssd params list).")
-@click.option("--split", help="Split to look at. Default: that to learn from.")
-@click.option("--plot", type=PathOption, help="Image file of all widths and heights to make (.png).")
-@click.option("--write", "target", type=PathOption, help="YAML file to make: the param set with the proposed boxes.")
+@click.option("--split", help="Split to analyse. Default: the training split.")
+@click.option("--plot", type=PathOption, help="Image file to create: a plot of all widths and heights (.png).")
+@click.option("--write", "target", type=PathOption, help="YAML file to create: the param set with the proposed boxes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @overrides
 @pass_program
@@ -48,8 +51,8 @@ def anchors(
     """Compare default boxes with the objects in a data set, and propose better ones.
 
     DATA is a folder made by `ssd data convert`. An object counts for recall if some default box
-    overlaps it by train.loss.match_iou; the others are learnt from one forced match each. Objects are
-    those that training learns from, as they are before augmentation; sizes are px of the network input.
+    overlaps it by train.loss.match_iou; each other object has one forced match only. Objects are
+    those used for training, before augmentation; sizes are px of the network input.
     """
     params = find_params(name, program.plugins).override(assignments)
     program.plugins.backbone(params.backbone)
@@ -64,7 +67,7 @@ def anchors(
     with progress_bar("reading") as bar:
         objects = _read_objects(data, chosen, params, bar)
     if not len(objects[0]):
-        raise DataError(f"the split {chosen!r} of {data.absolute()} holds no objects to learn from; check the data")
+        raise DataError(f"the split {chosen!r} of {data.absolute()} holds no objects to train on")
     ssd = build_ssd(params, manifest.classes, program.plugins)
     maps, match_iou = [size for _, size in ssd.feature_maps], params.train.loss.match_iou
     proposal = propose(objects[0], params.model.default_boxes, params.model.image_size, maps, match_iou)
@@ -91,7 +94,7 @@ def _check_outputs(plot: Path | None, target: Path | None) -> None:
 
 
 def _read_objects(folder: Path, split: str, params: ParamSet, bar: Bar) -> "Objects":
-    """Boxes (N, 4), normalised xyxy in the network input, and labels (N,) of the objects to learn from."""
+    """Boxes (N, 4), normalised xyxy in the network input, and labels (N,) of the objects to train on."""
     import numpy as np
 
     from ssdcore.data.pipeline import iterate, read_records, training_boxes
@@ -108,7 +111,7 @@ def _read_objects(folder: Path, split: str, params: ParamSet, bar: Bar) -> "Obje
 
 
 def _report(objects: "Objects", ssd: "SSD", proposal: "Proposal", match_iou: float) -> dict[str, Any]:
-    """Plain values: recall of the current set by class and by size, what its layers serve, and the proposal."""
+    """Plain values: recall of the current set by class and by size, the best layers, and the proposal."""
     from ssdcore.geometry.recall import BAND_NAMES, size_bands
 
     (boxes, labels), model, before = objects, ssd.model, proposal.before
@@ -129,8 +132,6 @@ def _report(objects: "Objects", ssd: "SSD", proposal: "Proposal", match_iou: flo
 
 
 def _plain(spec: "DefaultBoxes", after: "Recall") -> dict[str, Any]:
-    import json
-
     values = spec.model_dump(mode="json", include=set(SEARCHED))
     lines = [f"model.default_boxes.{key}={json.dumps(values[key], separators=(',', ':'))}" for key in SEARCHED]
     return {**after._asdict(), "default_boxes": spec.model_dump(mode="json"), "overrides": lines}
@@ -145,7 +146,7 @@ def _print_report(report: dict[str, Any]) -> None:
     print_table(("prediction layer", "map", "best for objects"), layers)
     before, after = report["all"], report["proposal"]
     if after is None:
-        click.echo("the current default boxes are fine: nothing better was found")
+        click.echo("no better default boxes were found")
         return
     click.echo(
         f"proposed default boxes: recall {_percent(before['recall'])} -> {_percent(after['recall'])}, "
@@ -159,18 +160,16 @@ def _cells(one: dict[str, Any]) -> tuple[str, str, str]:
     return str(one["objects"]), _percent(one["recall"]), f"{one['mean_iou']:.3f}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"
 
 
 def _write(path: Path, params: ParamSet, proposal: "Proposal") -> None:
-    from ssdcore.data.output import write_whole
-
     if not proposal.improves:
-        click.echo(f"nothing better was found: {path} was not written", err=True)
+        click.echo(f"no better default boxes were found: {path} was not written", err=True)
         return
     model = params.model.model_copy(update={"default_boxes": proposal.default_boxes})
-    write_whole(path, params.model_copy(update={"model": model}).to_yaml().encode())
+    write_atomic(path, params.model_copy(update={"model": model}).to_yaml().encode(), ParamError)
     click.echo(f"wrote {path}; next: ssd train --params {path}", err=True)
 
 
@@ -192,14 +191,13 @@ def _draw(path: Path, objects: "Objects", params: ParamSet, proposal: "Proposal"
     label = f"current default boxes, recall {_percent(before)}"
     axes.scatter(old[:, 0], old[:, 1], s=70, marker="s", color="none", edgecolors="#d55e00", zorder=3, label=label)
     if proposal.improves:
-        label = f"proposed ones, recall {_percent(after)}"
+        label = f"proposed default boxes, recall {_percent(after)}"
         axes.scatter(new[:, 0], new[:, 1], s=70, marker="D", color="#0072b2", edgecolors="w", zorder=3, label=label)
     _set_scales(axes, np.concatenate([found, old, new]))
     axes.legend(loc="upper left", framealpha=1, markerscale=0.9)
-    try:
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise DataError(f"cannot write {path.absolute()}: {error.strerror}") from None
+    image = io.BytesIO()
+    figure.savefig(image, dpi=120)
+    write_atomic(path, image.getvalue(), DataError)
 
 
 def _set_scales(axes: "Axes", sizes: "NDArray[np.float64]") -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from ssdcli.detect.sources import find_sources
 from ssdcli.options import PathOption, Program, find_params, load_tensorflow, pass_program
 from ssdcli.output import print_evaluation, progress_bar
 from ssdcli.train import run_training
@@ -31,13 +30,15 @@ def demo(program: Program, out: Path) -> None:
     """Draw shapes, learn to find them, and show what was found; takes minutes on a CPU."""
     params = find_params(PARAMS, program.plugins).override(SETTINGS)
     load_tensorflow()
-    from ssdcli.detect.work import Wish, detect_sources
+    from ssdcli.detect.loop import detect_sources
+    from ssdcli.detect.request import DetectRequest
+    from ssdcli.detect.sources import find_sources
     from ssdcore import load_detector
     from ssdcore.data.convert import convert
     from ssdcore.data.formats import read_labelled
-    from ssdcore.data.output import require_unused
     from ssdcore.data.synth import synthesize
     from ssdcore.evaluation import Evaluator
+    from ssdcore.files import require_unused
     from ssdcore.runs.checkpoint import load_checkpoint, restore_model
 
     plugins = program.plugins
@@ -53,7 +54,7 @@ def demo(program: Program, out: Path) -> None:
         result = Evaluator(ssd, records, "test", params.eval).run(bar.update)
     test = (images / "ImageSets/Main/test.txt").read_text("utf-8").split()
     shown = find_sources([str(images / f"JPEGImages/{name}.jpg") for name in test[:SHOWN]], ())
-    detect_sources(load_detector(run, 0.5, plugins), shown, Wish(found))
+    detect_sources(load_detector(run, 0.5, plugins), shown, DetectRequest(found))
     print_evaluation(result)
     click.echo(f"images to look at: {found}/*.jpg")
     click.echo(f"the run: {run}   TensorBoard: tensorboard --logdir {run}/events")

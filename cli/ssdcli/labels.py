@@ -7,10 +7,10 @@ import click
 
 
 def labels(models: Sequence[Path]) -> list[str]:
-    """A short name for each path: its last part, or all of it where that is needed to tell them apart.
+    """A short name for each path: its last part, or all of it where the last parts are not unique.
 
     Raises:
-        click.UsageError: the same one is there twice.
+        click.UsageError: a path is given twice.
     """
     if len({path.resolve() for path in models}) < len(models):
         raise click.UsageError("the same model is given twice.")

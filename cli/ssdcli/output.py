@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from ssdcore.evaluation import Evaluation
 
 PLAIN_LINES = 10
-"""Lines that a progress bar becomes where there is no terminal."""
+"""Lines that a progress bar prints where there is no terminal."""
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table as wide as its contents; a pipe gets it without wrapping."""
+    """A table as wide as its contents, not wrapped in a pipe."""
     table = Table(*columns, box=SIMPLE_HEAD, header_style="bold")
     for row in rows:
         table.add_row(*row)
@@ -39,12 +39,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """JSON for a program to read."""
+    """JSON for programs to read."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_evaluation(evaluation: "Evaluation") -> None:
-    """Average precision of each class, what it means, and the speed."""
+    """Average precision of each class, the metric, and the speed."""
     rows = [(name, _number(value)) for name, value in evaluation.average_precisions.items()]
     rows.append(("mAP", _number(evaluation.mean_average_precision)))
     print_table(("class", _title(evaluation)), rows)
@@ -87,10 +87,10 @@ def _number(value: float | None) -> str:
 
 
 class Bar(Protocol):
-    """Something that shows how far a piece of work is."""
+    """Shows the progress of some work."""
 
     def update(self, done: int, total: int, note: str = "") -> None:
-        """Shows `done` of `total`, with a note behind it."""
+        """Shows `done` of `total`, and a note."""
 
 
 class _RichBar:
@@ -102,7 +102,7 @@ class _RichBar:
 
 
 class _PlainBar:
-    """A line at each tenth of the way."""
+    """A line at each tenth of the work."""
 
     def __init__(self, title: str) -> None:
         self._title = title
@@ -110,7 +110,7 @@ class _PlainBar:
 
     def update(self, done: int, total: int, note: str = "") -> None:
         tenth = PLAIN_LINES * done // max(total, 1)
-        if tenth < self._shown:  # a new piece of work has begun
+        if tenth < self._shown:  # new work has begun
             self._shown = 0
         if tenth > self._shown:
             self._shown = tenth
@@ -119,7 +119,7 @@ class _PlainBar:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Bar]:
-    """A progress bar on a terminal, plain lines elsewhere; both on stderr."""
+    """A progress bar on a terminal, else plain lines; both on stderr."""
     if not sys.stderr.isatty():
         yield _PlainBar(title)
         return
@@ -136,7 +136,7 @@ def progress_bar(title: str) -> Iterator[Bar]:
 
 
 def describe_row(row: Mapping[str, float | int | str]) -> str:
-    """The numbers of a training log row that people watch."""
+    """The numbers of a training log row that people watch most."""
     return (
         f"step {row['step']}  loss {row['loss']:.3f} (class {row['class_loss']:.3f}, box {row['box_loss']:.3f})  "
         f"rate {row['learning_rate']:.2g}{speed(row)}"
@@ -144,5 +144,5 @@ def describe_row(row: Mapping[str, float | int | str]) -> str:
 
 
 def speed(row: Mapping[str, float | int | str]) -> str:
-    """How fast the steps of a log row were; empty where none was timed."""
+    """Throughput of the steps of a log row; empty if none was timed."""
     return f"  {row['images_per_second']:.3g} img/s" if "images_per_second" in row else ""

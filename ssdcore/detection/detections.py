@@ -1,6 +1,6 @@
-"""What was found in one image."""
+"""The detections in one image; no TensorFlow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +11,8 @@ from ssdcore.errors import SsdError
 
 if TYPE_CHECKING:
     import supervision
+
+    from ssdcore.model.postprocess import DetectionBatch
 
 
 class Detection(NamedTuple):
@@ -26,18 +28,18 @@ class Detections:
     """The detections in one image, best first.
 
     Attributes:
-        boxes: (N, 4) float32 xyxy, px of the original image.
-        scores: (N,) float32 in [0, 1].
-        labels: (N,) int32 class ids, 1..C.
+        boxes: (N, 4) xyxy, px of the original image; float32 from a detector, float64 where they are scored.
+        scores: (N,) of the same type, in [0, 1] from a detector.
+        labels: (N,) int class ids, 1..C.
         classes: names of classes 1..C.
 
     Raises:
-        ValueError: the shapes do not belong together, or a label has no name.
+        ValueError: the shapes do not fit together, or a label has no name.
     """
 
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    labels: NDArray[np.int32]
+    boxes: NDArray[np.floating[Any]]
+    scores: NDArray[np.floating[Any]]
+    labels: NDArray[np.integer[Any]]
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -55,8 +57,8 @@ class Detections:
         for box, score, label in zip(self.boxes.tolist(), self.scores.tolist(), self.labels, strict=True):
             yield Detection(self.classes[label - 1], score, tuple(box))
 
-    def above(self, score: "float | NDArray[np.floating]") -> "Detections":
-        """Only the detections that score above a threshold, or each above one of its own, (N,)."""
+    def above(self, score: float | NDArray[np.floating[Any]]) -> "Detections":
+        """The detections that score above a threshold; or an (N,) array of thresholds, one for each."""
         kept = self.scores > score
         return Detections(self.boxes[kept], self.scores[kept], self.labels[kept], self.classes)
 
@@ -73,7 +75,7 @@ class Detections:
         ]
 
     def to_supervision(self) -> "supervision.Detections":
-        """The same for the library `supervision`, which draws, tracks and counts.
+        """The detections as an object of the library `supervision`, which draws, tracks and counts.
 
         `xyxy` are the boxes (px), `confidence` the scores, `class_id` the labels 1..C as everywhere here, and
         `data["class_name"]` the names, (N,) of text.
@@ -92,3 +94,21 @@ class Detections:
             class_id=self.labels.astype(int),
             data={"class_name": names},
         )
+
+
+def to_detections(
+    batch: "DetectionBatch", sizes: Iterable[tuple[int, int]], classes: tuple[str, ...], dtype: type = np.float32
+) -> list[Detections]:
+    """The detections of each image of a batch.
+
+    Args:
+        batch: of a compiled graph.
+        sizes: height and width of the original images, px.
+        classes: names of classes 1..C.
+        dtype: of boxes and scores.
+    """
+    columns = zip(*(np.asarray(part) for part in batch), sizes, strict=True)
+    return [
+        Detections(boxes[:n] * np.array([width, height] * 2, dtype), scores[:n].astype(dtype), labels[:n], classes)
+        for boxes, scores, labels, n, (height, width) in columns
+    ]

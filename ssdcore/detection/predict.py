@@ -1,7 +1,6 @@
 """The compiled path from images to detections."""
 
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
@@ -9,39 +8,44 @@ from ssdcore.geometry.boxes import area_xyxy, clip_xyxy, from_window_xyxy
 from ssdcore.model import SSD
 from ssdcore.model.postprocess import DetectionBatch, postprocess
 from ssdcore.params import EvalParams
+from ssdcore.types import Tensor
 
-Predict = Callable[[Any, Any], DetectionBatch]
+Predict = Callable[[Tensor, Tensor], DetectionBatch]
+Outputs = tuple[Tensor, Tensor]
+"""Logits and offsets."""
 
 
 def make_predict(ssd: SSD, params: EvalParams) -> Predict:
     """A function from network inputs to detections in the images.
 
-    It takes images (B, h, w, 3) float32 0..255 and the windows (B, 4) float32 xyxy of the images'
-    planes that they show; see `ssdcore.data.resize`.
+    It takes resized images (B, h, w, 3) float32 0..255 and their windows (B, 4) float32 xyxy, the part of the
+    original image's plane that each shows; see `ssdcore.data.resize`.
     """
     network, finish = split_inference(ssd, params)
 
     @tf.function(input_signature=[_images(ssd), _WINDOWS])
-    def predict(images: Any, windows: Any) -> DetectionBatch:
+    def predict(images: Tensor, windows: Tensor) -> DetectionBatch:
         return finish(network(images), windows)
 
     return predict
 
 
-def split_inference(ssd: SSD, params: EvalParams) -> tuple[Callable[[Any], Any], Callable[[Any, Any], DetectionBatch]]:
-    """The two halves of `make_predict`: images to outputs of the network, these and windows to detections."""
+def split_inference(
+    ssd: SSD, params: EvalParams
+) -> tuple[Callable[[Tensor], Outputs], Callable[[Outputs, Tensor], DetectionBatch]]:
+    """The two parts of `make_predict`: images to outputs of the network; outputs and windows to detections."""
     default_boxes = tf.constant(ssd.default_boxes)
-    outputs = tuple(
+    specs = tuple(
         tf.TensorSpec((None, len(ssd.default_boxes), width), tf.float32) for width in (len(ssd.classes) + 1, 4)
     )
 
     @tf.function(input_signature=[_images(ssd)])
-    def network(images: Any) -> Any:
+    def network(images: Tensor) -> Outputs:
         outputs = ssd.network(images, training=False)
         return outputs["logits"], outputs["offsets"]
 
-    @tf.function(input_signature=[outputs, _WINDOWS])
-    def finish(outputs: Any, windows: Any) -> DetectionBatch:
+    @tf.function(input_signature=[specs, _WINDOWS])
+    def finish(outputs: Outputs, windows: Tensor) -> DetectionBatch:
         logits, offsets = outputs
         found = postprocess(logits, offsets, default_boxes, ssd.model.variances, params)
         return _inside(found._replace(boxes=clip_xyxy(from_window_xyxy(found.boxes, windows[:, None]))))
@@ -57,12 +61,12 @@ def _images(ssd: SSD) -> tf.TensorSpec:
 
 
 def _inside(found: DetectionBatch) -> DetectionBatch:
-    """The detections that have an area in their image; one in the padding around it has none."""
+    """The detections with an area inside their image, moved to the front; those in the padding around it have none."""
     rows = tf.range(tf.shape(found.scores)[1])[None, :]
     real = (rows < found.counts[:, None]) & (area_xyxy(found.boxes) > 0)
     order = tf.argsort(tf.cast(~real, tf.int32), axis=1, stable=True)
 
-    def kept(part: Any, mask: Any) -> Any:
+    def kept(part: Tensor, mask: Tensor) -> Tensor:
         return tf.gather(tf.where(mask, part, tf.zeros_like(part)), order, batch_dims=1)
 
     return DetectionBatch(

@@ -1,7 +1,4 @@
-"""Mean average precision of a detector, or of files of detections, on a data set.
-
-Importing this package, and scoring files, needs no TensorFlow.
-"""
+"""Metrics of a detector, or of files of detections, on a split; without TensorFlow where no detector runs."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -4,17 +4,18 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ssdcore.evaluation.matching import Bools, Floats, Numbers, iou, judge, nearest
+from ssdcore.data.records.ground_truth import GroundTruth
+from ssdcore.detection.detections import Detections
+from ssdcore.evaluation.matching import Bools, Floats, Ints, best_overlaps, match_detections, overlaps_of
 
 
 class _Counted(NamedTuple):
-    """Detections that count, each (N,): class, score, place among those of equal score, and whether it is true."""
+    """Detections that count, (N,) each: class, score, order among equal scores, and whether it is true."""
 
-    labels: Numbers
+    labels: Ints
     scores: Floats
-    places: Numbers
+    order: Ints
     true: Bools
 
 
@@ -22,19 +23,19 @@ _NONE = _Counted(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), np.z
 
 
 class AveragePrecision:
-    """Gathers images one by one, then gives the average precision of each class.
+    """Collects images one by one, then gives the average precision of each class.
 
-    Which detections are true is said in `ssdcore.evaluation.matching`. Of an image only the detections' classes,
+    `ssdcore.evaluation.matching` says which detections are true. Of an image only the detections' classes,
     scores and truth stay in memory.
     """
 
     def __init__(self, num_classes: int, match_iou: float = 0.5, inclusive_pixels: bool = False) -> None:
-        """Begins with no image.
+        """Starts without images.
 
         Args:
             num_classes: number of classes, background not counted.
             match_iou: least IoU of a match.
-            inclusive_pixels: boxes are in pixels, and reach to the end of their last ones, as the devkit counts.
+            inclusive_pixels: boxes are in pixels and include their last row and column, as the devkit counts.
         """
         self.num_classes = num_classes
         self.match_iou = match_iou
@@ -43,47 +44,28 @@ class AveragePrecision:
         self._added = 0
         self._objects = np.zeros(num_classes + 1, np.int64)
 
-    def add(
-        self,
-        detected_boxes: NDArray[np.floating],
-        scores: NDArray[np.floating],
-        detected_labels: NDArray[np.integer],
-        boxes: NDArray[np.floating],
-        labels: NDArray[np.integer],
-        difficult: Bools,
-        places: Numbers | None = None,
-    ) -> None:
-        """Adds one image.
-
-        Args:
-            detected_boxes: (N, 4) xyxy, in the unit of `boxes`.
-            scores: (N,), of any range.
-            detected_labels: (N,) 1..C.
-            boxes: (M, 4) of the objects.
-            labels: (M,) 1..C.
-            difficult: (M,).
-            places: (N,) order among detections of equal scores in all images; None: the order of arrival.
-        """
-        if places is None:
-            places = self._added + np.arange(len(scores))
+    def add(self, truth: GroundTruth, detections: Detections, order: Ints | None = None) -> None:
+        """Adds one image; `order` (N,) is that of detections with equal scores in all images, None: as they come."""
+        scores, labels = detections.scores, detections.labels
+        if order is None:
+            order = self._added + np.arange(len(scores))
         self._added += len(scores)
-        self._objects += np.bincount(labels[~difficult], minlength=self.num_classes + 1)
-        own_class = detected_labels[:, None] == labels[None, :]
-        best = nearest(iou(detected_boxes, boxes, self.inclusive_pixels), own_class)
-        judged = judge(*best, scores, places, difficult, self.match_iou)
-        kept = judged.counted
-        parts = detected_labels[kept].astype(np.int64), scores[kept].astype(np.float64), places[kept], judged.true[kept]
-        self._counted.append(_Counted(*parts))
+        self._objects += np.bincount(truth.labels[~truth.ignored], minlength=self.num_classes + 1)
+        own_class = labels[:, None] == truth.labels[None, :]
+        best = best_overlaps(overlaps_of(truth, detections, self.inclusive_pixels), own_class)
+        counted, true = match_detections(*best, scores, truth.ignored, self.match_iou, order)
+        scores = scores.astype(np.float64)
+        self._counted.append(_Counted(labels[counted], scores[counted], order[counted], true[counted]))
 
     def result(self, metric: str) -> dict[int, float | None]:
         """Average precision of classes 1..C by `voc07` or `voc12`; None for a class without objects."""
         rule = {"voc07": average_precision_voc07, "voc12": average_precision_voc12}[metric]
         counted = _Counted(*map(np.concatenate, zip(*self._counted, strict=True)))
         self._counted = [counted]
-        by_place = counted.places.argsort(kind="stable")
+        in_order = counted.order.argsort(kind="stable")
         results: dict[int, float | None] = dict.fromkeys(range(1, self.num_classes + 1))
         for label in np.flatnonzero(self._objects).tolist():
-            rows = by_place[counted.labels[by_place] == label]
+            rows = in_order[counted.labels[in_order] == label]
             curve = precision_recall(counted.scores[rows], counted.true[rows], int(self._objects[label]))
             results[label] = rule(*curve)
         return results
@@ -94,8 +76,8 @@ def precision_recall(scores: Iterable[float], true: Iterable[bool], objects: int
 
     Args:
         scores: (N,) of the detections.
-        true: (N,) whether each found an object.
-        objects: number of objects that could be found, above 0.
+        true: (N,) whether each matches an object.
+        objects: number of objects to detect, above 0.
     """
     order = np.argsort(-np.fromiter(scores, np.float64), kind="stable")
     hits = np.fromiter(true, np.float64)[order].cumsum()

@@ -1,4 +1,4 @@
-"""COCO's average precision and recall, by `pycocotools`, the official program."""
+"""COCO's file formats, and its average precision and recall by `pycocotools`, the official program."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -9,8 +9,9 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ssdcore.evaluation.coco_ids import category_ids, image_ids
-from ssdcore.evaluation.ground_truth import Found, Truth
+from ssdcore.data.records.ground_truth import GroundTruth
+from ssdcore.detection.detections import Detections
+from ssdcore.params.class_names import COCO as COCO_CLASSES
 
 NUMBERS = (
     *("AP", "AP50", "AP75", "AP small", "AP medium", "AP large"),
@@ -19,43 +20,46 @@ NUMBERS = (
 """The twelve numbers, in the order in which `pycocotools` prints them."""
 
 DIGITS = 3
-"""Of widths and heights of objects, which are differences of sides that have as many."""
+"""Of widths and heights of objects: those of their corners."""
+
+_COCO_GAPS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
+_MAX_DIGITS = 15  # exact in float64, too
 
 
 class CocoScores:
-    """Gathers images one by one, then has them scored; all detections stay in memory."""
+    """Collects images one by one, then scores them; all detections stay in memory."""
 
     def __init__(self, classes: Sequence[str], names: Sequence[str]) -> None:
-        """Begins with no image.
+        """Starts without images.
 
         Args:
             classes: names of classes 1..C.
             names: of the images, in the order in which they will be added.
         """
         self._categories = category_ids(classes)
-        self._numbers = image_ids(names)
+        self._ids = image_ids(names)
         self._truth = dataset(classes, {})
-        self._found: list[dict[str, Any]] = []
+        self._results: list[dict[str, Any]] = []
 
-    def add(self, truth: Truth, found: Found) -> None:
+    def add(self, truth: GroundTruth, detections: Detections) -> None:
         """Adds one image."""
-        number, first = self._numbers[len(self._truth["images"])], len(self._truth["annotations"]) + 1
-        self._truth["images"].append(image_entry(truth, number))
-        self._truth["annotations"] += object_entries(truth, number, self._categories, first)
-        for entry in result_entries(found, number, self._categories):
+        image_id, first = self._ids[len(self._truth["images"])], len(self._truth["annotations"]) + 1
+        self._truth["images"].append(image_entry(truth, image_id))
+        self._truth["annotations"] += object_entries(truth, image_id, self._categories, first)
+        for entry in result_entries(detections, image_id, self._categories):
             _, _, width, height = entry["bbox"]
-            self._found.append({**entry, "id": len(self._found) + 1, "area": width * height, "iscrowd": 0})
+            self._results.append({**entry, "id": len(self._results) + 1, "area": width * height, "iscrowd": 0})
 
     def result(self) -> tuple[dict[str, float | None], list[float | None]]:
         """The twelve numbers by name, and AP of classes 1..C; None where there are no objects."""
         with redirect_stdout(StringIO()):
-            truth, found = _indexed(self._truth), _indexed({**self._truth, "annotations": self._found})
-            scores = COCOeval(truth, found, "bbox")
+            truth, results = _indexed(self._truth), _indexed({**self._truth, "annotations": self._results})
+            scores = COCOeval(truth, results, "bbox")
             scores.evaluate()
             scores.accumulate()
             scores.summarize()
         precisions = scores.eval["precision"][..., 0, 2]  # (IoU, recall, class) at all sizes, 100 detections
-        by_class = [_known(precisions[..., place]) for place in range(len(self._categories))]
+        by_class = [_mean_of_known(precisions[..., index]) for index in range(len(self._categories))]
         twelve = {name: None if value < 0 else float(value) for name, value in zip(NUMBERS, scores.stats, strict=True)}
         return twelve, by_class
 
@@ -67,13 +71,27 @@ def _indexed(contents: Mapping[str, Any]) -> Any:
     return coco
 
 
-def _known(values: Any) -> float | None:
+def _mean_of_known(values: Any) -> float | None:
     known = values[values > -1]
     return float(np.mean(known)) if known.size else None
 
 
+def image_ids(names: Sequence[str]) -> list[int]:
+    """The ids of images: their names where all are different numbers, as in COCO and VOC 2007; else 1, 2, ..."""
+    numbers = [int(name) for name in names if name.isascii() and name.isdecimal() and len(name) <= _MAX_DIGITS]
+    are_ids = len(set(numbers)) == len(names)
+    return numbers if are_ids else list(range(1, len(names) + 1))
+
+
+def category_ids(classes: Sequence[str]) -> list[int]:
+    """1..C; for COCO's own classes in their order the 80 of its 90 ids that are in use."""
+    if tuple(classes) == COCO_CLASSES:
+        return [number for number in range(1, 91) if number not in _COCO_GAPS]
+    return list(range(1, len(classes) + 1))
+
+
 def dataset(classes: Sequence[str], info: Mapping[str, Any]) -> dict[str, Any]:
-    """The contents of a file of annotations, still without images."""
+    """The contents of a file of annotations, without images."""
     categories = [
         {"id": number, "name": name, "supercategory": "none"}
         for number, name in zip(category_ids(classes), classes, strict=True)
@@ -81,25 +99,26 @@ def dataset(classes: Sequence[str], info: Mapping[str, Any]) -> dict[str, Any]:
     return {"info": dict(info), "licenses": [], "images": [], "annotations": [], "categories": categories}
 
 
-def image_entry(truth: Truth, number: int) -> dict[str, Any]:
+def image_entry(truth: GroundTruth, image_id: int) -> dict[str, Any]:
     """An image in a file of annotations."""
     height, width = truth.size
-    return {"id": number, "file_name": f"{truth.name}.jpg", "width": width, "height": height}
+    return {"id": image_id, "file_name": f"{truth.name}.jpg", "width": width, "height": height}
 
 
-def object_entries(truth: Truth, number: int, categories: Sequence[int], first: int) -> list[dict[str, Any]]:
-    """An image's objects in a file of annotations, numbered from `first` on.
+def object_entries(truth: GroundTruth, image_id: int, categories: Sequence[int], first: int) -> list[dict[str, Any]]:
+    """An image's objects in a file of annotations, with ids from `first` on.
 
-    `pycocotools` knows objects that need not be found as crowds only; `ignore` tells difficult ones from them.
+    `pycocotools` ignores crowds only, so difficult objects are marked as such; `ignore` is 1 for difficult ones.
     """
     entries = []
-    for offset, (box, label, difficult, crowd) in enumerate(zip(*truth[2:], strict=True)):
-        left, top, right, bottom = box.tolist()
+    columns = truth.boxes.tolist(), truth.labels, truth.difficult, truth.crowd
+    for offset, (box, label, difficult, crowd) in enumerate(zip(*columns, strict=True)):
+        left, top, right, bottom = box
         width, height = round(right - left, DIGITS), round(bottom - top, DIGITS)
         entries.append(
             {
                 "id": first + offset,
-                "image_id": number,
+                "image_id": image_id,
                 "category_id": categories[label - 1],
                 "bbox": [left, top, width, height],
                 "area": width * height,
@@ -110,10 +129,12 @@ def object_entries(truth: Truth, number: int, categories: Sequence[int], first: 
     return entries
 
 
-def result_entries(found: Found, number: int, categories: Sequence[int]) -> list[dict[str, Any]]:
+def result_entries(detections: Detections, image_id: int, categories: Sequence[int]) -> list[dict[str, Any]]:
     """An image's detections in a file of results."""
-    sides = np.concatenate([found.boxes[:, :2], found.boxes[:, 2:] - found.boxes[:, :2]], axis=1)
+    boxes = detections.boxes.astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    columns = boxes.tolist(), detections.labels.tolist(), detections.scores.tolist()
     return [
-        {"image_id": number, "category_id": categories[label - 1], "bbox": box, "score": score}
-        for box, label, score in zip(sides.tolist(), found.labels.tolist(), found.scores.tolist(), strict=True)
+        {"image_id": image_id, "category_id": categories[label - 1], "bbox": box, "score": score}
+        for box, label, score in zip(*columns, strict=True)
     ]

@@ -1,7 +1,7 @@
-"""Runs a detector over a split and scores it."""
+"""Scores a detector on a split."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +9,26 @@ import numpy as np
 import tensorflow as tf
 
 from ssdcore.data.pipeline import evaluation_batches, iterate, read_records
+from ssdcore.data.records.ground_truth import GroundTruth, read_ground_truth
 from ssdcore.data.records.manifest import Manifest
+from ssdcore.detection.detections import Detections, to_detections
 from ssdcore.detection.predict import split_inference
 from ssdcore.errors import CheckpointError
-from ssdcore.evaluation.ground_truth import Found, Truth, read_truths
 from ssdcore.evaluation.scores import Evaluation, Speed, Tally
 from ssdcore.model import SSD
 from ssdcore.model.postprocess import DetectionBatch
 from ssdcore.params import EvalParams
 
 OnBatch = Callable[[int, int], None]
-OnImage = Callable[[Truth, Found], None]
+OnImage = Callable[[GroundTruth, Detections], None]
 
 
 class Evaluator:
-    """Scores a detector on a split of converted data, as often as its weights change."""
+    """Scores a detector on a split of converted data, with its present weights, any number of times.
+
+    Attributes:
+        images: ground truth of the images to score on.
+    """
 
     def __init__(
         self,
@@ -40,21 +45,21 @@ class Evaluator:
             ssd: the detector.
             folder: of records, with a manifest.
             split: name of the split.
-            params: post-processing and metric.
-            max_images: only so many, from the first on.
-            threads: that read and decode; None: as many as TensorFlow likes.
+            params: of post-processing and metric.
+            max_images: the first so many only.
+            threads: that read and decode; None: TensorFlow decides.
 
         Raises:
-            DataError: folder or split are missing or damaged.
+            DataError: folder or split is missing or damaged.
             CheckpointError: the data has other classes than the detector.
         """
         check_classes(ssd.classes, Manifest.load(folder).classes, folder)
         records = read_records(folder, split)
-        self.truths = read_truths(folder, split)[:max_images]
+        self.images = read_ground_truth(folder, split)[:max_images]
         self._ssd = ssd
         self._params = params
         self._batches = evaluation_batches(
-            records.take(len(self.truths)),
+            records.take(len(self.images)),
             ssd.model.image_size,
             ssd.resize,
             params.batch_size,
@@ -63,46 +68,48 @@ class Evaluator:
             options = tf.data.Options()
             options.threading.private_threadpool_size = options.autotune.cpu_budget = threads
             self._batches = self._batches.with_options(options)
-        self._where = (folder, split)
+        self._source = (folder, split)
         self._network, self._finish = split_inference(ssd, params)
         self._warm = False
 
     def run(
-        self, on_batch: OnBatch = lambda done, total: None, on_image: OnImage = lambda truth, found: None
+        self, on_batch: OnBatch = lambda done, total: None, on_image: OnImage = lambda truth, detections: None
     ) -> Evaluation:
         """Evaluates with the weights that the detector has now.
 
         Args:
-            on_batch: progress, with images done and images in all.
-            on_image: is given what is to be found, and what was found, in each image in turn.
+            on_batch: progress: images done, and their total.
+            on_image: called with ground truth and detections of each image in turn.
 
         Raises:
             DataError: a record cannot be read or decoded.
         """
         self._warm_up()
-        tally = Tally(self._ssd.classes, [truth.name for truth in self.truths], self._params)
+        tally = Tally(self._ssd.classes, [truth.name for truth in self.images], self._params)
         seconds = dict.fromkeys(("read", "network", "nms"), 0.0)
-        for found in self._found(seconds):
-            for one in _in_pixels(found, self.truths[tally.images :]):
-                on_image(self.truths[tally.images], one)
-                tally.add(self.truths[tally.images], one)
-            on_batch(tally.images, len(self.truths))
+        for batch in self._detect(seconds):
+            truths = self.images[tally.images : tally.images + len(batch.counts)]
+            found = to_detections(batch, [truth.size for truth in truths], self._ssd.classes, np.float64)
+            for truth, detections in zip(truths, found, strict=True):
+                on_image(truth, detections)
+                tally.add(truth, detections)
+            on_batch(tally.images, len(self.images))
         return tally.evaluation(self._params.score_threshold, Speed(tally.images, **seconds))
 
     def _warm_up(self) -> None:
-        """Lets TensorFlow build and tune its graphs, once, so that nobody takes that for the detector's speed."""
+        """Builds and tunes the graphs, once, so that it does not count as the detector's time."""
         if not self._warm:
-            shape = (min(self._params.batch_size, len(self.truths)), *self._ssd.model.image_size, 3)
+            shape = (min(self._params.batch_size, len(self.images)), *self._ssd.model.image_size, 3)
             self._finish(self._network(tf.zeros(shape)), tf.tile([[0.0, 0.0, 1.0, 1.0]], [shape[0], 1]))
             self._warm = True
 
-    def _found(self, seconds: dict[str, float]) -> Iterator[DetectionBatch]:
-        """The detections of each batch; the time of each part is added to `seconds`."""
-        batches = iterate(self._batches, *self._where)
+    def _detect(self, seconds: dict[str, float]) -> Iterator[DetectionBatch]:
+        """The detections of each batch as arrays; adds the time of each part to `seconds`."""
+        batches = iterate(self._batches, *self._source)
         while (batch := _timed(seconds, "read", next, batches, None)) is not None:
             outputs = _timed(seconds, "network", self._network, batch.images)
-            found = _timed(seconds, "nms", self._finish, outputs, batch.windows)
-            yield DetectionBatch(*(part.numpy() for part in found))
+            detections = _timed(seconds, "nms", self._finish, outputs, batch.windows)
+            yield DetectionBatch(*(part.numpy() for part in detections))
 
 
 def _timed(seconds: dict[str, float], part: str, work: Callable[..., Any], *arguments: Any) -> Any:
@@ -114,27 +121,20 @@ def _timed(seconds: dict[str, float], part: str, work: Callable[..., Any], *argu
 
 
 def _wait_for(result: Any) -> None:
-    """Returns when a device has computed all tensors; TensorFlow's `sync_devices` fails in one worker of several."""
+    """Waits until all tensors are computed; TensorFlow's `sync_devices` fails in one worker of several."""
     for tensor in filter(tf.is_tensor, tf.nest.flatten(result)):
         tf.reshape(tensor, [-1])[:1].numpy()
 
 
-def _in_pixels(found: DetectionBatch, truths: Iterable[Truth]) -> Iterator[Found]:
-    """The detections of each image of a batch, in pixels of the original."""
-    for boxes, scores, labels, count, truth in zip(*found, truths, strict=False):
-        height, width = truth.size
-        sides = np.array([width, height, width, height], np.float64)
-        yield Found(boxes[:count] * sides, scores[:count].astype(np.float64), labels[:count].astype(np.int64))
-
-
 def check_classes(model: tuple[str, ...], data: tuple[str, ...], folder: Path) -> None:
-    """Refuses data whose class list is not the model's.
+    """Checks that data has the model's class list.
 
     Raises:
-        CheckpointError: naming both lists.
+        CheckpointError: it has another one; the message has both.
     """
     if model != data:
         raise CheckpointError(
-            f"the model knows the classes {', '.join(model)}; the data in {folder.absolute()} has "
-            f"{', '.join(data)}; convert the data with --classes {','.join(model)}, or train on this data"
+            f"the model knows the classes {', '.join(model)}; the data in {folder.absolute()} has {', '.join(data)}",
+            "other_classes",
+            classes=",".join(model),
         )

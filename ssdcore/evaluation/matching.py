@@ -1,79 +1,79 @@
-"""Which detections of an image are true, by Pascal VOC's rule (VOC devkit, `VOCevaldet.m`); NumPy only.
+"""Matches the detections of an image with its ground truth by Pascal VOC's rule (VOC devkit, `VOCevaldet.m`).
 
 A detection is true if the object of its class that it overlaps most has IoU of at least `match_iou`, is not
-difficult, and was not found by a better-scoring detection. If that object is difficult the detection counts neither
-way. Everything else is false.
+difficult, and is not matched by a better-scoring detection. If that object is difficult the detection is not
+counted. Everything else is false.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from ssdcore.data.records.ground_truth import GroundTruth
+from ssdcore.detection.detections import Detections
+from ssdcore.geometry.iou import iou_matrix_xyxy
+
+Floats = NDArray[np.floating[Any]]
 Bools = NDArray[np.bool_]
-Numbers = NDArray[np.int64]
+Ints = NDArray[np.integer[Any]]
 
 
-class Judged(NamedTuple):
-    """What the detections of an image are, (N,) each, in the order in which they were given.
+def overlaps_of(truth: GroundTruth, detections: Detections, inclusive_pixels: bool) -> Floats:
+    """IoU (N, M) float64 of the detections with the objects of an image."""
+    return iou_matrix_xyxy(detections.boxes.astype(np.float64), truth.boxes.astype(np.float64), inclusive_pixels)
+
+
+class Matches(NamedTuple):
+    """The detections of an image, (N,) bool each, in the order in which they were given.
 
     Attributes:
-        best: int64, place of the object of its class that each overlaps most; -1 where there is none.
-        overlaps: float64, IoU with it; 0 where there is none.
-        counted: bool; False for a match with a difficult object, which counts neither way.
-        true: bool.
+        counted: False for a match with an ignored object.
+        true: the detection matches an object.
     """
 
-    best: Numbers
-    overlaps: Floats
     counted: Bools
     true: Bools
 
 
-def iou(one: NDArray[np.floating], other: NDArray[np.floating], inclusive_pixels: bool = False) -> Floats:
-    """IoU (N, M) of xyxy boxes (N, 4) and (M, 4) of one unit.
+def best_overlaps(overlaps: Floats, allowed: Bools) -> tuple[Ints, Floats]:
+    """The largest allowed value of each row.
 
-    With `inclusive_pixels` sides are longer by 1 than their corners say, as the devkit counts.
+    Args:
+        overlaps: (N, M) IoU.
+        allowed: (N, M), pairs to look at.
+
+    Returns:
+        (N,) column, -1 without one, and (N,) its value, 0 without one.
     """
-    one, other, border = one.astype(np.float64), other.astype(np.float64), float(inclusive_pixels)
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    intersection = (high - low + border).clip(0).prod(axis=2)
-    areas = [(boxes[:, 2:] - boxes[:, :2] + border).clip(0).prod(axis=1) for boxes in (one, other)]
-    union = areas[0][:, None] + areas[1][None, :] - intersection
-    return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
-
-
-def nearest(overlaps: Floats, allowed: Bools) -> tuple[Numbers, Floats]:
-    """For each row of (N, M) the allowed column of the largest value, (N,), -1 without one, and that value, else 0."""
     if not overlaps.size:
         return np.full(len(overlaps), -1), np.zeros(len(overlaps))
     values = np.where(allowed, overlaps, -1)
     best = values.argmax(axis=1)
-    found = values[np.arange(len(best)), best]
-    return np.where(found < 0, -1, best), found.clip(0)
+    largest = values[np.arange(len(best)), best]
+    return np.where(largest < 0, -1, best), largest.clip(0)
 
 
-def judge(
-    best: Numbers, overlaps: Floats, scores: NDArray[np.floating], places: Numbers, difficult: Bools, match_iou: float
-) -> Judged:
-    """Judges the detections of an image.
+def match_detections(
+    best: Ints, overlaps: Floats, scores: Floats, ignored: Bools, match_iou: float, order: Ints | None = None
+) -> Matches:
+    """Matches the detections of an image.
 
     Args:
-        best: (N,) place of the object of its class that each overlaps most, see `nearest`.
+        best: (N,) object of its class that each detection overlaps most, see `best_overlaps`.
         overlaps: (N,) IoU with it.
         scores: (N,) of any range.
-        places: (N,) order among detections of equal scores.
-        difficult: (M,) of the objects.
+        ignored: (M,) objects that do not count.
         match_iou: least IoU of a match, above 0.
+        order: (N,) order among detections of equal scores; None: as they come.
     """
     hit = (best >= 0) & (overlaps >= match_iou)
     counted = ~hit
-    counted[hit] = ~difficult[best[hit]]
-    order = np.lexsort((places, -scores.astype(np.float64)))
-    matching = order[hit[order]]
+    counted[hit] = ~ignored[best[hit]]
+    rank = np.arange(len(best)) if order is None else order
+    by_score = np.lexsort((rank, -scores.astype(np.float64)))
+    matching = by_score[hit[by_score]]
     _, first = np.unique(best[matching], return_index=True)
     true = np.zeros(len(best), bool)
     true[matching[first]] = True
-    return Judged(best, overlaps, counted, true & counted)
+    return Matches(counted, true & counted)

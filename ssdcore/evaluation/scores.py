@@ -6,21 +6,23 @@ from typing import Any
 
 import numpy as np
 
+from ssdcore.data.records.ground_truth import GroundTruth
+from ssdcore.detection.detections import Detections
 from ssdcore.evaluation.average_precision import AveragePrecision, mean
 from ssdcore.evaluation.coco import CocoScores
-from ssdcore.evaluation.ground_truth import Found, Truth
+from ssdcore.evaluation.matching import Ints
 from ssdcore.params import EvalParams
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Where an evaluation's time went, without the time to warm up, seconds in all.
+    """How long the parts of an evaluation took, warm-up excluded, in seconds.
 
     Attributes:
         images: how many were timed.
-        read: waiting for images to be read, decoded and fitted.
-        network: from images to predictions.
-        nms: from predictions to detections.
+        read: waiting for images to be read, decoded and resized.
+        network: forward pass.
+        nms: decoding and non-maximum suppression.
     """
 
     images: int
@@ -30,7 +32,7 @@ class Speed:
 
     @property
     def images_per_second(self) -> float:
-        """Images a second, reading and all."""
+        """Images per second, reading included."""
         return self.images / max(self.read + self.network + self.nms, 1e-9)
 
     def as_dict(self) -> dict[str, float | int]:
@@ -46,13 +48,13 @@ class Evaluation:
 
     Attributes:
         metric: `voc07`, `voc12` or `coco`.
-        mean_average_precision: over the classes that occur; None if none does.
+        mean_average_precision: over the classes that occur; None if none occurs.
         average_precisions: class name -> value, None where the class does not occur.
-        match_iou: least overlap of a match; None for `coco`, which takes the mean of 0.50, 0.55, ... 0.95.
-        score_threshold: what the detections scored above; None: they came from files.
-        images, objects, difficult: how many were seen; `objects` without those that need not be found.
+        match_iou: least IoU of a match; None for `coco`, which takes the mean of 0.50, 0.55, ... 0.95.
+        score_threshold: least score of the detections; None: they came from files.
+        images, objects, difficult: their numbers; `objects` without the ignored ones.
         coco: COCO's twelve numbers by name; None by the other metrics.
-        speed: None where no detector ran.
+        speed: None if no detector ran.
     """
 
     metric: str
@@ -72,10 +74,10 @@ class Evaluation:
 
 
 class Tally:
-    """Gathers the images of a split one by one, then gives their scores."""
+    """Collects the images of a split one by one, then scores them."""
 
     def __init__(self, classes: Sequence[str], names: Sequence[str], params: EvalParams) -> None:
-        """Begins with no image.
+        """Starts without images.
 
         Args:
             classes: names of classes 1..C.
@@ -88,17 +90,15 @@ class Tally:
         self._voc = AveragePrecision(len(classes), params.match_iou, params.inclusive_pixels)
         self.images = self._objects = self._difficult = 0
 
-    def add(self, truth: Truth, found: Found) -> None:
-        """Adds one image."""
+    def add(self, truth: GroundTruth, detections: Detections, order: Ints | None = None) -> None:
+        """Adds one image; see `AveragePrecision.add` for `order`."""
         self.images += 1
-        self._difficult += int(np.count_nonzero(truth.optional))
-        self._objects += int(np.count_nonzero(~truth.optional))
+        self._difficult += int(np.count_nonzero(truth.ignored))
+        self._objects += int(np.count_nonzero(~truth.ignored))
         if self._coco:
-            self._coco.add(truth, found)
+            self._coco.add(truth, detections)
         else:
-            self._voc.add(
-                found.boxes, found.scores, found.labels, truth.boxes, truth.labels, truth.optional, found.places
-            )
+            self._voc.add(truth, detections, order)
 
     def evaluation(self, score_threshold: float | None, speed: Speed | None = None) -> Evaluation:
         """The scores of all images that were added; see `Evaluation` for the arguments."""

@@ -5,83 +5,94 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import BinaryIO, Self
 
-from ssdcore.data.output import partial_path, publish, require_unused, write_whole
+from ssdcore.data.records.ground_truth import GroundTruth, index_by_name
+from ssdcore.detection.detections import Detections
 from ssdcore.errors import DataError
-from ssdcore.evaluation.coco import dataset, image_entry, object_entries, result_entries
-from ssdcore.evaluation.coco_ids import category_ids, image_ids
-from ssdcore.evaluation.ground_truth import Found, Truth, unique_names
+from ssdcore.evaluation.coco import category_ids, dataset, image_entry, image_ids, object_entries, result_entries
+from ssdcore.files import atomic_file, explain_writing, require_unused, write_atomic
 
 RESULTS = "coco_results.json"
 ANNOTATIONS = "coco_annotations.json"
 
 
-def voc_file_name(split: str, name: str) -> str:
-    """The file of a class; `/` and `\\`, which no file name can have, become `_`."""
-    return f"comp4_det_{split}_{name}.txt".replace("/", "_").replace("\\", "_")
+def voc_file_names(split: str, classes: Sequence[str]) -> list[str]:
+    """The file of each class; `/` and `\\`, which no file name can have, become `_`.
+
+    Raises:
+        DataError: two classes would have the same one.
+    """
+    names = [f"comp4_det_{split}_{name}.txt".replace("/", "_").replace("\\", "_") for name in classes]
+    if len(set(names)) < len(names):
+        raise DataError("two classes differ in '/', '\\' or '_' only, their VOC files would have the same name")
+    return names
+
+
+def voc_lines(name: str, detections: Detections) -> list[tuple[int, str]]:
+    """Label and line `image score xmin ymin xmax ymax` of each detection in an image."""
+    columns = detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist()
+    return [
+        (label, f"{name} {score!r} {' '.join(map(repr, box))}\n") for label, score, box in zip(*columns, strict=True)
+    ]
 
 
 class ResultFiles:
-    """Files that grow image by image, and get their names when all are whole.
+    """Files that are written image by image, and appear when all are complete.
 
-    They hold the very numbers that are scored: boxes in pixels as the annotations count them, so that
+    They hold exactly the numbers that are scored: boxes in pixels in the coordinates of the annotations, so that
     VOC's annotations, which begin at 1, need no shift.
     """
 
-    def __init__(self, out: Path, split: str, classes: Sequence[str], truths: Sequence[Truth]) -> None:
+    def __init__(self, out: Path, split: str, classes: Sequence[str], images: Sequence[GroundTruth]) -> None:
         """Prepares the files.
 
         Args:
             out: folder to make.
-            split: its name goes into the names of VOC's files.
+            split: part of the names of VOC's files.
             classes: names of classes 1..C.
-            truths: the images, in the order in which they will be added.
+            images: in the order in which they will be added.
 
         Raises:
             DataError: the folder is in use, or images or classes cannot be told apart by their names.
         """
-        require_unused(out)
-        self._voc = [out / voc_file_name(split, name) for name in classes]
-        if len(set(self._voc)) < len(classes):
-            raise DataError("two classes differ in '/', '\\' or '_' only, their result files would have one name")
-        self._numbers = [image_ids(list(unique_names(truths))), category_ids(classes)]
-        self._results, self._annotations = out / RESULTS, out / ANNOTATIONS
+        require_unused(out, DataError)
+        self._out = out
+        self._voc_names = voc_file_names(split, classes)
+        self._image_ids, self._categories = image_ids(list(index_by_name(images))), category_ids(classes)
         self._contents = dataset(classes, {"description": f"objects of the split {split}, as ssdcore scores them"})
-        self._open: list[IO[str]] = []
-        self._stack = ExitStack()
         self._count = 0
 
     def __enter__(self) -> Self:
-        self._results.parent.mkdir(parents=True, exist_ok=True)
-        paths = [partial_path(path) for path in (*self._voc, self._results)]
-        self._open = [self._stack.enter_context(path.open("w", encoding="utf-8", newline="\n")) for path in paths]
+        with explain_writing(self._out, DataError):
+            self._out.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            self._voc = [self._open(stack, name) for name in self._voc_names]
+            self._results = self._open(stack, RESULTS)
+            self._stack = stack.pop_all()
         return self
 
-    def add(self, truth: Truth, found: Found) -> None:
+    def _open(self, stack: ExitStack, name: str) -> BinaryIO:
+        return stack.enter_context(atomic_file(self._out / name, DataError))
+
+    def add(self, truth: GroundTruth, detections: Detections) -> None:
         """Writes the detections of the next image."""
-        images, (numbers, categories) = self._contents["images"], self._numbers
-        number = numbers[len(images)]
-        for box, score, label in zip(*(part.tolist() for part in found[:3]), strict=True):
-            sides = " ".join(map(repr, box))
-            self._open[label - 1].write(f"{truth.name} {score!r} {sides}\n")
-        images.append(image_entry(truth, number))
-        objects: list[Any] = self._contents["annotations"]
-        objects += object_entries(truth, number, categories, len(objects) + 1)
-        for entry in result_entries(found, number, categories):
-            self._open[-1].write(("[\n" if self._count == 0 else ",\n") + json.dumps(entry))
+        images, annotations = self._contents["images"], self._contents["annotations"]
+        image_id = self._image_ids[len(images)]
+        for label, line in voc_lines(truth.name, detections):
+            self._voc[label - 1].write(line.encode())
+        images.append(image_entry(truth, image_id))
+        annotations += object_entries(truth, image_id, self._categories, len(annotations) + 1)
+        for entry in result_entries(detections, image_id, self._categories):
+            self._results.write(f"{',' if self._count else '['}\n{json.dumps(entry)}".encode())
             self._count += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None:
-            self._open[-1].write("\n]\n" if self._count else "[]\n")
-        self._stack.close()
-        for path in (*self._voc, self._results):
-            if kind is None:
-                publish(partial_path(path), path)
-            else:
-                partial_path(path).unlink(missing_ok=True)
+            self._results.write(b"\n]\n" if self._count else b"[]\n")
+        self._stack.__exit__(kind, error, trace)
         if kind is None:
-            write_whole(self._annotations, (json.dumps(self._contents, ensure_ascii=False) + "\n").encode())
+            content = (json.dumps(self._contents, ensure_ascii=False) + "\n").encode()
+            write_atomic(self._out / ANNOTATIONS, content, DataError)

@@ -46,6 +46,10 @@ class RunFolder:
         """A folder for each evaluation that watches the run, of the checkpoints that wait for it."""
         return self.root / "watch"
 
+    def watch_csv(self, split: str) -> Path:
+        """Scores of the checkpoints on a split, by an evaluation that watches the run."""
+        return self.root / "watch" / f"{split}.csv"
+
     @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"

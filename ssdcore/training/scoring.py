@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ssdcore.errors import TrainingError
 from ssdcore.evaluation import Evaluation, Evaluator
-from ssdcore.evaluation.loss import EvaluationLoss
+from ssdcore.evaluation.validation_loss import ValidationLoss
 from ssdcore.model import SSD
 from ssdcore.model.variables import named_variables
 from ssdcore.params import ParamSet
@@ -56,7 +56,7 @@ class Scorer:
         self._batch = params.eval.batch_size
         self._evaluator = Evaluator(copy, folder, split, params.eval)
         monitors_loss = params.train.monitor == "loss"
-        self._loss = EvaluationLoss(copy, params.train.loss, folder, split, self._batch) if monitors_loss else None
+        self._loss = ValidationLoss(copy, params.train.loss, folder, split, self._batch) if monitors_loss else None
 
     def score(self, variables: Mapping[str, Any], on_batch: Callable[[int, int], None]) -> Score:
         """Scores the weights in `variables`, by name; `on_batch` is told of images done and in all."""

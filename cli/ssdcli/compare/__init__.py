@@ -1,4 +1,4 @@
-"""`ssd compare`: backbones and runs beside each other, by what they cost and what they find."""
+"""`ssd compare`: cost and accuracy of backbones and runs, measured side by side."""
 
 from ssdcli.compare.command import compare
 

@@ -1,21 +1,20 @@
-"""`ssd compare`: measure backbones and runs, print them as a table, write CSV and a plot."""
+"""`ssd compare`: measures backbones and runs, prints them as a table, writes CSV and a plot."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from ssdcli.compare.apart import Images, measure_apart
-from ssdcli.compare.candidates import find_candidates
-from ssdcli.compare.files import PLOT, TABLE, prepare, write
-from ssdcli.compare.measure import Candidate, Measured
-from ssdcli.options import PathOption, Program, pass_program
-from ssdcli.output import print_json, print_table, progress_bar
-from ssdcore.errors import ModelError
+from ssdcli.compare.measure import Candidate, Images, Measured, measure_in_subprocess
+from ssdcli.compare.output import PLOT, TABLE, prepare, print_measured, write
+from ssdcli.labels import labels
+from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcli.output import print_json, progress_bar
+from ssdcore.contract.plugins import Plugins
+from ssdcore.errors import ModelError, PluginError
+from ssdcore.params import BlockNorm, EvalParams, ParamSet, Stage, TrainParams
 from ssdcore.params.presets import MODELS
-
-COLUMNS = ("detector", "image, px", "million parameters", "billion MACs", "read, ms", "network, ms", "NMS, ms", "MiB")
 
 
 @click.command()
@@ -32,8 +31,8 @@ COLUMNS = ("detector", "image, px", "million parameters", "billion MACs", "read,
     help="SSD model to put on a backbone; may be repeated.",
 )
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images at a time.")
-@click.option("--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="The first so many only.")
-@click.option("--out", type=PathOption, help="Folder to make for compare.csv and compare.png.")
+@click.option("--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Only the first so many.")
+@click.option("--out", type=PathOption, help="Folder to create for compare.csv and compare.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_program
 def compare(
@@ -50,9 +49,9 @@ def compare(
 ) -> None:
     """Measure backbones and trained runs on this machine.
 
-    A BACKBONE gets the SSD models and random weights, whose speed is that of trained ones but for NMS, which
-    works on more boxes; a RUN (or checkpoint) is scored as well. Without names all installed backbones that have
-    feature layers for a --model are measured. Each is measured in a process of its own; one that fails is left out.
+    A BACKBONE gets the SSD models and random weights, which run as fast as trained ones except for NMS, which
+    has more boxes to process; a RUN (or checkpoint) is evaluated as well. Without names all installed backbones with
+    feature layers for a --model are measured. Each is measured in a subprocess of its own; one that fails is left out.
     """
     from ssdcore.data.records.manifest import Manifest
 
@@ -65,21 +64,21 @@ def compare(
     if as_json:
         print_json([asdict(one) for one in found])
     elif found:
-        _print(found)
+        print_measured(found)
     if out and found:
         write(found, out)
         if not as_json:
-            click.echo(f"{out / TABLE} and {out / PLOT} hold the same")
+            click.echo(f"written to {out / TABLE} and {out / PLOT}")
     _require_all(found, candidates)
 
 
 def _measure_all(candidates: Sequence[Candidate], images: Images, debug: bool) -> list[Measured]:
-    """Measures one after the other; one that fails is named, and the others go on."""
+    """Measures one after the other; warns of one that fails and continues."""
     found = []
     with progress_bar("measuring") as bar:
         for done, candidate in enumerate(candidates):
             bar.update(done, len(candidates), candidate.name)
-            one = measure_apart(candidate, images, debug)
+            one = measure_in_subprocess(candidate, images, debug)
             if isinstance(one, Measured):
                 found.append(one)
             else:
@@ -89,27 +88,95 @@ def _measure_all(candidates: Sequence[Candidate], images: Images, debug: bool) -
 
 
 def _require_all(found: Sequence[Measured], candidates: Sequence[Candidate]) -> None:
-    """Makes the program fail where a candidate did.
+    """Makes the command fail if a candidate did.
 
     Raises:
         ModelError: one did.
     """
-    left_out = [one.name for one in candidates if one.name not in {other.name for other in found}]
-    if left_out:
+    failed = [one.name for one in candidates if one.name not in {other.name for other in found}]
+    if failed:
         raise ModelError(
-            f"{len(left_out)} of {len(candidates)} detectors could not be measured ({', '.join(left_out)}); the "
+            f"{len(failed)} of {len(candidates)} detectors could not be measured ({', '.join(failed)}); the "
             "warnings say why, 'ssd --debug compare ...' shows where"
         )
 
 
-def _print(found: Sequence[Measured]) -> None:
-    rows = [(*_row(one), "-" if one.map is None else f"{one.map:.4f}") for one in found]
-    print_table((*COLUMNS, "mAP"), rows)
+def find_candidates(
+    names: Sequence[str], models: Sequence[str], plugins: Plugins, classes: tuple[str, ...], batch: int
+) -> list[Candidate]:
+    """The detectors to measure, no two of the same name.
+
+    Args:
+        names: backbones, run folders and checkpoints; none: all backbones that suit one of the models.
+        models: SSD models to put on the backbones.
+        plugins: the installed plugins.
+        classes: of untrained detectors.
+        batch: images at a time.
+
+    Raises:
+        PluginError: a name is neither a backbone nor a path, or a backbone suits none of the models.
+        CheckpointError: a path holds no checkpoint.
+        click.UsageError: a name is empty or given twice.
+    """
+    if "" in names:
+        raise click.UsageError("an empty name is neither a backbone nor a run.")
+    models = tuple(dict.fromkeys(models))
+    names = names or [name for name in plugins.backbones if _suited(name, models, plugins)]
+    paths = [Path(name) for name in names if _is_path(name, plugins)]
+    label_of = dict(zip(paths, labels(paths), strict=True))
+    found: list[Candidate] = []
+    for name in names:
+        if _is_path(name, plugins):
+            found.append(_trained(Path(name), label_of[Path(name)], batch))
+        else:
+            found += _untrained(name, models, plugins, classes, batch)
+    if len({one.name for one in found}) < len(found):
+        raise click.UsageError("the same backbone is given twice.")
+    return found
 
 
-def _row(one: Measured) -> tuple[str, ...]:
-    size = f"{one.image_size[0]}x{one.image_size[1]}"
-    milliseconds = (f"{value:.1f}" for value in (one.read_ms, one.network_ms, one.nms_ms))
-    macs = "?" if one.macs is None else f"{one.macs / 1e9:.2f}"
-    memory = "?" if one.memory_mib is None else f"{one.memory_mib:.0f}"
-    return one.name, size, f"{one.parameters / 1e6:.2f}", macs, *milliseconds, memory
+def _is_path(name: str, plugins: Plugins) -> bool:
+    return name not in plugins.backbones and Path(name).exists()
+
+
+def _suited(backbone: str, models: Sequence[str], plugins: Plugins) -> list[str]:
+    """The models for which a backbone has feature layers."""
+    return [model for model in models if plugins.feature_layers(backbone, model)]
+
+
+def _trained(path: Path, label: str, batch: int) -> Candidate:
+    load_tensorflow()
+    from ssdcore.runs.checkpoint import load_checkpoint
+    from ssdcore.runs.run_folder import find_checkpoint
+
+    checkpoint = load_checkpoint(find_checkpoint(path))
+    params = checkpoint.params.override([f"eval.batch_size={batch}"])
+    return Candidate(label, params, checkpoint.classes, checkpoint.path)
+
+
+def _untrained(
+    name: str, models: Sequence[str], plugins: Plugins, classes: tuple[str, ...], batch: int
+) -> Iterator[Candidate]:
+    """A backbone with each of the models that it suits."""
+    try:
+        plugins.backbone(name)
+    except PluginError as error:
+        raise PluginError(f"there is no run folder or checkpoint {Path(name).absolute()}, and {error}") from None
+    suited = _suited(name, models, plugins)
+    if not suited:
+        raise PluginError(
+            f"{name} has no feature layers for {', '.join(models)}; choose another --model, or leave it out "
+            "('ssd backbones list' shows which has which)"
+        )
+    for model in suited:
+        yield Candidate(f"{name} {model}", _untrained_params(name, model, batch), classes)
+
+
+def _untrained_params(backbone: str, model: str, batch: int) -> ParamSet:
+    """The SSD model on a backbone, its own layers normalised as those of nearly all backbones are."""
+    return ParamSet(
+        backbone=backbone,
+        model=MODELS[model]().model_copy(update={"block_norm": BlockNorm()}),
+        train=TrainParams(stages=(Stage(name="none", steps=1),)),
+        eval=EvalParams(batch_size=batch),
+    )

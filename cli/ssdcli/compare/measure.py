@@ -1,13 +1,16 @@
-"""What one detector costs on this machine, measured in a process of its own."""
+"""Measures what a detector costs on this machine, each in a subprocess of its own."""
 
-import re
-import sys
+import multiprocessing
+import signal
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ssdcore.errors import SsdError
 from ssdcore.params import ParamSet
-
-STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Candidate:
         name: to show.
         params: what to build.
         classes: names of its classes.
-        checkpoint: its weights; None: random ones, whose findings say nothing.
+        checkpoint: its weights; None: random ones, whose detections mean nothing.
     """
 
     name: str
@@ -28,19 +31,27 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Images:
+    """The images to run on: a folder of records, its split, and how many of the images; None: all."""
+
+    data: Path
+    split: str
+    max_images: int | None
+
+
+@dataclass(frozen=True)
 class Measured:
-    """What a detector costs and finds.
+    """Cost and accuracy of a detector.
 
     Attributes:
         name: of the candidate.
         backbone: its backbone.
         image_size: height and width of the network input, px.
-        parameters: numbers in its weights file.
-        macs: multiplications of its convolutions for one image; None where a layer's are not known.
-        read_ms, network_ms, nms_ms: milliseconds for each image: waiting until it is read, decoded and resized;
+        parameters: number of values in its weights file.
+        macs: multiplications of its convolutions for one image; None if a layer's are unknown.
+        read_ms, network_ms, nms_ms: milliseconds per image: waiting until it is read, decoded and resized;
             the network; from its outputs to detections.
-        memory_mib: the most memory that building and running it took beside TensorFlow, MiB; None where the system
-            does not tell.
+        memory_mib: peak resident memory that building and running it added to that of TensorFlow, MiB, sampled.
         images: how many were timed.
         map: mean average precision; None for random weights.
     """
@@ -53,7 +64,7 @@ class Measured:
     read_ms: float
     network_ms: float
     nms_ms: float
-    memory_mib: float | None
+    memory_mib: float
     images: int
     map: float | None
 
@@ -63,50 +74,98 @@ class Measured:
         return self.network_ms + self.nms_ms
 
 
-def measure(candidate: Candidate, data: Path, split: str, max_images: int | None) -> Measured:
-    """Runs a detector over images; call it in a fresh process, whose memory is its own.
+@dataclass(frozen=True)
+class Failure:
+    """A candidate that could not be measured, and the reason, in one line."""
+
+    name: str
+    reason: str
+
+
+def measure_in_subprocess(candidate: Candidate, images: Images, debug: bool) -> Measured | Failure:
+    """Measures a candidate in a fresh process, so that no memory or threads of the previous one are left.
+
+    With `debug` it prints the traceback of a failure. The process never outlives this one.
 
     Raises:
-        SsdError: it cannot be built, or does not fit the data.
+        KeyboardInterrupt: Ctrl-C was pressed; the process has ended.
     """
+    context = multiprocessing.get_context("spawn")
+    results, child_end = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(child_end, candidate, images, debug))
+    try:
+        with _sigint_ignored():
+            process.start()
+        child_end.close()
+        result: Measured | Failure = results.recv()
+        return result
+    except EOFError:
+        process.join()
+        return Failure(candidate.name, _exit_reason(process.exitcode))
+    finally:
+        if process.ident:
+            process.kill()
+            process.join()
+        results.close()
+
+
+@contextmanager
+def _sigint_ignored() -> Iterator[None]:
+    """Makes a process that is started meanwhile ignore SIGINT, which a terminal sends to it as well on Ctrl-C."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _work(results: Connection, candidate: Candidate, images: Images, debug: bool) -> None:
+    """Runs in the subprocess."""
+    from ssdcore.data.workers import begin_worker
+
+    begin_worker()
+    try:
+        results.send(_measure(candidate, images))
+    except Exception as error:  # whatever a plugin raises must not stop the others
+        if debug:
+            traceback.print_exc()
+        results.send(Failure(candidate.name, _reason(error)))
+
+
+def _measure(candidate: Candidate, images: Images) -> Measured:
     from ssdcore.contract.plugins import load_plugins
     from ssdcore.evaluation import Evaluator
     from ssdcore.model import build_ssd
     from ssdcore.model.end_points import network_macs
     from ssdcore.runs.checkpoint import assign_weights, load_checkpoint
+    from ssdcore.system.memory import PeakMemory
 
-    before = _most_memory()
-    ssd = build_ssd(candidate.params, candidate.classes, load_plugins())
-    if candidate.checkpoint:
-        assign_weights(ssd, load_checkpoint(candidate.checkpoint))
-    result = Evaluator(ssd, data, split, candidate.params.eval, max_images).run()
-    each = result.speed.as_dict() if result.speed else {}
-    after = _most_memory()
+    params = candidate.params
+    with PeakMemory() as memory:
+        ssd = build_ssd(params, candidate.classes, load_plugins())
+        if candidate.checkpoint:
+            assign_weights(ssd, load_checkpoint(candidate.checkpoint))
+        result = Evaluator(ssd, images.data, images.split, params.eval, images.max_images).run()
+    speed = result.speed.as_dict() if result.speed else {}
     return Measured(
         name=candidate.name,
-        backbone=candidate.params.backbone,
-        image_size=candidate.params.model.image_size,
+        backbone=params.backbone,
+        image_size=params.model.image_size,
         parameters=ssd.network.count_params(),
         macs=network_macs(ssd.network),
-        read_ms=each["read_ms"],
-        network_ms=each["network_ms"],
-        nms_ms=each["nms_ms"],
-        memory_mib=None if before is None or after is None else round((after - before) / 2**20, 1),
+        **{key: speed[key] for key in ("read_ms", "network_ms", "nms_ms")},
+        memory_mib=round((memory.peak - memory.start) / 2**20, 1),
         images=result.images,
         map=result.mean_average_precision if candidate.checkpoint else None,
     )
 
 
-def _most_memory() -> int | None:
-    """The most bytes that this process has held at a time; None where the system does not tell.
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, SsdError) else f"{type(error).__name__}: {text:.300}"
 
-    Not by `getrusage` on Linux, where it begins with what the process that started this one held.
-    """
-    if STATUS.exists():
-        peak = re.search(r"^VmHWM:\s+(\d+) kB$", STATUS.read_text("ascii"), re.MULTILINE)
-        return 1024 * int(peak[1]) if peak else None
-    if sys.platform != "darwin":
-        return None
-    import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _exit_reason(code: int | None) -> str:
+    if code is None or code >= 0:
+        return f"its process ended with exit code {code}"
+    return f"its process was killed by {signal.Signals(-code).name}, probably for lack of memory"

@@ -28,7 +28,7 @@ _ABOUT_BOXES = ("swapped corners", "empty box", "box outside", "box over the edg
 
 @dataclass(frozen=True)
 class Tile:
-    """A small image (H, W, 3) uint8 RGB with drawn boxes, and a line of text above it."""
+    """A small image with drawn boxes, and the title above it."""
 
     image: Image
     title: str
@@ -44,8 +44,8 @@ def draw_tile(
     """A tile of an image.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        boxes: (N, 4) xyxy, fractions of the image; they may lie outside.
+        image: to draw on.
+        boxes: (N, 4) normalised xyxy; they may lie outside the image.
         labels: N texts; empty ones are not drawn.
         colours: N colours.
         title: of the tile.
@@ -66,7 +66,7 @@ def draw_tile(
 
 
 def faulty_tiles(labelled: LabelledSet, report: CheckReport) -> list[Tile]:
-    """Tiles of the images with the most faulty boxes; those boxes are red."""
+    """Tiles of the images with the most issues about boxes; those boxes are red."""
     faulty: dict[tuple[Path, str | None], dict[int, str]] = defaultdict(dict)
     for issue in report.issues:
         if issue.kind in _ABOUT_BOXES and issue.object is not None:
@@ -88,7 +88,7 @@ def _faulty_tile(example: Example, issues: dict[int, str]) -> Tile | None:
     numbers = range(1, len(boxes) + 1)
     labels = [issues.get(number, "") for number in numbers]
     colours = [FAULTY if number in issues else FINE for number in numbers]
-    order = sorted(range(len(boxes)), key=lambda index: index + 1 in issues)  # the red ones on top
+    order = sorted(range(len(boxes)), key=lambda index: index + 1 in issues)  # red boxes on top
     return draw_tile(image, boxes[order], [labels[i] for i in order], [colours[i] for i in order], example.source.name)
 
 
@@ -96,7 +96,7 @@ def write_sheet(tiles: Sequence[Tile], path: Path, columns: int = 4) -> None:
     """Writes tiles row by row into one image file.
 
     Raises:
-        DataError: the file cannot be written (reason `cannot_write`), or its extension is not an image's.
+        DataError: the file cannot be written, or its extension is not that of an image format.
     """
     columns = min(columns, len(tiles))
     cells = [_cell(tile) for tile in tiles]
@@ -106,12 +106,12 @@ def write_sheet(tiles: Sequence[Tile], path: Path, columns: int = 4) -> None:
     try:
         _, encoded = cv2.imencode(path.suffix, sheet)
     except cv2.error:
-        raise DataError(f"{path} does not end as an image file does; use .png or .jpg") from None
+        raise DataError(f"{path} has no extension of an image format; use .png or .jpg") from None
     write_atomic(path, encoded.tobytes(), DataError)
 
 
 def _cell(tile: Tile) -> Image:
-    """A tile with its title on a white cell of fixed size; RGB."""
+    """A tile under its title, on white; all cells have the same size."""
     cell = np.full((TILE + TITLE, TILE + MARGIN, 3), 255, np.uint8)
     height, width = tile.image.shape[:2]
     cell[TITLE : TITLE + height, :width] = tile.image

@@ -1,8 +1,4 @@
-"""`ssd detect`, a file for each part.
-
-`command.py` reads the command line, `sources.py` finds what it names, `frames.py` reads it, `tiles.py` takes large
-images apart, `work.py` is the loop, `outputs.py` what all formats share; `formats.py` says where each one is written.
-"""
+"""`ssd detect`: `sources.py` finds and reads images, `tiles.py` splits large ones, `loop.py` feeds the outputs."""
 
 from ssdcli.detect.command import detect
 

@@ -1,39 +1,38 @@
-"""Large images, looked at tile by tile, and as a whole for what is larger than tiles show."""
+"""Detection in large images: in tiles, and in the whole image for objects larger than a tile."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ssdcore.detection import Detections
+from ssdcore.geometry.iou import ios_matrix_xyxy, iou_matrix_xyxy
+from ssdcore.types import Image
 
 if TYPE_CHECKING:
-    from ssdcli.detect.work import Detects
+    from ssdcli.detect.loop import DetectsImages
 
 OVERLAP = 0.25
 SAME_IOU, SAME_INSIDE = 0.45, 0.7
-"""Two boxes of a class show one object if their IoU, or the share of the smaller one in the other, is more."""
-
-Boxes = NDArray[np.float32]
-Image = NDArray[np.uint8]
+"""Two boxes of a class show one object if their IoU, or their intersection over the smaller one, is larger."""
 
 
 class TiledDetector:
-    """A detector that takes large images apart.
+    """A detector that splits large images.
 
-    An image larger than a tile is cut into overlapping square tiles, which go through the detector in batches, and
-    is looked at as a whole too. Of the whole only boxes longer than half a tile count: tiles show anything smaller
-    larger and so better. What was found twice is merged.
+    An image larger than a tile is cut into overlapping square tiles, which go through the detector in batches
+    together with the whole image. Of the detections in the whole image only those longer than half a tile are kept,
+    as tiles show smaller objects at a higher resolution. Duplicates are removed.
     """
 
-    def __init__(self, detector: "Detects", tile: int, overlap: float) -> None:
-        """Makes it of a detector.
+    def __init__(self, detector: "DetectsImages", tile: int, overlap: float) -> None:
+        """Wraps a detector.
 
         Args:
-            detector: finds objects in a list of images.
+            detector: detects objects in a list of images.
             tile: side of a tile, px.
-            overlap: least overlap of neighbouring tiles, a share of the side, below 1.
+            overlap: least overlap of neighbouring tiles, a fraction of the side, below 1.
         """
         self.classes = detector.classes
         self._detector, self._tile, self._overlap = detector, tile, overlap
@@ -41,17 +40,15 @@ class TiledDetector:
     def __call__(self, images: Sequence[Image]) -> list[Detections]:
         """The detections in each of some RGB images (H, W, 3) uint8; boxes in px, best first."""
         origins = [tile_origins(image.shape[:2], self._tile, self._overlap) for image in images]
-        parts = [part for one, at in zip(images, origins, strict=True) for part in (one, *self._cut(one, at))]
+        parts = [part for image, at in zip(images, origins, strict=True) for part in (image, *self._cut(image, at))]
         found = iter(self._detector(parts))
-        return [self._together(next(found), at, [next(found) for _ in at]) for at in origins]
+        return [self._merge(next(found), at, [next(found) for _ in at]) for at in origins]
 
     def _cut(self, image: Image, origins: Sequence[tuple[int, int]]) -> list[Image]:
         return [image[top : top + self._tile, left : left + self._tile] for left, top in origins]
 
-    def _together(
-        self, whole: Detections, origins: Sequence[tuple[int, int]], tiles: Sequence[Detections]
-    ) -> Detections:
-        """What was found in an image and in its tiles, merged."""
+    def _merge(self, whole: Detections, origins: Sequence[tuple[int, int]], tiles: Sequence[Detections]) -> Detections:
+        """The detections in an image and in its tiles, without duplicates."""
         if not origins:
             return whole
         sides = (whole.boxes[:, 2:] - whole.boxes[:, :2]).max(axis=1, initial=0)
@@ -60,14 +57,14 @@ class TiledDetector:
         boxes = np.concatenate([whole.boxes[large], *moved])
         scores = np.concatenate([whole.scores[large], *(tile.scores for tile in tiles)])
         labels = np.concatenate([whole.labels[large], *(tile.labels for tile in tiles)])
-        kept = merge(boxes, scores, labels)
+        kept = without_duplicates(boxes, scores, labels)
         return Detections(boxes[kept], scores[kept], labels[kept], self.classes)
 
 
 def tile_origins(size: tuple[int, ...], tile: int, overlap: float) -> list[tuple[int, int]]:
     """Left and top of the tiles, row by row, px; none where an image of `size` (height, width) is no larger than one.
 
-    The tiles are evenly spread and inside the image; neighbours overlap by at least that share of a tile.
+    The tiles are evenly spaced and inside the image; neighbours overlap by at least that fraction of a tile.
     """
     if max(size) <= tile:
         return []
@@ -76,13 +73,15 @@ def tile_origins(size: tuple[int, ...], tile: int, overlap: float) -> list[tuple
 
 
 def _starts(side: int, tile: int, overlap: float) -> list[int]:
-    most = max(int(tile * (1 - overlap)), 1)  # from one tile to the next
-    steps = -(-max(side - tile, 0) // most)
+    stride = max(int(tile * (1 - overlap)), 1)  # at most
+    steps = -(-max(side - tile, 0) // stride)
     return [round(step * (side - tile) / steps) for step in range(steps + 1)] if steps else [0]
 
 
-def merge(boxes: Boxes, scores: NDArray[np.float32], labels: NDArray[np.int32]) -> NDArray[np.intp]:
-    """The places of the detections that remain, best first, when of those that show one object the best stays.
+def without_duplicates(
+    boxes: NDArray[np.floating[Any]], scores: NDArray[np.floating[Any]], labels: NDArray[np.integer[Any]]
+) -> NDArray[np.intp]:
+    """The indices of the best detection of each object, best first.
 
     Like `supervision.box_non_max_suppression` with both of its measures at once, but in memory that grows with the
     number of boxes, (N, 4) xyxy, and not with its square.
@@ -94,14 +93,8 @@ def merge(boxes: Boxes, scores: NDArray[np.float32], labels: NDArray[np.int32]) 
         while len(left):
             best, left = left[0], left[1:]
             kept.append(best)
-            left = left[~_same(boxes[best], boxes[left])]
-    places = np.array(kept, np.intp)
-    return places[np.argsort(-scores[places], kind="stable")]
-
-
-def _same(box: NDArray[np.float32], others: Boxes) -> NDArray[np.bool_]:
-    """Whether each of some boxes (N, 4) shows the object of another box (4,)."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    common = (high - low).clip(0).prod(axis=1)
-    area, areas = (box[2:] - box[:2]).prod(), (others[:, 2:] - others[:, :2]).prod(axis=1)
-    return (common > SAME_IOU * (area + areas - common)) | (common > SAME_INSIDE * np.minimum(area, areas))
+            others = boxes[left]
+            iou, ios = iou_matrix_xyxy(boxes[best], others)[0], ios_matrix_xyxy(boxes[best], others)[0]
+            left = left[(iou <= SAME_IOU) & (ios <= SAME_INSIDE)]
+    indices = np.array(kept, np.intp)
+    return indices[np.argsort(-scores[indices], kind="stable")]

@@ -1,12 +1,12 @@
 """The command line of `ssd eval`."""
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssdcli.evaluate.limits import be_modest, limit
-from ssdcli.evaluate.scoring import Wish, score_files, score_model
+from ssdcli.evaluate.scoring import EvalRequest, limit_resources, score_files, score_model
 from ssdcli.evaluate.steps import score_steps, show_steps
 from ssdcli.evaluate.watch import watch_run
 from ssdcli.options import PathOption, Program, load_tensorflow, overrides, pass_program
@@ -24,21 +24,19 @@ METRICS = ("voc07", "voc12", "coco")
 @click.option("--split", help="Split to score on. Default: that of the param set, else test or val.")
 @click.option("--metric", type=click.Choice(METRICS), help="11 recalls, area under the curve, or IoU .50 to .95.")
 @click.option(
-    "--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Score the first so many only."
+    "--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Score the first images only."
 )
 @click.option("--weights", type=click.Choice(["averaged", "raw"]), help="Of a model that has both. Default: averaged.")
 @click.option("--all", "all_steps", is_flag=True, help="Score each kept checkpoint step-*.npz of a run folder.")
+@click.option("--watch", is_flag=True, help="Score the checkpoints of a run as they appear, into RUN/watch/SPLIT.csv.")
 @click.option(
-    "--watch", is_flag=True, help="Score the checkpoints of a run while it is being trained, into metrics.csv."
+    "--every", type=click.IntRange(1), metavar="STEPS", help="With --all, --watch: minimum steps between checkpoints."
 )
-@click.option(
-    "--every", type=click.IntRange(1), metavar="STEPS", help="Of --all and --watch: checkpoints so far apart."
-)
-@click.option("--threads", type=click.IntRange(1), help="Threads to compute with. Default: all cores; of --watch 1.")
-@click.option("--memory", type=click.FloatRange(0, min_open=True), metavar="GIB", help="Take no more than that.")
-@click.option("--out", type=PathOption, help="Folder to make: detections as files of VOC and COCO; of --all the curve.")
-@click.option("--annotations", type=PathOption, help="COCO's file that the numbers in a results file are from.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; of --watch a line for each checkpoint.")
+@click.option("--threads", type=click.IntRange(1), help="Threads to compute with. Default: all cores; 1 with --watch.")
+@click.option("--memory", type=click.FloatRange(0, min_open=True), metavar="GIB", help="Memory limit.")
+@click.option("--out", type=PathOption, help="Folder to make: detections as VOC and COCO files; with --all the curve.")
+@click.option("--annotations", type=PathOption, help="COCO annotations that the ids in a results file are from.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch a line for each checkpoint.")
 @overrides
 @pass_program
 def evaluate(
@@ -50,7 +48,6 @@ def evaluate(
     all_steps: bool,
     watch: bool,
     every: int | None,
-    memory: float | None,
     as_json: bool,
     assignments: tuple[str, ...],
     **options: Any,
@@ -64,28 +61,29 @@ def evaluate(
     from ssdcore.evaluation.read_results import is_results
 
     given = (*assignments, f"eval.metric={metric}") if metric else assignments
-    wish = Wish(**options, averaged=weights != "raw", assignments=given)
-    if is_results(wish.source):
+    request = EvalRequest(**options, averaged=weights != "raw", assignments=given)
+    if is_results(request.source):
         several = {"--all": all_steps, "--watch": watch, "--every": every}
-        of_computing = {"--threads": wish.threads, "--memory": memory}
-        _refuse("is for a model", {"--weights": weights, **several, "--out": wish.out, **of_computing})
-        _show(*score_files(wish), as_json)
+        of_computing = {"--threads": request.threads, "--memory": request.memory}
+        _refuse("is for a model", {"--weights": weights, **several, "--out": request.out, **of_computing})
+        _show(*score_files(request), as_json)
         return
-    _refuse("is for COCO's file of results", {"--annotations": wish.annotations})
+    _refuse("is for COCO's file of results", {"--annotations": request.annotations})
     if watch:
-        _refuse("does not go with --watch", {"--all": all_steps, "--out": wish.out})
-        wish = replace(wish, threads=wish.threads or 1)
-        be_modest()
+        _refuse("does not go with --watch", {"--all": all_steps, "--out": request.out})
+        request = replace(request, threads=request.threads or 1)
+        if hasattr(os, "nice"):
+            os.nice(19)
     elif not all_steps:
         _refuse("is for --all and --watch", {"--every": every})
-    limit(wish.threads, memory)
+    limit_resources(request)
     load_tensorflow()
     if watch:
-        watch_run(program, wish, every or 1, as_json)
+        watch_run(program, request, every or 1, as_json)
     elif all_steps:
-        show_steps(score_steps(program, wish, every or 1), wish.out, as_json)
+        show_steps(score_steps(program, request, every or 1), request.out, as_json)
     else:
-        _show(*score_model(program, wish), as_json)
+        _show(*score_model(program, request), as_json)
 
 
 def _refuse(why: str, options: dict[str, Any]) -> None:

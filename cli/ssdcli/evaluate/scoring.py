@@ -1,5 +1,6 @@
 """What is scored, and how: a model or files of detections, with some parameters replaced."""
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -7,17 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import psutil
 import yaml
 from pydantic import ValidationError
 
-from ssdcli.options import Program
+from ssdcli.options import Program, quiet_tensorflow
 from ssdcli.output import progress_bar
-from ssdcore.errors import ParamError
+from ssdcore.errors import ParamError, SsdError
 from ssdcore.params import EvalParams
 from ssdcore.params.base import describe_errors
 
 if TYPE_CHECKING:
     from ssdcore.evaluation import Evaluation, Evaluator
+    from ssdcore.evaluation.evaluate import OnBatch
     from ssdcore.runs.checkpoint import Checkpoint
 
 OF_FILES = ("eval.match_iou", "eval.inclusive_pixels", "eval.metric")
@@ -25,8 +28,8 @@ OF_FILES = ("eval.match_iou", "eval.inclusive_pixels", "eval.metric")
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What to score, on what, and what to leave behind; see the options."""
+class EvalRequest:
+    """What to score, on what, what to write, and what to use of the machine; see the options."""
 
     source: Path
     data: Path
@@ -36,17 +39,49 @@ class Wish:
     out: Path | None
     annotations: Path | None
     threads: int | None
+    memory: float | None
     assignments: tuple[str, ...]
 
 
-def score_files(wish: Wish) -> tuple["Evaluation", dict[str, Any]]:
-    from ssdcore.data.records.manifest import Manifest
-    from ssdcore.evaluation.files import evaluate_files
+def limit_resources(request: EvalRequest) -> None:
+    """Limits TensorFlow's threads, and the memory of each GPU; call it before TensorFlow is loaded."""
+    if request.threads is not None:
+        os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(request.threads)
+    if request.memory is not None:
+        with quiet_tensorflow():
+            import tensorflow as tf
 
-    params = _metric_params(wish.assignments)
-    split = wish.split or Manifest.load(wish.data).eval_split(None, "")
-    result = evaluate_files(wish.source, wish.data, split, params, wish.max_images, wish.annotations)
-    return result, {"detections": str(wish.source), "split": split}
+            for gpu in tf.config.list_physical_devices("GPU"):
+                limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(request.memory * 1024))
+                tf.config.set_logical_device_configuration(gpu, [limit])
+
+
+def within_memory(on_batch: "OnBatch", request: EvalRequest) -> "OnBatch":
+    """`on_batch`, ending the evaluation if this process takes more memory than was allowed."""
+    if request.memory is None:
+        return on_batch
+    allowed, process = request.memory, psutil.Process()
+
+    def checked(done: int, total: int) -> None:
+        on_batch(done, total)
+        if (used := process.memory_info().rss / 2**30) > allowed:
+            raise SsdError(
+                f"the evaluation takes {used:.2f} GiB, --memory allows {allowed:g}; give a smaller eval.batch_size, "
+                "or more"
+            )
+
+    return checked
+
+
+def score_files(request: EvalRequest) -> tuple["Evaluation", dict[str, Any]]:
+    """The scores of files of detections, and facts about them."""
+    from ssdcore.data.records.manifest import Manifest
+    from ssdcore.evaluation.read_results import evaluate_files
+
+    params = _metric_params(request.assignments)
+    split = request.split or Manifest.load(request.data).eval_split(None, "")
+    result = evaluate_files(request.source, request.data, split, params, request.max_images, request.annotations)
+    return result, {"detections": str(request.source), "split": split}
 
 
 def _metric_params(assignments: Sequence[str]) -> EvalParams:
@@ -86,54 +121,54 @@ def load(path: Path, assignments: Sequence[str]) -> "Checkpoint":
     return replace(checkpoint, params=checkpoint.params.override(assignments))
 
 
-def find_split(checkpoint: "Checkpoint", wish: Wish) -> str:
-    """The split to score on: the one that was asked for, else what suits the checkpoint."""
+def find_split(checkpoint: "Checkpoint", request: EvalRequest) -> str:
+    """The split to score on: the requested one, else the default for the checkpoint."""
     from ssdcli.splits import split_of
 
-    return wish.split or split_of(checkpoint, wish.data)
+    return request.split or split_of(checkpoint, request.data)
 
 
 def make_evaluator(
-    program: Program, checkpoint: "Checkpoint", wish: Wish
+    program: Program, checkpoint: "Checkpoint", request: EvalRequest
 ) -> tuple["Evaluator", Callable[["Checkpoint"], None]]:
-    """An evaluator, and what gives its detector the weights of a checkpoint."""
+    """An evaluator, and a function that gives its detector the weights of a checkpoint."""
     from ssdcore.evaluation import Evaluator
     from ssdcore.model import build_ssd
     from ssdcore.runs.checkpoint import assign_weights
 
     ssd = build_ssd(checkpoint.params, checkpoint.classes, program.plugins)
-    split = find_split(checkpoint, wish)
-    evaluator = Evaluator(ssd, wish.data, split, checkpoint.params.eval, wish.max_images, wish.threads)
-    return evaluator, lambda one: assign_weights(ssd, one, wish.averaged)
+    split = find_split(checkpoint, request)
+    evaluator = Evaluator(ssd, request.data, split, checkpoint.params.eval, request.max_images, request.threads)
+    return evaluator, lambda one: assign_weights(ssd, one, request.averaged)
 
 
-def _warn_of_choice(checkpoint: "Checkpoint", wish: Wish, split: str) -> None:
-    """Tells if the checkpoint was chosen by its score on the very images that it is scored on."""
-    from ssdcli.splits import was_chosen_on
-
-    if was_chosen_on(checkpoint, wish.data, split):
-        click.echo(
-            f"warning: {checkpoint.path} was chosen by its score on this very split {split!r}, which flatters it; "
-            "for a fair number score a split that training did not look at",
-            err=True,
-        )
-
-
-def score_model(program: Program, wish: Wish) -> tuple["Evaluation", dict[str, Any]]:
+def score_model(program: Program, request: EvalRequest) -> tuple["Evaluation", dict[str, Any]]:
+    """The scores of a run folder or checkpoint, and facts about it."""
     from ssdcore.evaluation.write_results import ResultFiles
     from ssdcore.runs.run_folder import find_checkpoint
 
-    checkpoint = load(find_checkpoint(wish.source), wish.assignments)
-    evaluator, assign = make_evaluator(program, checkpoint, wish)
-    split = find_split(checkpoint, wish)
-    _warn_of_choice(checkpoint, wish, split)
+    checkpoint = load(find_checkpoint(request.source), request.assignments)
+    evaluator, assign = make_evaluator(program, checkpoint, request)
+    split = find_split(checkpoint, request)
+    _warn_if_chosen_on(checkpoint, request, split)
     assign(checkpoint)
     with ExitStack() as stack:
-        keep = {}
-        if wish.out:
-            files = ResultFiles(wish.out, split, checkpoint.classes, evaluator.truths)
-            keep = {"on_image": stack.enter_context(files).add}
+        writing = {}
+        if request.out:
+            files = ResultFiles(request.out, split, checkpoint.classes, evaluator.images)
+            writing = {"on_image": stack.enter_context(files).add}
         with progress_bar("evaluating") as bar:
-            result = evaluator.run(bar.update, **keep)
+            result = evaluator.run(within_memory(bar.update, request), **writing)
     facts = {"checkpoint": str(checkpoint.path), "step": checkpoint.progress.get("step", "?"), "split": split}
-    return result, facts | ({"detections": str(wish.out)} if wish.out else {})
+    return result, facts | ({"detections": str(request.out)} if request.out else {})
+
+
+def _warn_if_chosen_on(checkpoint: "Checkpoint", request: EvalRequest, split: str) -> None:
+    from ssdcli.splits import was_chosen_on
+
+    if was_chosen_on(checkpoint, request.data, split):
+        click.echo(
+            f"warning: {checkpoint.path} was chosen by its score on this very split {split!r}, so its score here is "
+            "too good; for a fair number score on a split that training did not use",
+            err=True,
+        )

@@ -1,4 +1,4 @@
-"""The checkpoints that a run has kept: a score for each, and the curve of them."""
+"""`ssd eval --all`: a score for each checkpoint that a run has kept, and their curve."""
 
 import csv
 import io
@@ -7,10 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssdcli.evaluate.scoring import Wish, load, make_evaluator
+from ssdcli.evaluate.scoring import EvalRequest, load, make_evaluator, within_memory
 from ssdcli.options import Program
 from ssdcli.output import print_json, print_scores, progress_bar
 from ssdcore.errors import CheckpointError
+from ssdcore.files import explain_writing, require_unused, write_atomic
 
 if TYPE_CHECKING:
     from ssdcore.evaluation import Evaluation
@@ -18,33 +19,33 @@ if TYPE_CHECKING:
 Scores = Sequence[tuple[int, "Evaluation"]]
 
 
-def score_steps(program: Program, wish: Wish, every: int) -> Scores:
+def score_steps(program: Program, request: EvalRequest, every: int) -> Scores:
     """The scores of the kept checkpoints of a run that are `every` steps or more apart, by step."""
-    from ssdcore.data.output import require_unused
     from ssdcore.runs.run_folder import RunFolder, spaced, step_of
 
-    if wish.out:
-        require_unused(wish.out)
-    run = RunFolder(wish.source)
+    if request.out:
+        require_unused(request.out)
+    run = RunFolder(request.source)
     steps = spaced(map(step_of, run.numbered()), every)
     if not steps:
-        raise CheckpointError(f"{wish.source.absolute()} holds no checkpoints step-*.npz; give a run folder")
-    checkpoints = (load(run.at_step(step), wish.assignments) for step in steps)
+        raise CheckpointError(f"{request.source.absolute()} holds no checkpoints step-*.npz; give a run folder")
+    checkpoints = (load(run.at_step(step), request.assignments) for step in steps)
     first = next(checkpoints)
-    evaluator, assign = make_evaluator(program, first, wish)
+    evaluator, assign = make_evaluator(program, first, request)
     scores = []
     with progress_bar("evaluating") as bar:
         for step, checkpoint in zip(steps, (first, *checkpoints), strict=True):
             assign(checkpoint)
-            scores.append((step, evaluator.run(partial(bar.update, note=checkpoint.path.stem))))
+            scores.append((step, evaluator.run(within_memory(partial(bar.update, note=checkpoint.path.stem), request))))
     return scores
 
 
 def show_steps(scores: Scores, out: Path | None, as_json: bool) -> None:
     """Prints the scores; leaves a table and an image of them in the folder `out`, if there is one."""
     if out:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "steps.csv").write_text(_table(scores), "utf-8")
+        with explain_writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+        write_atomic(out / "steps.csv", _table(scores).encode())
         draw_curve(scores, out / "steps.png")
     if as_json:
         print_json([{"step": step, **result.as_dict()} for step, result in scores])

@@ -1,62 +1,177 @@
-"""Scores of a run's checkpoints while it is being trained."""
+"""`ssd eval --watch`: scores the checkpoints of a run while it is being trained, in a process of its own.
 
+Training knows nothing of it: the watcher looks for new files `step-*.npz`, and writes `watch/<split>.csv` and events
+for TensorBoard.
+"""
+
+import csv
 import json
 import sys
+import time
+from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ssdcli.evaluate.scoring import Wish, find_split, load, make_evaluator
+from ssdcli.evaluate.scoring import EvalRequest, find_split, load, make_evaluator, within_memory
 from ssdcli.options import Program
 from ssdcli.output import progress_bar
-from ssdcore.errors import CheckpointError
-from ssdcore.runs.run_folder import RunFolder
+from ssdcore.errors import CheckpointError, SsdError
+from ssdcore.files import exclusive, explain_writing, write_atomic
+from ssdcore.runs.run_folder import RunFolder, spaced, step_of
 
 if TYPE_CHECKING:
-    from ssdcore.evaluation import Evaluation, Evaluator
+    from ssdcore.evaluation import Evaluation
+    from ssdcore.runs.checkpoint import Checkpoint
+
+POLL = 0.5
+"""Seconds between two looks at the run folder."""
+
+GRACE = 20.0
+"""Seconds after the end of a training in which it may be resumed."""
+
+COLUMNS = ("step", "metric", "map")
 
 
-def watch_run(program: Program, wish: Wish, every: int, as_json: bool) -> None:
+class ScoreTable:
+    """The scores of a run's checkpoints by one metric, in a CSV file of step, metric and mAP."""
+
+    def __init__(self, path: Path, metric: str) -> None:
+        """Reads what earlier watchers have written to `path`."""
+        self._path, self._metric = path, metric
+        text = path.read_text("utf-8") if path.is_file() else ""
+        self._rows = [(int(step), name, value) for step, name, value in list(csv.reader(text.splitlines()))[1:]]
+
+    def scores(self) -> dict[int, float | None]:
+        """Step -> mAP; None where nothing could be scored."""
+        return {step: float(value) if value else None for step, name, value in self._rows if name == self._metric}
+
+    def best(self) -> tuple[float, int] | None:
+        """The best mAP and its first step."""
+        known = [(value, step) for step, value in self.scores().items() if value is not None]
+        return max(known, key=lambda one: (one[0], -one[1]), default=None)
+
+    def add(self, step: int, value: float | None) -> None:
+        """Appends a row."""
+        self._write([*self._rows, (step, self._metric, "" if value is None else str(value))])
+
+    def remove_later(self, step: int) -> None:
+        """Removes the rows after a step that the run has gone back to."""
+        kept = [row for row in self._rows if row[0] <= step]
+        if len(kept) < len(self._rows):
+            self._write(kept)
+
+    def _write(self, rows: list[tuple[int, str, str]]) -> None:
+        text = "".join(f"{','.join(map(str, row))}\n" for row in (COLUMNS, *rows))
+        write_atomic(self._path, text.encode())
+        self._rows = rows
+
+
+def watch_run(program: Program, request: EvalRequest, every: int, as_json: bool) -> None:
     """Scores each checkpoint of a run as it appears, until training has ended."""
     from ssdcore.data.records.manifest import Manifest
-    from ssdcore.training.watch import await_run, watching
 
-    run = RunFolder(wish.source)
+    run = RunFolder(request.source)
     if run.root.is_file() or (run.root.suffix == ".npz" and not run.root.exists()):
         what = "is a file" if run.root.is_file() else "is named like a checkpoint"
         raise CheckpointError(f"{run.root.absolute()} {what}; --watch wants the run folder of a training")
-    Manifest.load(wish.data)
-    await_run(run, _tell)
-    first = load(run.last, wish.assignments)
-    split, metric = find_split(first, wish), first.params.eval.metric
-    count = 0
-    with watching(run, split, metric, every, _tell) as watch:
-        evaluator, assign = make_evaluator(program, first, wish)
-        for checkpoint in watch.checkpoints():
-            assign(checkpoint)
-            step = int(checkpoint.progress["step"])
-            result = _score(evaluator, step)
-            if watch.add(checkpoint, result):
-                count += 1
-                best = watch.best()
-                _show(step, split, result, best is not None and best[1] == step, as_json)
+    Manifest.load(request.data)
+    _wait_for_checkpoint(run)
+    first = load(run.last, request.assignments)
+    split, metric = find_split(first, request), first.params.eval.metric
+    path = run.watch_csv(split)
+    busy = SsdError(f"another process watches {run.root.absolute()} on {split!r}; wait for its rows in {path}")
+    with explain_writing(path):
+        path.parent.mkdir(exist_ok=True)
+    with exclusive(path.with_name(f".{split}.lock"), busy):
+        table = ScoreTable(path, metric)
+        count = _score_all(program, request, first, table, every, as_json)
+    best = table.best()
+    said = f", the best at step {best[1]}: {metric} mAP {best[0]:.4f}" if best else ""
+    click.echo(f"training has ended; {count} checkpoints scored on {split!r}{said}", err=True)
+
+
+def _score_all(
+    program: Program, request: EvalRequest, first: "Checkpoint", table: ScoreTable, every: int, as_json: bool
+) -> int:
+    """Scores the checkpoints that have no row yet; gives their number."""
+    import tensorflow as tf
+
+    run, split, count = RunFolder(request.source), find_split(first, request), 0
+    evaluator, assign = make_evaluator(program, first, request)
+    events = tf.summary.create_file_writer(str(run.events / f"watch-{split}"))
+    for step, checkpoint in _new_checkpoints(run, table, every):
+        assign(checkpoint)
+        with progress_bar("evaluating") if sys.stderr.isatty() else nullcontext() as bar:
+            on_batch = partial(bar.update, note=f"step {step}") if bar else lambda done, total: None
+            result = evaluator.run(within_memory(on_batch, request))
+        value = result.mean_average_precision
+        with events.as_default():
+            if value is not None:
+                tf.summary.scalar("map", value, step=step)
+        events.flush()
+        table.add(step, value)
+        count += 1
+        best = table.best()
+        _show(step, split, result, best is not None and best[1] == step, as_json)
+    return count
+
+
+def _wait_for_checkpoint(run: RunFolder) -> None:
+    if not run.last.is_file():
+        click.echo(f"waiting for a training to begin in {run.root.absolute()}", err=True)
+    while not run.last.is_file():
+        time.sleep(POLL)
+
+
+def _new_checkpoints(run: RunFolder, table: ScoreTable, every: int) -> Iterator[tuple[int, "Checkpoint"]]:
+    """Checkpoints without a row, `every` steps or more apart, as they appear, until training has ended.
+
+    One that is removed before it is read is skipped; so is one that cannot be read, with a message.
+    """
+    from ssdcore.runs.checkpoint import load_checkpoint
+
+    skipped: set[int] = set()
+    ended: float | None = None
+    while ended is None or time.monotonic() - ended < GRACE:
+        is_training = _is_training(run)  # asked first: a run that ends after this leaves its checkpoints
+        steps = {step_of(path) for path in run.numbered()}
+        table.remove_later(max(steps, default=0))
+        for step in spaced(steps - skipped, every, table.scores())[:1]:
+            try:
+                checkpoint = load_checkpoint(run.at_step(step))
+            except CheckpointError as error:
+                skipped.add(step)
+                if run.at_step(step).exists():
+                    click.echo(f"skipped: {error}", err=True)
             else:
-                _tell(f"training went back behind step {step}, its score does not count")
-        how = "training is over" if watch.is_over() else "training has ended before its end"
-        best = watch.best()
-    of_them = f", the best at step {best[1]}: {metric} mAP {best[0]:.4f}" if best else ""
-    _tell(f"{how}; {count} checkpoints scored on {split!r}{of_them}")
+                yield step, checkpoint
+            break
+        else:
+            if is_training:
+                ended = None
+            elif ended is None:
+                ended = time.monotonic()
+                click.echo(f"no training is running; waiting {GRACE:g} s in case it is resumed", err=True)
+            time.sleep(POLL)
 
 
-def _score(evaluator: "Evaluator", step: int) -> "Evaluation":
-    with progress_bar("evaluating") if sys.stderr.isatty() else nullcontext() as bar:
-        return evaluator.run(partial(bar.update, note=f"step {step}")) if bar else evaluator.run()
+def _is_training(run: RunFolder) -> bool:
+    """Whether a process trains in the run folder."""
+    if not run.lock.exists():
+        return False
+    try:
+        with exclusive(run.lock, SsdError("another process trains here"), timeout=0):
+            return False
+    except SsdError:
+        return True
 
 
 def _show(step: int, split: str, result: "Evaluation", is_best: bool, as_json: bool) -> None:
-    """A line for each checkpoint, at once."""
+    """Prints a line for a checkpoint."""
     if as_json:
         line = json.dumps({"step": step, "split": split, "best": is_best, **result.as_dict()}, ensure_ascii=False)
     else:
@@ -65,7 +180,3 @@ def _show(step: int, split: str, result: "Evaluation", is_best: bool, as_json: b
         line = f"step {step}  {result.metric} mAP {value}{', the best so far' if is_best else ''}"
     click.echo(line)
     sys.stdout.flush()
-
-
-def _tell(message: str) -> None:
-    click.echo(message, err=True)

@@ -1,105 +1,115 @@
-"""The page about one model."""
+"""Renders the HTML pages from their templates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 import ssdcore
-from ssdcli.report import sections, words
-from ssdcli.report.galleries import Tile
-from ssdcli.report.html import Content, Safe, contents_list, facts, join, note, number, page, section, tag
-from ssdcli.report.scored import Scored, Where
+from ssdcli.report import charts
+from ssdcli.report.galleries import make_galleries
+from ssdcli.report.scored import Images, ScoredModel
+from ssdcore.evaluation.analysis import Analysis
+from ssdcore.evaluation.analysis.matched import IOUS
+from ssdcore.evaluation.analysis.sizes import BANDS, over_classes
+
+HEADLINES: dict[str, tuple[int, Callable[[Analysis], float | None]]] = {
+    "mAP voc07": (1, lambda one: one.mean_of("voc07")),
+    "mAP voc12": (1, lambda one: one.mean_of("voc12")),
+    "mAP 0.50 to 0.95": (1, lambda one: one.mean_of("over_ious")),
+    "best F1": (1, lambda one: one.best and one.best.f1),
+    "precision at best F1": (1, lambda one: one.best and one.best.precision),
+    "recall at best F1": (1, lambda one: one.best and one.best.recall),
+    "score of best F1": (0, lambda one: one.best and one.best.score),
+    "expected calibration error": (-1, lambda one: one.calibration.error),
+}
+"""Numbers of a comparison: name -> whether more is better (1), worse (-1) or neither (0), and how to get it."""
 
 
-def model_page(scored: Scored, where: Where, tiles: Mapping[str, Sequence[Tile]]) -> str:
-    """The whole page."""
-    title = f"{scored.label} on {where.split}"
-    analysis = scored.analysis
-    named = {
-        "Classes": sections.classes(scored),
-        "Precision and recall": sections.curves(scored),
-        "Errors": sections.errors(analysis),
-        "What is taken for what": sections.confusion(analysis),
-        "Size and fit": sections.sizes(scored),
-        "Scores": sections.scores(analysis),
-        "Training": sections.training(scored) if scored.steps else None,
-        "Images": [
-            sections.key(analysis),
-            [sections.kind_gallery(kind, tiles[kind]) for kind in words.GALLERIES if tiles[kind]],
-        ],
-    }
-    shown = {name: content for name, content in named.items() if content}
-    return page(
-        title,
-        tag("header", tag("h1", title), tag("p", _subtitle(scored), class_="lead"), contents_list(shown)),
-        _warning(scored),
-        _headline(scored),
-        facts(_facts(scored, where)),
-        [section(name, content) for name, content in shown.items()],
-        footer(),
+def render(models: Sequence[ScoredModel], images: Images) -> str:
+    """The page about one model, or the one that compares several with the first."""
+    shared = {"model": models[0], "analysis": models[0].analysis, "images": images}
+    if len(models) > 1:
+        return environment().get_template("comparison.html.j2").render(**shared, **_comparison(models))
+    return environment().get_template("model.html.j2").render(**shared, **_single(models[0], images))
+
+
+def environment() -> Environment:
+    """Where the templates are found, and what all of them may use."""
+    found = Environment(
+        loader=PackageLoader("ssdcli.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    found.filters.update(number=number, count=count, difference=difference, mean_of=Analysis.mean_of)
+    found.globals.update(dashes=charts.DASHES, bands=BANDS, ious=IOUS, now=datetime.now, version=ssdcore.__version__)
+    return found
 
 
-def footer() -> Safe:
-    """When and by what a page was made."""
-    made = f"Made by ssd report {ssdcore.__version__} on {datetime.now():%Y-%m-%d %H:%M}. The numbers are also in "
-    return tag("footer", tag("p", made, tag("code", "report.json"), " and in the tables beside it.", class_="note"))
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for people; n/a for None."""
+    return "n/a" if value is None else f"{value:.{digits}f}"
 
 
-def _subtitle(scored: Scored) -> str:
-    params, analysis = scored.checkpoint.params, scored.analysis
-    height, width = params.model.image_size
-    return (
-        f"{params.backbone}, {params.model.name}, {width} x {height} px. {analysis.images:,} images, "
-        f"{sum(one.objects for one in analysis.classes):,} objects of {len(analysis.classes)} classes."
-    )
+def count(value: int) -> str:
+    """A whole number with thousands separated."""
+    return f"{value:,}"
 
 
-def _warning(scored: Scored) -> Safe | None:
-    if not scored.chosen_here:
-        return None
-    text = (
-        "This checkpoint was chosen by its score on this very split, which flatters it. For a fair number score a "
-        "split that training did not look at."
-    )
-    return tag("p", text, class_="warning")
+def difference(value: float | None, base: float | None, better: int = 1, digits: int = 3) -> Markup:
+    """A value's difference from a base, with its sign; empty where one of them is unknown.
+
+    More is `better` (1), worse (-1) or neither (0).
+    """
+    if value is None or base is None:
+        return Markup()
+    more = round(value - base, digits)
+    kind = ("worse", "same", "better")[1 + better * ((more > 0) - (more < 0))]
+    sign = "\N{PLUS-MINUS SIGN}" if more == 0 else "+" if more > 0 else "\N{MINUS SIGN}"
+    return Markup('<span class="difference {}">{}{:.{}f}</span>').format(kind, sign, abs(more), digits)
 
 
-def _headline(scored: Scored) -> Safe:
-    evaluation, analysis = scored.evaluation, scored.analysis
-    mean = evaluation.mean_average_precision
-    tiles = [_tile("mAP, " + evaluation.metric, number(mean), _of_metric(scored), first=True)]
-    for name, title in (("voc07", "mAP, voc07"), ("voc12", "mAP, voc12")):
-        if name != evaluation.metric:
-            tiles.append(_tile(title, number(analysis.mean_of(name)), f"IoU {analysis.matched.match_iou:g}"))
-    tiles.append(_tile("mAP 0.50 to 0.95", number(analysis.mean_of("over_ious")), "voc12 over ten IoUs"))
-    if analysis.best:
-        best = analysis.best
-        text = f"precision {best.precision:.3f}, recall {best.recall:.3f}, from score {best.score:.3f} on"
-        tiles.append(_tile("best F1", number(best.f1), text))
-    definition = f"mAP, {evaluation.metric}: {words.METRICS[evaluation.metric]}. "
-    rule = words.MATCH.format(iou=analysis.matched.match_iou)
-    return join([tag("div", tiles, class_="tiles"), note(definition, rule)])
-
-
-def _of_metric(scored: Scored) -> str:
-    least = scored.evaluation.match_iou
-    return "IoU 0.50 to 0.95" if least is None else f"IoU {least:g}; the metric of the run"
-
-
-def _tile(title: str, value: str, text: str, first: bool = False) -> Safe:
-    parts = tag("span", title), tag("b", value), tag("span", text)
-    return tag("div", parts, class_="tile first" if first else "tile")
-
-
-def _facts(scored: Scored, where: Where) -> dict[str, Content]:
-    analysis, params = scored.analysis, scored.checkpoint.params.eval
+def _single(model: ScoredModel, images: Images) -> dict[str, Any]:
+    analysis, one = model.analysis, {model.label: model.analysis}
     return {
-        "Checkpoint": str(scored.checkpoint.path),
-        "Step": str(scored.checkpoint.progress.get("step", "not known")),
-        "Data": f"{where.data}, split {where.split}",
-        "Images": f"{analysis.images:,}",
-        "Objects": f"{sum(one.objects for one in analysis.classes):,}, and {analysis.difficult:,} difficult ones "
-        "that need not be found",
-        "Detections": f"scores above {params.score_threshold:g}, suppression at IoU {params.nms_iou:g}, "
-        f"at most {params.keep} an image",
+        "curves": _curves(one),
+        "iou_chart": charts.iou_chart(one),
+        "iou_classes": charts.iou_classes(one),
+        "histogram_chart": charts.histogram_chart(analysis),
+        "reliability_chart": charts.reliability_chart(analysis.calibration),
+        "steps_chart": charts.steps_chart(model.steps) if model.steps else None,
+        "mean_sizes": [*over_classes(analysis.by_area), *over_classes(analysis.by_share)],
+        "galleries": make_galleries(model, images),
     }
+
+
+def _comparison(models: Sequence[ScoredModel]) -> dict[str, Any]:
+    analyses = {model.label: model.analysis for model in models}
+    series = {
+        model.label if name == "training" else f"{model.label}, {name}": points
+        for model in models
+        for name, points in model.steps.items()
+    }
+    return {
+        "models": models,
+        "headlines": [
+            (name, better, [value(one) for one in analyses.values()]) for name, (better, value) in HEADLINES.items()
+        ],
+        "curves": _curves(analyses),
+        "iou_chart": charts.iou_chart(analyses),
+        "series": series,
+        "steps_chart": charts.steps_chart(series) if series else None,
+    }
+
+
+def _curves(analyses: Mapping[str, Analysis]) -> list[tuple[str, Markup]]:
+    """The name of each class, and its chart."""
+    names = [one.name for one in next(iter(analyses.values())).classes]
+    return [
+        (name, charts.precision_recall_chart({label: one.classes[place] for label, one in analyses.items()}))
+        for place, name in enumerate(names)
+    ]

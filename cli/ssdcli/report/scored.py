@@ -1,51 +1,78 @@
-"""Runs a model over a split and keeps what a report says about it; images are not kept."""
+"""Evaluates a model on a split and keeps what a report shows of it; images are not kept."""
 
-from collections.abc import Callable
+import csv
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ssdcli.splits import was_chosen_on
 from ssdcore.contract.plugins import Plugins
+from ssdcore.detection import Detections
 from ssdcore.evaluation import Evaluation, Evaluator
 from ssdcore.evaluation.analysis import Analysis, analyse
-from ssdcore.evaluation.ground_truth import Found, Truth
+from ssdcore.evaluation.analysis.errors import KINDS
 from ssdcore.model import build_ssd
 from ssdcore.runs.checkpoint import Checkpoint, assign_weights, load_checkpoint
 from ssdcore.runs.run_folder import RunFolder, find_checkpoint
-from ssdcore.training.metrics import read_lines
 
 OnBatch = Callable[[int, int], None]
+Box = tuple[float, float, float, float]
+Steps = dict[str, list[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
-class Where:
-    """What to score on.
-
-    Attributes:
-        data: folder of records.
-        split: its name.
-        max_images: the first so many only.
-        score: from which on detections count in confusions and errors; None: that of the best F1.
-    """
+class Images:
+    """The images to evaluate on: a folder of records, its split, and how many of the images; None: all."""
 
     data: Path
     split: str
     max_images: int | None
+
+
+class LabelledBox(NamedTuple):
+    """A ground-truth box or a detection: its row among all, class, xyxy in px of the image, and area in px²."""
+
+    row: int
+    name: str
+    box: Box
+    area: float
+
+
+class ErrorCase(NamedTuple):
+    """A false detection or a missed object.
+
+    Attributes:
+        kind: of `KINDS`.
+        image: index of the image.
+        detection: the false detection; of a missed object the best-scoring one of its class that overlaps it by the
+            IoU of a match, whatever its score; None without one.
+        score: of the detection.
+        truth: the object that the error concerns; None without one.
+        iou: of the two; without an object the largest IoU with any.
+    """
+
+    kind: str
+    image: int
+    detection: LabelledBox | None
     score: float | None
+    truth: LabelledBox | None
+    iou: float | None
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredModel:
     """A model's scores.
 
     Attributes:
-        label: what it is called in the report.
+        label: its name in the report.
         checkpoint: without its arrays.
-        evaluation: what `ssd eval` says.
-        analysis: where that comes from.
-        truths: the images.
-        steps: (step, mAP) of the evaluations while it was trained, see `read_steps`; empty where that is not known.
+        evaluation: what `ssd eval` prints.
+        analysis: the numbers in detail.
+        image_names: of the images, in the order of the records.
+        steps: (step, mAP) of the evaluations during training, see `read_steps`; empty where unknown.
         chosen_here: the checkpoint was chosen by its score on this very data.
     """
 
@@ -53,8 +80,8 @@ class Scored:
     checkpoint: Checkpoint
     evaluation: Evaluation
     analysis: Analysis
-    truths: list[Truth]
-    steps: dict[str, list[tuple[int, float]]]
+    image_names: list[str]
+    steps: Steps
     chosen_here: bool
 
     def as_dict(self) -> dict[str, Any]:
@@ -73,52 +100,113 @@ class Scored:
             "steps": {name: [list(point) for point in points] for name, points in self.steps.items()},
         }
 
+    @property
+    def error_total(self) -> int:
+        """Errors of all kinds and classes."""
+        return sum(map(sum, self.analysis.error_counts().values()))
+
+    def errors(self) -> Iterator[ErrorCase]:
+        """False detections from the score threshold on, best first, then missed objects."""
+        errors, (truth, found, *_) = self.analysis.errors, self.analysis.matched
+        for row in np.flatnonzero(errors.kinds >= 0).tolist():
+            concerned = int(errors.objects[row])
+            iou = max(found.own_iou[row], found.other_iou[row])
+            if concerned >= 0:
+                iou = found.own_iou[row] if concerned == found.own[row] else found.other_iou[row]
+            about = self._labelled(truth, concerned) if concerned >= 0 else None
+            score, kind = float(found.scores[row]), KINDS[errors.kinds[row]]
+            yield ErrorCase(kind, int(found.images[row]), self._labelled(found, row), score, about, float(iou))
+        yield from self._missed()
+
+    def boxes_in(self, image: int) -> tuple[list[LabelledBox], list[LabelledBox]]:
+        """Ground truth of an image, and its detections from the score threshold on."""
+        truth, found, *_ = self.analysis.matched
+        shown = (found.images == image) & (found.scores >= self.analysis.at.score)
+        return (
+            [self._labelled(truth, row) for row in np.flatnonzero(truth.images == image).tolist()],
+            [self._labelled(found, row) for row in np.flatnonzero(shown).tolist()],
+        )
+
+    def _missed(self) -> Iterator[ErrorCase]:
+        truth, found, _, match_iou = self.analysis.matched
+        near = np.flatnonzero((found.own >= 0) & (found.own_iou >= match_iou))
+        objects, first = np.unique(found.own[near], return_index=True)
+        nearest = dict(zip(objects.tolist(), near[first].tolist(), strict=True))
+        for index in np.flatnonzero(self.analysis.errors.missed).tolist():
+            image, about, row = int(truth.images[index]), self._labelled(truth, index), nearest.get(index)
+            if row is None:
+                yield ErrorCase("missed", image, None, None, about, None)
+            else:
+                score, iou = float(found.scores[row]), float(found.own_iou[row])
+                yield ErrorCase("missed", image, self._labelled(found, row), score, about, iou)
+
+    def _labelled(self, boxes: Any, row: int) -> LabelledBox:
+        name = self.checkpoint.classes[boxes.labels[row] - 1]
+        left, top, right, bottom = boxes.boxes[row].tolist()
+        return LabelledBox(row, name, (left, top, right, bottom), float(boxes.areas[row]))
+
 
 def open_model(path: Path) -> Checkpoint:
-    """The checkpoint that a path means."""
+    """The checkpoint that a run folder or file stands for."""
     return load_checkpoint(find_checkpoint(path))
 
 
-def score_model(path: Path, label: str, where: Where, plugins: Plugins, on_batch: OnBatch) -> Scored:
-    """Scores a run folder or checkpoint.
+def score_model(
+    path: Path, label: str, images: Images, score: float | None, plugins: Plugins, on_batch: OnBatch
+) -> ScoredModel:
+    """Evaluates a run folder or checkpoint.
+
+    Args:
+        path: the run folder or checkpoint.
+        label: its name in the report.
+        images: what to evaluate on.
+        score: threshold from which detections count in the confusion matrix and as errors; None: that of the best F1.
+        plugins: the installed plugins.
+        on_batch: progress, with images done and images in all.
 
     Raises:
-        CheckpointError: there is none, or the data has other classes.
+        CheckpointError: there is no checkpoint, or the data has other classes.
         DataError: the data is missing or damaged.
     """
     checkpoint = open_model(path)
+    params = checkpoint.params.eval
     ssd = build_ssd(checkpoint.params, checkpoint.classes, plugins)
     assign_weights(ssd, checkpoint, True)
-    evaluator = Evaluator(ssd, where.data, where.split, checkpoint.params.eval, where.max_images)
-    found: list[Found] = []
-    evaluation = evaluator.run(on_batch, lambda truth, one: found.append(one))
-    analysis = analyse(evaluator.truths, found, checkpoint.classes, checkpoint.params.eval, where.score)
-    return Scored(
+    evaluator = Evaluator(ssd, images.data, images.split, params, images.max_images)
+    detections: list[Detections] = []
+    evaluation = evaluator.run(on_batch, lambda truth, found: detections.append(found))
+    return ScoredModel(
         label=label,
         checkpoint=replace(checkpoint, arrays={}),
         evaluation=evaluation,
-        analysis=analysis,
-        truths=evaluator.truths,
+        analysis=analyse(evaluator.images, detections, checkpoint.classes, params, score),
+        image_names=[truth.name for truth in evaluator.images],
         steps=read_steps(RunFolder(path)),
-        chosen_here=was_chosen_on(checkpoint, where.data, where.split),
+        chosen_here=was_chosen_on(checkpoint, images.data, images.split),
     )
 
 
-def read_steps(run: RunFolder) -> dict[str, list[tuple[int, float]]]:
-    """Step and mAP of each evaluation that a run folder tells of, in the order of the steps.
+def read_steps(run: RunFolder) -> Steps:
+    """Step and mAP of each evaluation in a run folder, by step.
 
-    Those of training itself are called `training`, those of programs that watched it as their rows are. Rows that
-    make no sense are left out: the last one may still be being written.
+    The series of training itself is called `training`, those of evaluations that watched it `watch SPLIT`. Rows
+    without these numbers are skipped, and so is a last line that is still being written.
     """
-    series: dict[str, list[tuple[int, float]]] = {}
-    for line in read_lines(run.metrics):
-        if point := _point(line.fields):
-            series.setdefault(f"watch {line.watch}" if line.watch else "training", []).append(point)
+    series: Steps = {}
+    watched = run.watch_csv("*")
+    for path in (run.metrics, *sorted(watched.parent.glob(watched.name))):
+        name = "training" if path == run.metrics else f"watch {path.stem}"
+        for row in _whole_rows(path):
+            if row.get("map"):
+                series.setdefault(_watch_name(row) or name, []).append((int(row["step"]), float(row["map"])))
     return {name: sorted(points) for name, points in series.items()}
 
 
-def _point(row: dict[str, str]) -> tuple[int, float] | None:
-    try:
-        return int(row["step"]), float(row["map"])
-    except (KeyError, ValueError):
-        return None
+def _whole_rows(path: Path) -> Iterator[dict[str, str]]:
+    text = path.read_text("utf-8") if path.is_file() else ""
+    return csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+
+
+def _watch_name(row: dict[str, str]) -> str:
+    """The watching evaluation that wrote a row into training's own file, as older versions did; else empty."""
+    return row.get("stage", "").partition(" (")[2].rstrip(")")

@@ -15,7 +15,7 @@ RULES = {"voc07": average_precision_voc07, "voc12": average_precision_voc12}
 
 
 class Point(NamedTuple):
-    """What detections of at least `score` are: precision, recall, and their harmonic mean F1, all in [0, 1]."""
+    """Precision, recall and their harmonic mean F1 of detections of at least `score`, all in [0, 1]."""
 
     score: float
     precision: float
@@ -24,9 +24,9 @@ class Point(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """Precision and recall (N,) over falling scores (N,), at those detections that are true, and the last one.
+    """Precision and recall (N,) over falling scores (N,), at the true detections and the last one.
 
-    Between two true detections precision only falls, so these points say all that average precision depends on.
+    Between two true detections precision only falls, so average precision depends on these points only.
     """
 
     scores: Floats
@@ -52,7 +52,7 @@ def curve(scores: Floats, true: Bools, objects: int) -> Curve:
 def best_f1(scores: Floats, true: Bools, objects: int) -> Point | None:
     """The score threshold with the largest F1, the highest one of several; None where nothing is true.
 
-    Detections (N,) come best first; those of equal scores are above a threshold together.
+    Detections (N,) come best first; those of equal scores pass a threshold together.
     """
     if not true.any():
         return None
@@ -65,7 +65,7 @@ def best_f1(scores: Floats, true: Bools, objects: int) -> Point | None:
 
 
 def point_at(score: float, scores: Floats, true: Bools, objects: int) -> Point:
-    """Precision (1 where nothing is found), recall (0 without objects) and F1 of detections of at least a score."""
+    """Precision (1 without detections), recall (0 without objects) and F1 of detections of at least a score."""
     chosen = scores >= score
     found, right = int(chosen.sum()), int(true[chosen].sum())
     return Point(score, right / found if found else 1.0, right / max(objects, 1), 2 * right / max(found + objects, 1))

@@ -6,32 +6,32 @@ from typing import NamedTuple
 import numpy as np
 
 from ssdcore.evaluation.analysis.matched import Matched
-from ssdcore.evaluation.matching import Bools, Numbers
+from ssdcore.evaluation.matching import Bools, Ints
 
 BACKGROUND_IOU = 0.1
-"""Less overlap than this is background."""
+"""IoU below which a detection is on background."""
 
 KINDS = ("classification", "localisation", "both", "duplicate", "background", "missed")
 
 
 class Errors(NamedTuple):
-    """The errors of detections of at least some score.
+    """The errors among detections of at least some score.
 
     Attributes:
-        kinds: (N,) int64, place in `KINDS` for each detection; -1 for true ones, ones that count neither way and
-            ones of lower scores.
-        objects: (N,) int64, the object that is to blame; -1 without one.
-        unfound: (M,) bool, objects that needed to be found and were not.
+        kinds: (N,) int64, index in `KINDS` for each detection; -1 for true ones, those that do not count and those
+            of lower scores.
+        objects: (N,) int64, the object that the error is about; -1 without one.
+        unfound: (M,) bool, required objects without a true detection.
         missed: (M,) bool, those of them that no classification or localisation error explains.
     """
 
-    kinds: Numbers
-    objects: Numbers
+    kinds: Ints
+    objects: Ints
     unfound: Bools
     missed: Bools
 
-    def counts(self, labels: Numbers, of_object: Numbers, num_classes: int) -> Numbers:
-        """(6, C) int64 by kind and class: of the detection, of the object if it is missed."""
+    def counts(self, labels: Ints, of_object: Ints, num_classes: int) -> Ints:
+        """(6, C) int64 by kind and class: that of the detection, or of the missed object."""
         table = np.zeros((len(KINDS), num_classes + 1), np.int64)
         wrong = self.kinds >= 0
         np.add.at(table, (self.kinds[wrong], labels[wrong]), 1)
@@ -40,18 +40,18 @@ class Errors(NamedTuple):
 
 
 def find_errors(matched: Matched, score: float) -> Errors:
-    """Says of what kind each false detection of at least `score` is, and which objects were missed.
+    """Classifies the false detections of at least `score`, and finds missed objects.
 
     With `own` and `other`, the largest IoU with an object of its own and of another class, a false detection is, by
-    the first that fits:
+    the first rule that applies:
 
     - localisation: 0.1 <= own < match_iou;
     - classification: other >= match_iou;
-    - duplicate: own >= match_iou, so that a better one has the object;
+    - duplicate: own >= match_iou, so a better one has matched the object;
     - background: both below 0.1;
-    - both (class and place are wrong): else.
+    - both (class and location are wrong): otherwise.
 
-    Objects that need not be found are looked at as well, but are never missed.
+    Ignored objects are considered as well, but are never missed.
     """
     objects, found, least = matched.objects, matched.detections, matched.match_iou
     wrong = found.counted & ~found.true & (found.scores >= score)

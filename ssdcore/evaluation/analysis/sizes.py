@@ -1,7 +1,7 @@
 """Average precision of objects of one size.
 
-As `pycocotools` does it: objects of other sizes count neither way, nor do detections that are matched with them, nor
-unmatched detections that are themselves of another size.
+As in `pycocotools`, objects of other sizes are ignored, and so are detections that match them and unmatched
+detections that are themselves of another size.
 """
 
 from typing import NamedTuple
@@ -11,35 +11,35 @@ import numpy as np
 from ssdcore.evaluation.analysis.curves import average_precision
 from ssdcore.evaluation.analysis.matched import Matched
 from ssdcore.evaluation.average_precision import mean
-from ssdcore.evaluation.matching import Floats, Numbers
+from ssdcore.evaluation.matching import Floats, Ints
 
 BANDS = ("small", "medium", "large")
 
 AREAS = (32.0**2, 96.0**2)
-"""Where COCO's sizes meet, px² of the original image. An area at an edge is medium; `pycocotools` has it in both."""
+"""COCO's limits between sizes, px² of the original image. A limit is medium; `pycocotools` counts it in both."""
 
-SHARES = (0.1, 0.3)
-"""Where relative sizes meet: sqrt(area of the box / area of the image), the side of a square in a square image."""
+FRACTIONS = (0.1, 0.3)
+"""Limits between relative sizes: sqrt(area of the box / area of the image), the side of a square in a square image."""
 
 
 class SizeScores(NamedTuple):
-    """Of one size and class: the objects that need to be found, and average precision, None without any."""
+    """Required objects of one size and class, and average precision, None without any."""
 
     objects: int
     average_precision: float | None
 
 
-def bands(sizes: Floats, edges: tuple[float, float]) -> Numbers:
-    """(N,) 0, 1 or 2 for small, medium and large; a size at an edge is medium."""
+def bands(sizes: Floats, edges: tuple[float, float]) -> Ints:
+    """(N,) 0, 1 or 2 for small, medium and large; a limit is medium."""
     return (sizes >= edges[0]).astype(np.int64) + (sizes > edges[1])
 
 
 def scores_by_size(matched: Matched, metric: str, relative: bool) -> list[list[SizeScores]]:
-    """The scores of each class 1..C and band, by area in px² or by share of the image."""
+    """The scores of each class 1..C and band, by area in px² or by relative size."""
     objects, found = matched.objects, matched.detections
-    edges = SHARES if relative else AREAS
-    of_object = bands(objects.shares if relative else objects.areas, edges)
-    own_band = bands(found.shares if relative else found.areas, edges)
+    edges = FRACTIONS if relative else AREAS
+    of_object = bands(objects.relative_sizes if relative else objects.areas, edges)
+    own_band = bands(found.relative_sizes if relative else found.areas, edges)
     hit = (found.own >= 0) & (found.own_iou >= matched.match_iou)
     own_band[hit] = of_object[found.own[hit]]
     table = []
@@ -54,7 +54,7 @@ def scores_by_size(matched: Matched, metric: str, relative: bool) -> list[list[S
 
 
 def over_classes(table: list[list[SizeScores]]) -> list[SizeScores]:
-    """For each band the objects of all classes, and the mean average precision of those that occur."""
+    """For each band the objects of all classes, and the mean of the average precisions."""
     return [
         SizeScores(sum(one.objects for one in column), mean(one.average_precision for one in column))
         for column in zip(*table, strict=True)

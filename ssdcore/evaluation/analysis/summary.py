@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ssdcore.data.records.ground_truth import GroundTruth
+from ssdcore.detection.detections import Detections
 from ssdcore.evaluation.analysis.calibration import Calibration, calibration, histogram
 from ssdcore.evaluation.analysis.confusion import confusion_matrix
 from ssdcore.evaluation.analysis.curves import Curve, Point, average_precision, best_f1, curve, point_at
@@ -11,22 +13,21 @@ from ssdcore.evaluation.analysis.errors import KINDS, Errors, find_errors
 from ssdcore.evaluation.analysis.matched import IOUS, Matched, match
 from ssdcore.evaluation.analysis.sizes import BANDS, SizeScores, over_classes, scores_by_size
 from ssdcore.evaluation.average_precision import mean
-from ssdcore.evaluation.ground_truth import Found, Truth
-from ssdcore.evaluation.matching import Numbers
+from ssdcore.evaluation.matching import Ints
 from ssdcore.params import EvalParams
 
 FALLBACK_SCORE = 0.5
-"""From which score on detections are looked at where not one is true."""
+"""Score threshold of confusion matrix and errors if no detection is true."""
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Scores of a class; None where it has no objects, or nothing of it was found.
+    """Scores of a class; None where it has no objects or no detections.
 
     Attributes:
-        objects: those that need to be found.
+        objects: the required ones.
         detections: those that count, of any score.
-        voc07, voc12: average precision at the IoU of a match.
+        voc07, voc12: average precision at `match_iou`.
         at_ious: `voc12` at IoU 0.50, 0.55, ... 0.95.
         best: the threshold with the largest F1.
         curve: precision and recall.
@@ -49,28 +50,28 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Scores of a detector on a split, and where they come from.
+    """Scores of a detector on a split, and what they are computed from.
 
     Attributes:
-        classes: of each class.
-        best: the score threshold with the largest F1 of all classes together; None where nothing is true.
-        at: precision, recall and F1 of all classes together from the score on that the next ones look at.
+        classes: the scores of each class.
+        best: the score threshold with the largest F1 of all classes together; None without true detections.
+        at: precision, recall and F1 of all classes together at the score threshold of `confusion` and `errors`.
         confusion: (C + 1, C + 1), see `confusion_matrix`.
         errors: see `Errors`.
         calibration, histogram: of all detections that count; `calibration_above` from `at.score` on.
-        by_area, by_share: for each class its scores by size in px², and in shares of the image.
-        matched: what all of it was computed from.
-        images, difficult: images, and objects in them that need not be found.
+        by_area, by_share: for each class its scores by size in px², and relative to the image.
+        matched: the matched detections and objects.
+        images, difficult: numbers of images and of ignored objects.
     """
 
     classes: tuple[ClassScores, ...]
     best: Point | None
     at: Point
-    confusion: Numbers
+    confusion: Ints
     errors: Errors
     calibration: Calibration
     calibration_above: Calibration
-    histogram: Numbers
+    histogram: Ints
     by_area: list[list[SizeScores]]
     by_share: list[list[SizeScores]]
     matched: Matched
@@ -87,7 +88,7 @@ class Analysis:
         return [mean(column) for column in zip(*(one.at_ious for one in self.classes), strict=True)]
 
     def error_counts(self) -> dict[str, list[int]]:
-        """How many errors of each kind there are, by class."""
+        """Number of errors of each kind, by class."""
         detections, objects = self.matched.detections, self.matched.objects
         counts = self.errors.counts(detections.labels, objects.labels, len(self.classes))
         return dict(zip(KINDS, counts.tolist(), strict=True))
@@ -131,43 +132,43 @@ def _class_dict(one: ClassScores) -> dict[str, Any]:
     }
 
 
-def _calibration_dict(found: Calibration) -> dict[str, Any]:
+def _calibration_dict(one: Calibration) -> dict[str, Any]:
     return {
-        "error": found.error,
-        "counts": found.counts.tolist(),
-        "true": found.true.tolist(),
-        "mean_scores": found.mean_scores.tolist(),
+        "error": one.error,
+        "counts": one.counts.tolist(),
+        "true": one.true.tolist(),
+        "mean_scores": one.mean_scores.tolist(),
     }
 
 
 def analyse(
-    truths: Sequence[Truth],
-    found: Sequence[Found],
+    images: Sequence[GroundTruth],
+    found: Sequence[Detections],
     classes: Sequence[str],
     params: EvalParams,
     score: float | None = None,
 ) -> Analysis:
-    """Analyses what was found in each image.
+    """Analyses detections.
 
     Args:
-        truths: the images.
-        found: what was found in each.
+        images: their ground truth; at least one image.
+        found: the detections in each image.
         classes: names of classes 1..C.
         params: least IoU of a match, and the metric of scores by size: `voc07`, else `voc12`.
-        score: from which on detections count in confusions and errors; None: that of the best F1.
+        score: threshold of confusion matrix and errors; None: that of the best F1.
     """
-    matched = match(truths, found, len(classes), params.match_iou, params.inclusive_pixels)
+    matched = match(images, found, len(classes), params.match_iou, params.inclusive_pixels)
     rows = matched.detections.counted
     scores, true = matched.detections.scores[rows], matched.detections.true[rows]
-    wanted = int(matched.objects.required.sum())
-    best = best_f1(scores, true, wanted)
+    required = int(matched.objects.required.sum())
+    best = best_f1(scores, true, required)
     chosen = score if score is not None else best.score if best else FALLBACK_SCORE
     above = scores >= chosen
     metric = "voc07" if params.metric == "voc07" else "voc12"
     return Analysis(
         classes=tuple(_score_class(matched, label, name) for label, name in enumerate(classes, start=1)),
         best=best,
-        at=point_at(chosen, scores, true, wanted),
+        at=point_at(chosen, scores, true, required),
         confusion=confusion_matrix(matched, chosen, params.inclusive_pixels),
         errors=find_errors(matched, chosen),
         calibration=calibration(scores, true),
@@ -176,7 +177,7 @@ def analyse(
         by_area=scores_by_size(matched, metric, relative=False),
         by_share=scores_by_size(matched, metric, relative=True),
         matched=matched,
-        images=len(truths),
+        images=len(images),
         difficult=int((~matched.objects.required).sum()),
     )
 
@@ -186,18 +187,18 @@ def _score_class(matched: Matched, label: int, name: str) -> ClassScores:
     of_class = found.labels == label
     rows = of_class & found.counted
     scores, true = found.scores[rows], found.true[rows]
-    wanted = int((objects.required & (objects.labels == label)).sum())
+    required = int((objects.required & (objects.labels == label)).sum())
     at_ious = []
     for column in range(len(IOUS)):
         kept = of_class & found.counted_at[:, column]
-        at_ious.append(average_precision(found.scores[kept], found.true_at[kept, column], wanted, "voc12"))
+        at_ious.append(average_precision(found.scores[kept], found.true_at[kept, column], required, "voc12"))
     return ClassScores(
         name=name,
-        objects=wanted,
+        objects=required,
         detections=int(rows.sum()),
-        voc07=average_precision(scores, true, wanted, "voc07"),
-        voc12=average_precision(scores, true, wanted, "voc12"),
+        voc07=average_precision(scores, true, required, "voc07"),
+        voc12=average_precision(scores, true, required, "voc12"),
         at_ious=tuple(at_ious),
-        best=best_f1(scores, true, wanted),
-        curve=curve(scores, true, wanted),
+        best=best_f1(scores, true, required),
+        curve=curve(scores, true, required),
     )

@@ -1,4 +1,4 @@
-"""The training loss on images that are not learnt from."""
+"""The validation loss."""
 
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,25 @@ from ssdcore.params.class_names import IGNORED
 from ssdcore.params.loss import Loss
 
 
-class EvaluationLoss:
-    """The MultiBox loss, without L2, over a split: its sum divided by the matched default boxes.
+class ValidationLoss:
+    """The MultiBox loss, without L2, over a split: its sum divided by the number of matched default boxes.
 
-    Difficult objects are neither objects nor background.
+    Difficult objects count neither as objects nor as background.
     """
 
     def __init__(self, ssd: SSD, params: Loss, folder: Path, split: str, batch_size: int) -> None:
         self._ssd, self._params = ssd, params
         self._images = Manifest.load(folder).split(split).images
-        batches = evaluation_batches(read_records(folder, split), ssd.model.image_size, ssd.resize, batch_size)
-        self._batches = batches
-        self._where = (folder, split)
+        records = read_records(folder, split)
+        self._batches = evaluation_batches(records, ssd.model.image_size, ssd.resize, batch_size)
+        self._source = (folder, split)
         self._sums = tf.function(self._sums_of, reduce_retracing=True)
 
     def mean(self, on_batch: OnBatch) -> float:
-        """The loss with the weights that the detector has now."""
+        """The loss with the present weights; `on_batch` is called with images done and their total."""
         total = positives = 0.0
         done = 0
-        for batch in iterate(self._batches, *self._where):
+        for batch in iterate(self._batches, *self._source):
             loss, matched = self._sums(batch)
             total, positives = total + float(loss), positives + float(matched)
             done += len(batch.images)

@@ -1,0 +1,58 @@
+"""From sources to files: the loop of `ssd detect`."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from typing import Protocol
+
+from ssdcli.detect.image_outputs import Screen, ScreenClosedError, make_outputs
+from ssdcli.detect.request import DetectRequest
+from ssdcli.detect.sources import MediaSource, batches, count_frames, read_frames
+from ssdcli.detect.text_outputs import DetectedFrame, OutFolder
+from ssdcli.output import progress_bar
+from ssdcore.detection import Detections
+from ssdcore.system.signals import DeferredSignals
+from ssdcore.types import Image
+
+
+class DetectsImages(Protocol):
+    """A detector, whole or tiled."""
+
+    classes: tuple[str, ...]
+
+    def __call__(self, images: list[Image]) -> list[Detections]:
+        """The detections in each of some RGB images (H, W, 3) uint8."""
+
+
+def detect_sources(detector: DetectsImages, sources: Sequence[MediaSource], request: DetectRequest) -> int:
+    """Detects objects in all frames of all sources, and writes them.
+
+    Returns the number of sources that could not be read to their end; each was reported.
+
+    Raises:
+        DataError: a class with a threshold is unknown, a file to write is a source or cannot be written, or there is
+            no display to show anything on.
+        KeyboardInterrupt, Terminated: Ctrl-C or SIGTERM came; the files written until then are complete.
+    """
+    request.thresholds.check(detector.classes)
+    outputs = make_outputs(request.formats, OutFolder(request.out, sources), sources, detector.classes)
+    unreadable: set[MediaSource] = set()
+    with DeferredSignals() as signals, ExitStack() as stack:
+        if request.show:
+            outputs.append(Screen(signals.check))
+        for output in outputs:
+            stack.enter_context(output)
+        bar, done, total = stack.enter_context(progress_bar("detecting")), 0, count_frames(sources)
+        with suppress(ScreenClosedError):
+            for group in batches(read_frames(sources, unreadable), request.batch):
+                signals.check()
+                found = detector([frame.image for frame in group])
+                for frame, detections in zip(group, found, strict=True):
+                    signals.check()
+                    detected = DetectedFrame(frame, request.thresholds.apply(detections))
+                    for output in outputs:
+                        output.add(detected)
+                done += sum(not frame.source.live for frame in group)
+                if done:
+                    bar.update(done, max(done, total))
+            signals.check()
+    return len(unreadable)
