@@ -160,7 +160,7 @@ def test_a_split_has_as_many_records_as_its_manifest_says(copy: Path) -> None:
 def test_shards_that_are_cut_off_or_gone_are_named(copy: Path) -> None:
     shard = shards(copy)[1]
     shard.write_bytes(shard.read_bytes()[:-5])
-    with pytest.raises(DataError, match=r"00001-of-00003\.tfrecord has .* bytes, it was written with"):
+    with pytest.raises(DataError, match=r"00001-of-00003\.tfrecord is damaged: it has .* bytes, it was written with"):
         RecordIndex.of_split(copy, "trainval")
     shard.unlink()
     with pytest.raises(DataError, match=r"00001-of-00003\.tfrecord is missing"):

@@ -105,7 +105,7 @@ def test_own_splits_are_forgotten_and_images_in_two_count_once() -> None:
 
 
 @pytest.mark.parametrize(("text", "fractions"), [("0.8/0.2", (0.8, 0.2)), ("0.8/0.1/0.1", (0.8, 0.1, 0.1))])
-def test_shares_are_read(text: str, fractions: tuple[float, ...]) -> None:
+def test_fractions_are_read(text: str, fractions: tuple[float, ...]) -> None:
     assert parse_fractions(text) == fractions
 
 

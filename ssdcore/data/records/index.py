@@ -10,10 +10,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ssdcore.data.formats.record_files import HEADER_BYTES, frames_of
+from ssdcore.data.formats.record_files import HEADER_BYTES
 from ssdcore.data.records.example import parse_example
-from ssdcore.data.records.manifest import Manifest
-from ssdcore.errors import DataError
+from ssdcore.data.records.split_files import check_count, shard_frames, shard_paths
 from ssdcore.types import Tensor
 
 
@@ -40,9 +39,10 @@ class RecordIndex:
             DataError: a file is damaged or cut off.
         """
         self._paths = tuple(paths)
-        frames = [np.array(_frames(path), np.int64).reshape(-1, 2) for path in paths]
+        frames = [np.array(shard_frames(path), np.int64).reshape(-1, 2) for path in paths]
         self._files = np.repeat(np.arange(len(frames)), [len(found) for found in frames])
-        self._offsets, self._lengths = np.concatenate(frames).T
+        contents, self._lengths = np.concatenate(frames).T
+        self._offsets = contents - HEADER_BYTES
         self._encoded = np.array([os.fsencode(path) for path in paths], object)
 
     @classmethod
@@ -53,12 +53,7 @@ class RecordIndex:
             DataError: the folder, the split or a shard is missing or damaged, or the split is empty.
         """
         index = cls(shard_paths(folder, split))
-        images = Manifest.load(folder).split(split).images
-        if len(index) != images:
-            raise DataError(
-                f"the split {split!r} of {folder.absolute()} is damaged: its shards hold {len(index)} images, "
-                f"its manifest says {images}; convert the data again"
-            )
+        check_count(folder, split, len(index))
         return index
 
     def __len__(self) -> int:
@@ -105,32 +100,3 @@ def read_at(file: Tensor, offset: Tensor) -> Tensor:
     )
     records = tf.data.experimental.from_variant(dataset, tf.TensorSpec([], tf.string))
     return records.take(1).get_single_element()
-
-
-def shard_paths(folder: Path, split: str) -> list[Path]:
-    """The shards of a split, verified by size.
-
-    Raises:
-        DataError: the folder, split or a shard is missing or has another size, or the split is empty.
-    """
-    entry = Manifest.load(folder).split(split)
-    paths = [folder / shard for shard in entry.shards]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(f"{missing[0].absolute()} is missing; convert the data again")
-    for path, size in zip(paths, entry.sizes, strict=True):
-        if path.stat().st_size != size:
-            found = path.stat().st_size
-            raise DataError(f"{path.absolute()} has {found} bytes, it was written with {size}; convert the data again")
-    if entry.images == 0:
-        raise DataError(f"the split {split!r} of {folder.absolute()} holds no images")
-    return paths
-
-
-def _frames(path: Path) -> list[tuple[int, int]]:
-    """Offset of each record and length of its content, in bytes."""
-    frames, problem = frames_of(path)
-    if problem:
-        what = str(problem).partition(";")[0]
-        raise DataError(f"{path.absolute()} is damaged: {what}; convert the data again")
-    return [(start - HEADER_BYTES, length) for start, length in frames]
