@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssdcore.data.augment import geometric as chain
+from ssdcore.data.augment.chain import augment
+from ssdcore.data.augment.flip import flip
 from ssdcore.data.augment.photometric import photometric_distortion
+from ssdcore.data.augment.windows import _random_windows, boxes_in_window, crop_window, expand_window
 from ssdcore.params import AugmentParams, Expand, PatchCrop, Photometric
 
 NOTHING = AugmentParams(photometric=None, expand=None, crop=None, horizontal_flip=0, interpolations=("nearest",))
@@ -29,12 +31,12 @@ def marked_image(height: int = 80, width: int = 120) -> np.ndarray:
 @tf.function(reduce_retracing=True)
 def run_all(image, boxes, labels, number):
     params = AugmentParams(photometric=None, vertical_flip=0.5, interpolations=("nearest",))
-    return chain.augment(image, boxes, labels, number, params, (100, 100), "warp")
+    return augment(image, boxes, labels, number, params, (100, 100), "warp")
 
 
 def test_nothing_asked_for_leaves_image_and_boxes_alone() -> None:
     image = marked_image()
-    resized, boxes, labels = chain.augment(image, BOXES, LABELS, seed(0), NOTHING, (80, 120), "warp")
+    resized, boxes, labels = augment(image, BOXES, LABELS, seed(0), NOTHING, (80, 120), "warp")
     np.testing.assert_array_equal(resized, image)
     np.testing.assert_allclose(boxes, BOXES, atol=1e-6)
     np.testing.assert_array_equal(labels, LABELS)
@@ -72,13 +74,13 @@ def test_images_without_objects_pass_through() -> None:
 def test_boxes_in_a_window_by_hand() -> None:
     """The window is the left half: one box is inside, one is cut, one has its centre outside."""
     boxes = np.array([[0.1, 0.1, 0.2, 0.3], [0.3, 0.2, 0.6, 0.4], [0.4, 0.2, 0.8, 0.4]], np.float32)
-    kept, labels = chain.boxes_in_window(boxes, np.array([1, 2, 3]), tf.constant([0.0, 0.0, 0.5, 1.0]), None)
+    kept, labels = boxes_in_window(boxes, np.array([1, 2, 3]), tf.constant([0.0, 0.0, 0.5, 1.0]), None)
     np.testing.assert_allclose(kept, [[0.2, 0.1, 0.4, 0.3], [0.6, 0.2, 1.0, 0.4]], atol=1e-6)
     np.testing.assert_array_equal(labels, [1, 2])
 
 
 def test_expansion_happens_as_often_and_as_far_as_asked() -> None:
-    draw = tf.function(lambda number: chain.expand_window(Expand(probability=0.5, max_ratio=4), number))
+    draw = tf.function(lambda number: expand_window(Expand(probability=0.5, max_ratio=4), number))
     windows = np.array([draw(seed(number)) for number in range(4000)])
     sides = windows[:, 2] - windows[:, 0]
     expanded = sides > 1
@@ -93,7 +95,7 @@ def test_every_sampler_is_chosen_equally_often_when_all_succeed() -> None:
     """One object as large as the image: IoU is the window's area, so each bound leaves its mark."""
     params = PatchCrop(min_ious=(0.0, 0.5), scale=(0.3, 1.0))
     boxes = tf.constant([[0.0, 0.0, 1.0, 1.0]])
-    draw = tf.function(lambda number: chain.crop_window(boxes, params, number))
+    draw = tf.function(lambda number: crop_window(boxes, params, number))
     windows = np.array([draw(seed(number)) for number in range(4000)])
     areas = (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
     assert (areas == 1).mean() == pytest.approx(1 / 3, abs=0.03)
@@ -105,7 +107,7 @@ def test_every_sampler_is_chosen_equally_often_when_all_succeed() -> None:
 def test_a_window_overlaps_some_object_as_much_as_its_sampler_demands() -> None:
     params = PatchCrop(min_ious=(0.7,), trials=200)
     box = np.array([0.2, 0.2, 0.9, 0.8])
-    draw = tf.function(lambda number: chain.crop_window(tf.constant(box[None], tf.float32), params, number))
+    draw = tf.function(lambda number: crop_window(tf.constant(box[None], tf.float32), params, number))
     for window in (draw(seed(number)).numpy() for number in range(100)):
         inter = np.prod(np.minimum(window[2:], box[2:]) - np.maximum(window[:2], box[:2]))
         union = np.prod(window[2:] - window[:2]) + np.prod(box[2:] - box[:2]) - inter
@@ -113,12 +115,12 @@ def test_a_window_overlaps_some_object_as_much_as_its_sampler_demands() -> None:
 
 
 def test_without_objects_no_sampler_succeeds() -> None:
-    window = chain.crop_window(tf.zeros((0, 4)), PatchCrop(), seed(3))
+    window = crop_window(tf.zeros((0, 4)), PatchCrop(), seed(3))
     np.testing.assert_array_equal(window, [0, 0, 1, 1])
 
 
 def test_windows_have_the_scale_and_shape_asked_for() -> None:
-    windows = chain._random_windows(20_000, PatchCrop(), seed(0)).numpy()
+    windows = _random_windows(20_000, PatchCrop(), seed(0)).numpy()
     width, height = windows[:, 2] - windows[:, 0], windows[:, 3] - windows[:, 1]
     scale, ratio = np.sqrt(width * height), width / height
     assert 0.299 <= scale.min() <= 0.31
@@ -138,20 +140,20 @@ def test_windows_have_the_scale_and_shape_asked_for() -> None:
 )
 def test_flips_by_hand(flips: dict[str, float], box: list[float]) -> None:
     params = NOTHING.model_copy(update=flips)
-    _, boxes = chain.flip(marked_image().astype(np.float32), BOXES, params, seed(0))
+    _, boxes = flip(marked_image().astype(np.float32), BOXES, params, seed(0))
     np.testing.assert_allclose(boxes[0], box, atol=1e-6)
 
 
 def test_flips_happen_as_often_as_asked() -> None:
     params = NOTHING.model_copy(update={"horizontal_flip": 0.3})
-    draw = tf.function(lambda number: chain.flip(tf.zeros((1, 1, 3)), BOXES, params, number)[1])
+    draw = tf.function(lambda number: flip(tf.zeros((1, 1, 3)), BOXES, params, number)[1])
     flipped = [draw(seed(number))[0, 0] > 0.3 for number in range(2000)]
     assert np.mean(flipped) == pytest.approx(0.3, abs=0.035)
 
 
 def test_space_around_an_expanded_image_has_the_mean_colour() -> None:
     params = NOTHING.model_copy(update={"expand": Expand(probability=1.0, max_ratio=4.0)})
-    image, _, _ = chain.augment(np.full((50, 50, 3), 255, np.uint8), BOXES, LABELS, seed(2), params, (60, 60), "warp")
+    image, _, _ = augment(np.full((50, 50, 3), 255, np.uint8), BOXES, LABELS, seed(2), params, (60, 60), "warp")
     colours = {tuple(colour) for colour in image.numpy().reshape(-1, 3).round(3)}
     assert colours == {(255.0, 255.0, 255.0), (123.0, 117.0, 104.0)}
 

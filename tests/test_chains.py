@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssdcore.data.augment import geometric as chain
+from ssdcore.data.augment.chain import augment
+from ssdcore.data.augment.flip import quarter_turn
 from ssdcore.data.augment.photometric import photometric_distortion
+from ssdcore.data.augment.windows import boxes_in_window, coverage_window
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.pipeline import training_stream
@@ -54,7 +56,7 @@ def gradient(height: int, width: int) -> np.ndarray:
 def test_a_quarter_turn_by_hand() -> None:
     """1 2 3 over 4 5 6 becomes 3 6 over 2 5 over 1 4; the box is that of the 1."""
     image = tf.constant([[1, 2, 3], [4, 5, 6]], tf.uint8)[..., None] * tf.constant([1, 1, 1], tf.uint8)
-    turned, boxes = chain.quarter_turn(image, tf.constant([[0, 0, 1 / 3, 0.5]]), 1.0, tf.constant([0, 0]))
+    turned, boxes = quarter_turn(image, tf.constant([[0, 0, 1 / 3, 0.5]]), 1.0, tf.constant([0, 0]))
     np.testing.assert_array_equal(turned[..., 0], [[3, 6], [2, 5], [1, 4]])
     np.testing.assert_allclose(boxes, [[0, 2 / 3, 0.5, 1]], atol=1e-6)
 
@@ -63,7 +65,7 @@ def test_a_quarter_turn_by_hand() -> None:
 def test_coverage_windows_keep_their_bounds(crop: CoverageCrop) -> None:
     """In pixels of an image of 200 by 320, which round sides by one."""
     boxes = np.float32([[0.1, 0.2, 0.4, 0.7], [0.6, 0.1, 0.7, 0.3]])
-    windows = draw_many(partial(chain.coverage_window, boxes, tf.constant([200, 320]), crop), 1000)
+    windows = draw_many(partial(coverage_window, boxes, tf.constant([200, 320]), crop), 1000)
     sides = np.minimum(windows[:, None, 2:], boxes[:, 2:]) - np.maximum(windows[:, None, :2], boxes[:, :2])
     covered = sides.clip(0).prod(axis=2) / (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     width, height = ((windows[:, 2:] - windows[:, :2]) * [320, 200]).T
@@ -77,9 +79,9 @@ def test_coverage_windows_keep_their_bounds(crop: CoverageCrop) -> None:
 
 def test_coverage_falls_back_to_the_whole_image_and_takes_it_for_the_object() -> None:
     """An object that no window of a third can cover; and no objects: windows cover half of the image."""
-    never = partial(chain.coverage_window, WHOLE, tf.constant([90, 60]), CoverageCrop(min_covered=0.9, area=(0.1, 0.3)))
+    never = partial(coverage_window, WHOLE, tf.constant([90, 60]), CoverageCrop(min_covered=0.9, area=(0.1, 0.3)))
     np.testing.assert_array_equal(draw_many(never, 20), WHOLE.repeat(20, axis=0))
-    none = partial(chain.coverage_window, tf.zeros((0, 4)), tf.constant([90, 60]), CoverageCrop(min_covered=0.5))
+    none = partial(coverage_window, tf.zeros((0, 4)), tf.constant([90, 60]), CoverageCrop(min_covered=0.5))
     windows = draw_many(none, 200)
     assert 0.49 <= (windows[:, 2:] - windows[:, :2]).prod(axis=1).min() < 0.6
 
@@ -91,7 +93,7 @@ def test_objects_stay_if_more_than_enough_of_them_is_visible() -> None:
     boxes = np.float32([*corners, [0.125, 0.25, 0.375, 0.5]])
     clipped = np.concatenate([np.maximum(boxes[:, :2], window[:2]), np.minimum(boxes[:, 2:], window[2:])], axis=1)
     visible = np.clip(clipped[:, 2:] - clipped[:, :2], 0, 1).prod(axis=1) / (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    kept, labels = chain.boxes_in_window(boxes, tf.range(501), tf.constant(window), CoverageCrop(min_visible=0.5))
+    kept, labels = boxes_in_window(boxes, tf.range(501), tf.constant(window), CoverageCrop(min_visible=0.5))
     np.testing.assert_array_equal(labels, np.flatnonzero(visible > 0.5))
     expected = (clipped[visible > 0.5] - np.tile(window[:2], 2)) / np.float32([0.5, 1.125, 0.5, 1.125])
     np.testing.assert_allclose(kept, expected, atol=1e-6)
@@ -101,7 +103,7 @@ def test_objects_stay_if_more_than_enough_of_them_is_visible() -> None:
 def test_what_is_left_of_an_ignored_region_stays_ignored(crop) -> None:
     """The left half of the image is ignored, the window shows its last fifth."""
     boxes, window = tf.constant([[0.0, 0.0, 0.5, 1.0]]), tf.constant([0.4, 0.0, 0.9, 1.0])
-    kept, labels = chain.boxes_in_window(boxes, tf.constant([-1]), window, crop)
+    kept, labels = boxes_in_window(boxes, tf.constant([-1]), window, crop)
     np.testing.assert_array_equal(labels, [-1])
     np.testing.assert_allclose(kept, [[0, 0, 0.2, 1]], atol=1e-6)
 
@@ -176,7 +178,7 @@ def augmented(image: Any, boxes: Any, size: tuple[int, int], **changes: Any) -> 
     def step(seed: Any) -> Any:
         own = tf.constant(boxes) if boxes.ndim == 2 else tf.constant(boxes)[seed[0]]
         labels = tf.range(1, count + 1)
-        changed, own, labels = chain.augment(tf.constant(image), own, labels, seed, params, size, "warp")
+        changed, own, labels = augment(tf.constant(image), own, labels, seed, params, size, "warp")
         rest = count - tf.shape(labels)[0]
         return changed, tf.pad(own, [[0, rest], [0, 0]]), tf.pad(labels, [[0, rest]])
 

@@ -114,7 +114,7 @@ def test_faultless_data_is_called_so_and_is_fine_with_strict(ssd_here: RunHere, 
     seeds.add("one", xml(("helmet", PLAIN_BOX)))
     code, out, _ = ssd_here("data", "check", tmp_path / "voc", "--strict", "--classes", "vest,helmet")
     assert code == 0
-    assert out.splitlines()[-1] == "nothing is wrong"
+    assert out.splitlines()[-1] == "no issues"
 
 
 def test_classes_that_are_not_given_are_unknown_and_near_ones_offered(ssd_here: RunHere, seeded: Path) -> None:
@@ -170,7 +170,7 @@ def test_a_box_of_coco_is_told_with_its_image(tmp_path: Path) -> None:
 
 
 def test_page_of_coco_shows_the_image_with_the_issue(tmp_path: Path) -> None:
-    from ssdcli.sheet import faulty_tiles
+    from ssdcli.data.contact_sheet import faulty_tiles
 
     source = write_coco(tmp_path / "coco", [[5, 5, 9, 9], [5, 5, 0, 9], [5, 5, 9, 9]])
     (tmp_path / "coco/1.jpg").write_bytes(encoded(Image.new("RGB", (WIDTH, HEIGHT), (0, 0, 250))))

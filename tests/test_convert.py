@@ -1,4 +1,4 @@
-"""`ssd data convert`: the same files however it is run, stopped and gone on with."""
+"""`ssd data convert`: the same files however it is run, stopped and resumed."""
 
 import os
 import random

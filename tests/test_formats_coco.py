@@ -113,15 +113,15 @@ def test_each_coco_issue_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     for key, detail in zip(range(11, 19), said[4:12], strict=True):
         assert detail.startswith(f"annotation id {key}: ")
     assert "did you mean 'good'" in said[13]
-    assert [("no path inside" in detail) for detail in said[14:20]] == [True, True, True, False, True, True]
+    assert [("not a path inside" in detail) for detail in said[14:20]] == [True, True, True, False, True, True]
     assert "10001 objects" in said[20]
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"{", "is no JSON"),
-        (b"", "is no JSON"),
+        (b"{", "is not JSON"),
+        (b"", "is not JSON"),
         ('{"images": "größe"}'.encode("latin-1"), "is not UTF-8"),
         (b"[" * 200_000, "nested too deeply"),
         (b"[1]", "is not COCO's JSON"),

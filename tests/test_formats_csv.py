@@ -69,7 +69,7 @@ def test_each_csv_issue_is_named_with_its_line_and_the_rest_is_read(tmp_path: Pa
     [
         (b"", "no column filename, class"),
         (b"file_name,class,xmin,ymin,xmax,ymax\n", "no column filename .*did you mean 'file_name'"),
-        (HEADER + '"' + "x" * 200_000, "no table that can be read"),
+        (HEADER + '"' + "x" * 200_000, "not a readable table"),
         (HEADER.encode() + "größe.jpg,,,,,,,\n".encode("latin-1"), "is not UTF-8"),
         (HEADER, "names no images"),
     ],

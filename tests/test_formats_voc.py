@@ -6,7 +6,7 @@ import pytest
 from annotation_files import issues, names, only, write, write_voc
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource
-from ssdcore.data.formats import files, read_labelled
+from ssdcore.data.formats import paths, read_labelled
 from ssdcore.errors import DataError
 
 BOX = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
@@ -90,7 +90,7 @@ def test_each_voc_issue_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
         "many": "<object/>" * 10_001,
     }
     root = write_voc(tmp_path, {"good": DOG, **bad})
-    write(root / "Annotations/large.xml", b"<a>" + b" " * files.MAX_BYTES + b"</a>")
+    write(root / "Annotations/large.xml", b"<a>" + b" " * paths.MAX_BYTES + b"</a>")
     write(root / "Annotations/latin.xml", "<a><b>größe</b></a>".encode("latin-1"))
     write(root / "Annotations/lonely.xml", "<a/>")
     write(root / "JPEGImages/lonly.jpg")
@@ -142,7 +142,7 @@ def test_deeply_nested_xml_is_read(tmp_path: Path) -> None:
 def test_voc_lists_that_cannot_be_used_stop(tmp_path: Path) -> None:
     root = write_voc(tmp_path, {"one": ""})
     write(root / "ImageSets/Main/val.txt", "größe".encode("latin-1"))
-    with pytest.raises(DataError, match=r"val\.txt is no list of images: it is not UTF-8 text \(byte 2\)"):
+    with pytest.raises(DataError, match=r"val\.txt is not a list of images: it is not UTF-8 text \(byte 2\)"):
         read_labelled(root)
     (root / "ImageSets/Main/val.txt").unlink()
     write(root / "ImageSets/Main/train.txt", "\n")

@@ -77,7 +77,7 @@ def test_each_yolo_issue_is_named_with_its_line_and_the_rest_is_read(tmp_path: P
 @pytest.mark.parametrize(
     ("yaml", "says"),
     [
-        ("names: [a", "no YAML"),
+        ("names: [a", "not readable YAML"),
         ("train: images", "has no 'names'"),
         ("[1, 2]", "has no 'names'"),
         ("names: []\ntrain: images", "names no classes"),
@@ -90,8 +90,8 @@ def test_each_yolo_issue_is_named_with_its_line_and_the_rest_is_read(tmp_path: P
         ("names: [a]\npath: /etc\ntrain: ssl", "none of the images"),
         ("names: [a]\nkpt_shape: [17, 3]\ntrain: images", "key points"),
         ("a: &a [x, x]\nb: &b [*a, *a]\nnames: [a]", "aliases"),
-        ("names: !!python/object/apply:os.system [ls]", "no YAML"),
-        ("[" * 100_000, "no YAML"),
+        ("names: !!python/object/apply:os.system [ls]", "not readable YAML"),
+        ("[" * 100_000, "not readable YAML"),
         ("names: [größe]".encode("latin-1"), "not UTF-8"),
         ("names: [a]\ntrain: images", "has a label file"),
     ],

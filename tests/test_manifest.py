@@ -144,11 +144,11 @@ def test_all_splits_are_divided_into_three(ssd_here: RunHere, listed: Path, tmp_
     assert images(tmp_path / "out") == {"train": 16, "val": 2, "test": 2}
 
 
-@pytest.mark.parametrize("shares", ["0.8/0.3", "0.8", "many"])
-def test_wrong_shares_are_one_clear_line(ssd_here: RunHere, listed: Path, tmp_path: Path, shares: str) -> None:
-    code, _, err = ssd_here("data", "convert", listed, "--out", tmp_path / "out", "--split", shares)
+@pytest.mark.parametrize("fractions", ["0.8/0.3", "0.8", "many"])
+def test_wrong_fractions_are_one_clear_line(ssd_here: RunHere, listed: Path, tmp_path: Path, fractions: str) -> None:
+    code, _, err = ssd_here("data", "convert", listed, "--out", tmp_path / "out", "--split", fractions)
     assert (code, err.count("\n"), err[:7]) == (1, 1, "error: ")
-    assert repr(shares) in err
+    assert repr(fractions) in err
     assert list(tmp_path.iterdir()) == []
 
 

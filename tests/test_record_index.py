@@ -13,19 +13,19 @@ import tensorflow as tf
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.images import UprightImage
-from ssdcore.data.order import Share, records_at
-from ssdcore.data.pipeline import Labelled, evaluation_batches, read_records, training_stream, whole
+from ssdcore.data.order import WHOLE_BATCH, WorkerSlice, records_at
+from ssdcore.data.pipeline import TrainingExample, evaluation_batches, iterate, read_records, training_stream
 from ssdcore.data.records.index import RecordIndex
 from ssdcore.data.records.record import serialize
 from ssdcore.data.records.undecodable import UNDECODABLE, find_undecodable
 from ssdcore.data.synth import synthesize
-from ssdcore.data.validation.examine import Usable
+from ssdcore.data.validation.validate import ValidBox
 from ssdcore.errors import DataError, ParamError
 from ssdcore.params import AugmentParams, DataParams, Photometric
 
 PLAIN = AugmentParams(photometric=None, expand=None, crop=None, horizontal_flip=0, interpolations=("nearest",))
 COUNT = 12
-NOBODY: list[Usable] = []
+NOBODY: list[ValidBox] = []
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,11 @@ def jpeg() -> bytes:
     return cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8))[1].tobytes()
 
 
-def shown(index: RecordIndex, count: int, start: int = 0, share: Share = Share(), skip=()) -> list[int]:  # noqa: B008
+def shown(
+    index: RecordIndex, count: int, start: int = 0, worker_slice: WorkerSlice = WHOLE_BATCH, skip=()
+) -> list[int]:
     """The numbers of the records that a stream of `grey` images gives."""
-    stream = training_stream(index, (3, 1), start, (4, 4), DataParams(), PLAIN, share, skip)
+    stream = training_stream(index, (3, 1), start, (4, 4), DataParams(), PLAIN, worker_slice, skip)
     return [int(item.image[0, 0, 0]) for item in stream.take(count).as_numpy_iterator()]
 
 
@@ -133,9 +135,9 @@ def bytes_read() -> int:
         (lambda content, second: content[:-1], "is cut off: it has 181 of 182 bytes"),
         (lambda content, second: content[: second + 7], "is cut off in the header at byte 116"),
         # A length that leads outside, and one that leads inside by mistake:
-        (lambda content, second: content[:second] + b"?" + content[second + 1 :], "at byte 116 is no record"),
-        (lambda content, second: content[:second] + b"\x01" + content[second + 1 :], "at byte 116 is no record"),
-        (lambda content, second: b"no records at all", "at byte 0 is no record"),
+        (lambda content, second: content[:second] + b"?" + content[second + 1 :], "there is no record at byte 116"),
+        (lambda content, second: content[:second] + b"\x01" + content[second + 1 :], "there is no record at byte 116"),
+        (lambda content, second: b"no records at all", "there is no record at byte 0"),
     ],
 )
 def test_damaged_frames_are_named(damage: Callable[[bytes, int], bytes], says: str, tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_a_split_has_as_many_records_as_its_manifest_says(copy: Path) -> None:
 def test_shards_that_are_cut_off_or_gone_are_named(copy: Path) -> None:
     shard = shards(copy)[1]
     shard.write_bytes(shard.read_bytes()[:-5])
-    with pytest.raises(DataError, match=r"00001-of-00003\.tfrecord has .* bytes, it was written with"):
+    with pytest.raises(DataError, match=r"00001-of-00003\.tfrecord is damaged: it has .* bytes, it was written with"):
         RecordIndex.of_split(copy, "trainval")
     shard.unlink()
     with pytest.raises(DataError, match=r"00001-of-00003\.tfrecord is missing"):
@@ -196,21 +198,21 @@ def test_the_stream_shows_the_records_that_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 @pytest.mark.parametrize("start", [0, 8, 21])
-def test_the_shares_of_workers_make_up_the_batches_of_one(workers: int, start: int, tmp_path: Path) -> None:
+def test_the_slices_of_workers_make_up_the_batches_of_one(workers: int, start: int, tmp_path: Path) -> None:
     """Batches of 8 of 7 images; a start within a batch gives each worker what is left of its part."""
     index = grey(tmp_path, 7)
     alone = dict(zip(range(start, 80), shown(index, 80 - start, start), strict=True))
     together = {}
     for worker in range(workers):
         mine = [n for n in range(start, 80) if n % 8 * workers // 8 == worker]
-        found = shown(index, len(mine), start, Share(8, worker, workers))
+        found = shown(index, len(mine), start, WorkerSlice(8, worker, workers))
         together.update(zip(mine, found, strict=True))
     assert together == alone
 
 
 def test_workers_see_every_image_once_in_an_epoch(tmp_path: Path) -> None:
     index = grey(tmp_path, 12)
-    parts = [shown(index, 6, 12, Share(4, worker, 2)) for worker in range(2)]
+    parts = [shown(index, 6, 12, WorkerSlice(4, worker, 2)) for worker in range(2)]
     assert sorted(parts[0] + parts[1]) == list(range(12))
 
 
@@ -219,15 +221,15 @@ def test_a_worker_reads_its_own_records_only(tmp_path: Path) -> None:
     index = grey(tmp_path, 4)
     numbers = records_at(4, (3, 1), np.arange(4)).tolist()
     for number in numbers[2:]:
-        flip_byte(tmp_path / "grey.tfrecord", int(index.places(np.array([number])).offsets[0]) + 60)
-    assert shown(index, 2, 0, Share(4, 0, 2)) == numbers[:2]
+        flip_byte(tmp_path / "grey.tfrecord", int(index.locate(np.array([number])).offsets[0]) + 60)
+    assert shown(index, 2, 0, WorkerSlice(4, 0, 2)) == numbers[:2]
     with pytest.raises(UNDECODABLE):
-        shown(index, 2, 0, Share(4, 1, 2))
+        shown(index, 2, 0, WorkerSlice(4, 1, 2))
 
 
 def test_batches_that_cannot_be_divided_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ParamError, match="batch of 6 images cannot be divided equally among 4 workers"):
-        shown(grey(tmp_path, 2), 1, 0, Share(6, 0, 4))
+        shown(grey(tmp_path, 2), 1, 0, WorkerSlice(6, 0, 4))
 
 
 @pytest.mark.parametrize(
@@ -243,18 +245,20 @@ def test_the_next_record_takes_the_place_of_a_skipped_one(skip: set, instead: di
 
 
 def test_skipping_all_records_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none of the 2 images"):
+    with pytest.raises(DataError, match="none of the 2 training images"):
         shown(grey(tmp_path, 2), 1, skip=(0, 1))
 
 
-def augmented(folder: Path, start: int, count: int, share: Share = Share(), calls: int = 0) -> list[Labelled]:  # noqa: B008
+def augmented(
+    folder: Path, start: int, count: int, worker_slice: WorkerSlice = WHOLE_BATCH, calls: int = 0
+) -> list[TrainingExample]:
     index = RecordIndex.of_split(folder, "trainval")
     data = DataParams(parallel_calls=calls)
-    stream = training_stream(index, (1, 0), start, (64, 64), data, AugmentParams(), share)
+    stream = training_stream(index, (1, 0), start, (64, 64), data, AugmentParams(), worker_slice)
     return list(stream.take(count).as_numpy_iterator())
 
 
-def assert_equal(some: list[Labelled], others: list[Labelled]) -> None:
+def assert_equal(some: list[TrainingExample], others: list[TrainingExample]) -> None:
     for one, other in zip(some, others, strict=True):
         for left, right in zip(one, other, strict=True):
             np.testing.assert_array_equal(left, right)
@@ -263,8 +267,8 @@ def assert_equal(some: list[Labelled], others: list[Labelled]) -> None:
 def test_augmentation_depends_on_the_position_not_on_the_worker_or_the_start(folder: Path) -> None:
     alone = augmented(folder, 0, 40, calls=1)
     assert_equal(augmented(folder, 29, 11), alone[29:])
-    assert_equal(augmented(folder, 8, 16, Share(4, 0, 2), calls=3), [alone[n] for n in range(8, 40) if n % 4 < 2])
-    assert_equal(augmented(folder, 8, 16, Share(4, 1, 2), calls=2), [alone[n] for n in range(8, 40) if n % 4 > 1])
+    assert_equal(augmented(folder, 8, 16, WorkerSlice(4, 0, 2), calls=3), [alone[n] for n in range(8, 40) if n % 4 < 2])
+    assert_equal(augmented(folder, 8, 16, WorkerSlice(4, 1, 2), calls=2), [alone[n] for n in range(8, 40) if n % 4 > 1])
 
 
 def test_a_image_is_changed_anew_each_time_it_is_shown(tmp_path: Path) -> None:
@@ -286,7 +290,7 @@ def test_records_altered_within_their_size_are_found_and_named(copy: Path) -> No
     """One byte in the middle of the image of record 5, which a decoder may well not notice."""
     index = RecordIndex.of_split(copy, "trainval")
     names = [index.name(number) for number in range(COUNT)]
-    places = index.places(np.arange(COUNT))
+    places = index.locate(np.arange(COUNT))
     middle = int(places.offsets[5] + places.offsets[6]) // 2
     flip_byte(shards(copy)[1], middle)
     with pytest.raises(UNDECODABLE):
@@ -311,7 +315,7 @@ def test_a_stream_that_skips_what_cannot_be_decoded_goes_on(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "name", "reason"),
     [
-        (b"\xff\xffno record", "one, record 2", "it cannot be decoded: it is no record of an image"),
+        (b"\xff\xffno record", "one, record 2", "it cannot be decoded: it is not a record of an image"),
         (b"no record" * 99, "one, record 2", "it cannot be decoded: Could not parse example input"),
         (
             serialize("a b", UprightImage(jpeg()[:900], (40, 60), ()), NOBODY, ()),
@@ -356,10 +360,10 @@ def test_a_shard_that_has_gone_is_no_undecodable_image(tmp_path: Path) -> None:
 
 
 def test_damage_met_while_reading_in_turn_is_one_clear_error(copy: Path) -> None:
-    assert len(list(whole(read_records(copy, "trainval"), copy, "trainval"))) == COUNT
+    assert len(list(iterate(read_records(copy, "trainval"), copy, "trainval"))) == COUNT
     flip_byte(shards(copy)[1], 2000)
     with pytest.raises(DataError, match=r"'trainval' of .*copy is damaged: corrupted record at 12; convert"):
-        list(whole(read_records(copy, "trainval"), copy, "trainval"))
+        list(iterate(read_records(copy, "trainval"), copy, "trainval"))
     batches = evaluation_batches(read_records(copy, "trainval"), (32, 32), "warp", 2)
     with pytest.raises(DataError, match="is damaged: corrupted record at 12; convert"):
-        list(whole(batches, copy, "trainval"))
+        list(iterate(batches, copy, "trainval"))

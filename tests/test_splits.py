@@ -8,7 +8,7 @@ import pytest
 from voc_files import BOX
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, LabelledSet
-from ssdcore.data.splits import divide, parse_shares
+from ssdcore.data.splits import divide, parse_fractions
 from ssdcore.errors import DataError, ParamError
 
 
@@ -38,7 +38,7 @@ HAND_MADE = {"a": 5, "b": 17, "c": 40, "d": 8, "": 10}
 
 
 @pytest.mark.parametrize(
-    "shares",
+    "fractions",
     [
         (0.8, 0.2),
         (0.5, 0.5),
@@ -46,13 +46,13 @@ HAND_MADE = {"a": 5, "b": 17, "c": 40, "d": 8, "": 10}
         (0.8, 0.1, 0.1),
     ],
 )
-def test_each_class_is_divided_to_within_one_image(shares: tuple[float, ...]) -> None:
+def test_each_class_is_divided_to_within_one_image(fractions: tuple[float, ...]) -> None:
     for seed in range(5):
-        found = count_classes(divide(shaped(HAND_MADE), shares, seed))
+        found = count_classes(divide(shaped(HAND_MADE), fractions, seed))
         for label, total in HAND_MADE.items():
             dealt = [split[label] for split in found.values()]
             assert sum(dealt) == total
-            assert all(abs(part - share * total) <= 1 for part, share in zip(dealt, shares, strict=True)), label
+            assert all(abs(part - share * total) <= 1 for part, share in zip(dealt, fractions, strict=True)), label
 
 
 def test_images_of_several_classes_are_divided_by_their_rarest() -> None:
@@ -89,8 +89,8 @@ def test_equal_images_stay_together(tmp_path: Path) -> None:
             (tmp_path / f"{number}{copy}.jpg").write_bytes(bytes([number]))
     images = [example(path.stem, "a", image=path) for path in sorted(tmp_path.iterdir())]
     for seed in range(10):
-        for shares in ((0.8, 0.2), (0.6, 0.2, 0.2)):
-            found = divide(labelled(*images), shares, seed)
+        for fractions in ((0.8, 0.2), (0.6, 0.2, 0.2)):
+            found = divide(labelled(*images), fractions, seed)
             groups = [{one.name[0] for one in examples} for examples in found.splits.values()]
             assert sorted("".join(map("".join, groups))) == list("0123456789")
             assert sum(map(len, found.splits.values())) == 30
@@ -104,9 +104,9 @@ def test_own_splits_are_forgotten_and_images_in_two_count_once() -> None:
     assert {split: len(examples) for split, examples in found.splits.items()} == {"trainval": 8, "test": 2}
 
 
-@pytest.mark.parametrize(("text", "shares"), [("0.8/0.2", (0.8, 0.2)), ("0.8/0.1/0.1", (0.8, 0.1, 0.1))])
-def test_shares_are_read(text: str, shares: tuple[float, ...]) -> None:
-    assert parse_shares(text) == shares
+@pytest.mark.parametrize(("text", "fractions"), [("0.8/0.2", (0.8, 0.2)), ("0.8/0.1/0.1", (0.8, 0.1, 0.1))])
+def test_fractions_are_read(text: str, fractions: tuple[float, ...]) -> None:
+    assert parse_fractions(text) == fractions
 
 
 WRONG = [
@@ -128,9 +128,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_wrong_shares_are_errors(text: str) -> None:
-    with pytest.raises(ParamError, match="two or three shares that add up to 1"):
-        parse_shares(text)
+def test_wrong_fractions_are_errors(text: str) -> None:
+    with pytest.raises(ParamError, match="two or three fractions that add up to 1"):
+        parse_fractions(text)
 
 
 def test_too_few_images_to_divide_are_an_error() -> None:

@@ -7,6 +7,11 @@ ADVICE = {
     "cannot_write": "make room there, or choose another --out",
     "folder_in_use": "remove it, or choose another --out",
     # data
+    "faulty_annotations": "'ssd data check' lists them all, --skip-faulty leaves such images out",
+    "faulty_image": "--skip-faulty leaves such images out",
+    "unknown_class": "--classes names those allowed, --skip-faulty leaves such images out",
+    "no_data_folder": "make one with 'ssd data convert'",
+    "not_records": "make one from your images with 'ssd data convert {folder} --out DIR'",
     # training
     # evaluation and detection
     "other_classes": "convert the data with --classes {classes}, or train on this data",

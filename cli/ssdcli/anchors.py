@@ -97,13 +97,13 @@ def _read_objects(folder: Path, split: str, params: ParamSet, bar: Bar) -> "Obje
     """Boxes (N, 4), normalised xyxy in the network input, and labels (N,) of the objects to train on."""
     import numpy as np
 
-    from ssdcore.data.pipeline import read_records, training_boxes, whole
+    from ssdcore.data.pipeline import iterate, read_records, training_boxes
     from ssdcore.data.records.manifest import Manifest
 
     total = Manifest.load(folder).split(split).images
     boxes, labels = [np.empty((0, 4), np.float32)], [np.empty(0, np.int32)]
     stream = training_boxes(read_records(folder, split), params.model.image_size, params.data)
-    for done, found in enumerate(whole(stream, folder, split), start=1):
+    for done, found in enumerate(iterate(stream, folder, split), start=1):
         boxes.append(found[0].numpy())
         labels.append(found[1].numpy())
         bar.update(done, total)

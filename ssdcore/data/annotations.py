@@ -1,4 +1,4 @@
-"""Labelled images as all annotation formats are read: one `LabelledSet` of `Example`s."""
+"""Labelled images in memory, from any format: a `LabelledSet` of `Example`s."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ Box = tuple[float, float, float, float]
 class Annotation:
     """One object: class name and xyxy box, with the flags of VOC and COCO.
 
-    The box is in pixels of the upright image, in shares of it where the example is `normalised`,
-    and exactly as the file states it: swapped, empty or outside boxes are for the check to find.
+    The box is in pixels of the upright image, or in fractions of it if the example is `normalised`, exactly
+    as the file states it: swapped, empty or outside boxes are found by validation.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where the encoded bytes of an image are: a file, or `length` bytes of one from `offset` on."""
+    """The location of an encoded image: a file, or `length` bytes of one from `offset` on."""
 
     path: Path
     offset: int = 0
@@ -46,12 +46,12 @@ class Example:
     """An image with its objects.
 
     Attributes:
-        name: of the image, without ending; unique among the images of a set.
-        image: its encoded bytes.
+        name: of the image, without extension; unique among the images of a set.
+        image: where its encoded bytes are.
         source: the file the annotations came from.
         objects: in the order of that file.
-        size: height and width that the annotations state, px; None: they state none.
-        normalised: boxes are in shares of the image, not in pixels.
+        size: height and width that the annotations state, px; None if they state none.
+        normalised: boxes are in fractions of the image, not in pixels.
     """
 
     name: str
@@ -68,10 +68,10 @@ class Issue:
 
     Attributes:
         kind: one of `issues.KINDS`.
-        file: the file it is in, an annotation or an image.
-        detail: what was found there, in words.
-        object: which object of the file, or of its `image`, from 1 on; None: not about one.
-        image: the name of the image in a file of several; None: the file is about one.
+        file: the annotation file or image concerned.
+        detail: what was found there.
+        object: number of the object in the file, or in its `image`, from 1 on; None if not about an object.
+        image: the name of the image in a file of several; None if the file is about one.
     """
 
     kind: str
@@ -81,26 +81,25 @@ class Issue:
     image: str | None = None
 
     @property
-    def place(self) -> str:
-        """Image and object in the file, each with a colon and a space behind it."""
+    def location(self) -> str:
+        """Image and object in the file, each followed by a colon and a space."""
         image = f"image {self.image}: " if self.image is not None else ""
         return image + (f"object {self.object}: " if self.object is not None else "")
 
     def __str__(self) -> str:
-        return f"{self.file.name}: {self.place}{self.kind}: {self.detail}"
+        return f"{self.file.name}: {self.location}{self.kind}: {self.detail}"
 
 
 @dataclass(frozen=True)
 class LabelledSet:
-    """What a folder or file of annotations holds.
+    """The contents of a folder or file of annotations.
 
     Attributes:
-        root: where it was read.
+        root: the folder or file.
         format: `voc`, `coco`, `yolo`, `csv` or `tfrecord`.
-        splits: the examples of each split of the format's own lists; without such lists there is
-            one split called `all`.
+        splits: the examples of each split; a format without lists has one split called `all`.
         issues: annotations that could not be read; their images are not among the examples.
-        classes: names of classes 1..C in the format's own order; None: the format states none.
+        classes: names of classes 1..C in the format's own order; None if the format states none.
     """
 
     root: Path

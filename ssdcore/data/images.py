@@ -1,4 +1,4 @@
-"""Encoded images: decoded to their end, turned upright, and written in a form that training reads."""
+"""Decodes images completely, turns them upright, and encodes them in a form that training can read."""
 
 import io
 import threading
@@ -6,16 +6,17 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ssdcore import types
+
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
-"""What is read; JPEG and PNG are kept as they are where nothing speaks against it."""
+"""Formats that are read; plain JPEG and PNG are kept byte for byte."""
 
 JPEG_QUALITY = 95
 _ORIENTATION = 0x0112
 _PLAIN_MODES = ("RGB", "L")
-_FILTERING = threading.Lock()  # Filters of warnings are those of the whole process.
+_FILTERING = threading.Lock()  # Warning filters are global to the process.
 
 
 class ImageError(Exception):
@@ -32,7 +33,7 @@ class UprightImage(NamedTuple):
     Attributes:
         encoded: JPEG or PNG, upright, 8 bits a channel, RGB or grey.
         size: height and width, px.
-        changes: what had to be mended, as (kind of issue, what was found).
+        changes: why it was encoded anew, as (kind of issue, detail).
     """
 
     encoded: bytes
@@ -41,7 +42,7 @@ class UprightImage(NamedTuple):
 
 
 def make_upright(encoded: bytes) -> UprightImage:
-    """Decodes an image to its end, and encodes it anew where that is needed.
+    """Decodes an image completely, and encodes it anew if needed.
 
     Raises:
         ImageError: it cannot be decoded, is animated, or is too large.
@@ -54,8 +55,8 @@ def make_upright(encoded: bytes) -> UprightImage:
     return UprightImage(_encode(upright, image.format), (upright.height, upright.width), changes)
 
 
-def decode_rgb(encoded: bytes) -> NDArray[np.uint8]:
-    """An image of any known format as (H, W, 3) uint8 RGB, upright.
+def decode_rgb(encoded: bytes) -> types.Image:
+    """Decodes an image of any known format to (H, W, 3) uint8 RGB, upright.
 
     Raises:
         ImageError: see `make_upright`.
@@ -63,13 +64,13 @@ def decode_rgb(encoded: bytes) -> NDArray[np.uint8]:
     return rgb_pixels(_open(encoded))
 
 
-def rgb_pixels(image: Image.Image) -> NDArray[np.uint8]:
+def rgb_pixels(image: Image.Image) -> types.Image:
     """A Pillow image as (H, W, 3) uint8 RGB, upright."""
     return np.asarray(_as_rgb(image).convert("RGB"))
 
 
 def _open(encoded: bytes) -> Image.Image:
-    """The whole image; its size is looked at before anything is allocated."""
+    """Decodes the whole image; its size is checked before anything is allocated."""
     try:
         with _FILTERING, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -82,7 +83,7 @@ def _open(encoded: bytes) -> Image.Image:
         raise ImageError("image too large", str(error).split(",")[0]) from None
     except ImageError:
         raise
-    except UnidentifiedImageError:  # its message has an address in it
+    except UnidentifiedImageError:  # whose message contains a memory address
         raise ImageError("unreadable image", f"it is none of {', '.join(FORMATS)}") from None
     except Exception as error:  # Pillow's decoders raise many kinds on damaged data
         raise ImageError("unreadable image", " ".join(str(error).split())[:120] or type(error).__name__) from None
@@ -90,7 +91,7 @@ def _open(encoded: bytes) -> Image.Image:
 
 
 def _changes(image: Image.Image, encoded: bytes) -> tuple[tuple[str, str], ...]:
-    """What keeps the image from being used as it is."""
+    """Why the image cannot be used unchanged."""
     changes = []
     orientation = image.getexif().get(_ORIENTATION, 1)
     if orientation in range(2, 9):
@@ -104,14 +105,14 @@ def _changes(image: Image.Image, encoded: bytes) -> tuple[tuple[str, str], ...]:
 def _as_rgb(image: Image.Image) -> Image.Image:
     """Upright, with 8 bits a channel, RGB or grey."""
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):  # 16 bits of grey, which Pillow would cut off at 255
+    if upright.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         levels = np.asarray(upright).astype(np.float64)
         upright = Image.fromarray((levels.clip(0, 65535) / 257).round().astype(np.uint8))
     return upright if upright.mode in _PLAIN_MODES else upright.convert("RGB")
 
 
 def _encode(image: Image.Image, origin: str | None) -> bytes:
-    """Photographs stay JPEG; everything else becomes PNG, which loses nothing."""
+    """JPEG stays JPEG; everything else becomes PNG, which is lossless."""
     out = io.BytesIO()
     if origin in ("JPEG", "MPO"):
         image.save(out, "JPEG", quality=JPEG_QUALITY, subsampling=0)

@@ -1,4 +1,4 @@
-"""Which record stands at which position of an endless training stream, and which worker takes it."""
+"""The order of records in an endless training stream, and which of them each worker takes."""
 
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from ssdcore.errors import DataError, ParamError
 
 
-class Share(NamedTuple):
-    """The part of each batch that a worker takes: the `worker`-th, from 0 on, of `workers` equal ones in a row."""
+class WorkerSlice(NamedTuple):
+    """One worker's slice of each batch: the `worker`-th, from 0 on, of `workers` equal contiguous ones."""
 
     batch_size: int = 1
     worker: int = 0
@@ -31,46 +31,46 @@ class Share(NamedTuple):
 
     def taken_before(self, position: int) -> int:
         """How many of the positions before this one the worker takes."""
-        batches, place = divmod(position, self.batch_size)
-        part = self.per_batch()
-        return batches * part + min(max(place - self.worker * part, 0), part)
+        batches, index = divmod(position, self.batch_size)
+        own = self.per_batch()
+        return batches * own + min(max(index - self.worker * own, 0), own)
 
     def positions(self, taken: NDArray[np.int64]) -> NDArray[np.int64]:
         """The positions in the whole stream of what the worker takes first (0), second (1) and so on."""
-        batches, place = np.divmod(taken, self.per_batch())
-        return batches * self.batch_size + self.worker * self.per_batch() + place
+        batches, index = np.divmod(taken, self.per_batch())
+        return batches * self.batch_size + self.worker * self.per_batch() + index
+
+
+WHOLE_BATCH = WorkerSlice()
 
 
 def records_at(
     records: int, seed: Sequence[int], positions: NDArray[np.int64], skip: Collection[int] = ()
 ) -> NDArray[np.int64]:
-    """The numbers of the records at positions of a training stream.
+    """The numbers of the records at given positions of a training stream.
 
     Position n is entry n % `records` of the permutation of epoch n // `records`. The permutation of epoch e
     sorts the first numbers of NumPy's `Philox([*seed, e])`, which are the same in all its versions.
 
     Args:
         records: how many there are.
-        seed: numbers from 0 on.
+        seed: non-negative integers.
         positions: (N,) int64, from 0 on.
-        skip: records in whose place the next one that is not skipped stands; the first follows the last.
+        skip: records that are replaced by the next one that is not skipped; the last is followed by the first.
 
     Returns:
         (N,) int64.
 
     Raises:
-        DataError: all records are to be skipped.
+        DataError: all records are skipped.
     """
     kept = np.delete(np.arange(records), np.array(list(skip), np.int64))
     if not len(kept):
-        raise DataError(f"none of the {records} images to learn from can be decoded; convert the data again")
-    epochs, places = np.divmod(positions, records)
-    numbers = np.empty_like(places)
+        raise DataError(f"none of the {records} training images can be decoded; convert the data again")
+    epochs, indices = np.divmod(positions, records)
+    numbers = np.empty_like(indices)
     for epoch in np.unique(epochs):
-        here = epochs == epoch
-        numbers[here] = _permutation(records, seed, int(epoch))[places[here]]
+        mask = epochs == epoch
+        permutation = np.argsort(np.random.Philox([*seed, int(epoch)]).random_raw(records), kind="stable")
+        numbers[mask] = permutation[indices[mask]]
     return kept[np.searchsorted(kept, numbers) % len(kept)]
-
-
-def _permutation(records: int, seed: Sequence[int], epoch: int) -> NDArray[np.int64]:
-    return np.argsort(np.random.Philox([*seed, epoch]).random_raw(records), kind="stable")

@@ -1,7 +1,7 @@
-"""How an image of any size becomes network input: the part of its plane to look at, resampled once.
+"""Resizes images to network input: a window of the image is chosen, then resampled once.
 
-A window is an xyxy box in shares of the image: (0, 0, 1, 1) is the image itself, and what lies
-outside of it is filled with the mean colour.
+A window is an xyxy box in fractions of the image: (0, 0, 1, 1) is the image itself, and anything outside
+of it is filled with the mean colour.
 """
 
 from typing import Any
@@ -11,18 +11,19 @@ import tensorflow as tf
 from ssdcore.data.records.record import read_part
 from ssdcore.geometry.boxes import clip_xyxy, to_window_xyxy
 from ssdcore.params import Resize
+from ssdcore.types import Tensor
 
-Tensor = Any
 Size = tuple[int, int]
 
-# Mean colour (RGB) of ImageNet: what lies around an image.
 MEAN_COLOUR = (123.0, 117.0, 104.0)
+"""RGB mean of ImageNet, used as padding."""
+
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 _OVERSHOOTING = ("bicubic", "lanczos3")
 
 
-def fit(image: Tensor, size: Size, mode: Resize) -> tuple[Tensor, Tensor]:
-    """A whole image at the network's input size, bilinearly.
+def resize_image(image: Tensor, size: Size, mode: Resize) -> tuple[Tensor, Tensor]:
+    """Resizes an image to the network's input size, bilinearly.
 
     Args:
         image: (H, W, 3) RGB.
@@ -41,35 +42,35 @@ def fit(image: Tensor, size: Size, mode: Resize) -> tuple[Tensor, Tensor]:
 
 
 def frame_window(image_size: Tensor, size: Size, mode: Resize) -> Tensor:
-    """The window (4,) that shows an image of `image_size` (height, width) in the way of `mode`.
+    """The window (4,) of an image of `image_size` (height, width) that `mode` resizes to `size`.
 
     `pad` never enlarges an image, as in SSD-Tensorflow.
     """
     if mode == "warp":
         return tf.constant(WHOLE)
-    shares = sides(size) / sides(image_size)
+    ratios = sides(size) / sides(image_size)
     if mode == "pad":
-        shares /= tf.minimum(1.0, tf.reduce_min(shares))
-    return tf.concat([(1 - shares[:2]) / 2, (1 + shares[2:]) / 2], axis=0)
+        ratios /= tf.minimum(1.0, tf.reduce_min(ratios))
+    return tf.concat([(1 - ratios[:2]) / 2, (1 + ratios[2:]) / 2], axis=0)
 
 
-def within(outer: Tensor, inner: Tensor) -> Tensor:
-    """A window (4,) inside another one, as a window of the image."""
+def compose_windows(outer: Tensor, inner: Tensor) -> Tensor:
+    """The window (4,) of the image that `inner` is as a window of `outer`."""
     origin, side = outer[:2], outer[2:] - outer[:2]
     return tf.tile(origin, [2]) + inner * tf.tile(side, [2])
 
 
 def snap_to_pixels(window: Tensor, image_size: Tensor) -> Tensor:
-    """The window whose edges are whole pixels, at least one apart, so that boxes follow exactly."""
+    """The window rounded to whole pixels, at least one, so that boxes can be moved exactly."""
     scale = sides(image_size)
-    # Corner and sides, not two corners: rounding noise must not make a window a pixel wider.
+    # Round corner and sides, not two corners: rounding noise must not make a window a pixel wider.
     low = tf.round(window[:2] * scale[:2])
     side = tf.maximum(tf.round((window[2:] - window[:2]) * scale[:2]), 1.0)
     return tf.concat([low, low + side], axis=0) / scale
 
 
 def resize_part(part: Tensor, window: Tensor, size: Size, method: str) -> Tensor:
-    """A window's part (h, w, 3) of the image, resized to what it takes up of the result; float32 0..255."""
+    """Resizes a window's part (h, w, 3) of the image to its region of the result; float32 0..255."""
     x0, y0, x1, y1 = tf.unstack(image_in_window(window, size))
     region = tf.image.resize(part, tf.stack([y1 - y0, x1 - x0]), method)
     region = tf.cast(region, tf.float32)
@@ -77,12 +78,12 @@ def resize_part(part: Tensor, window: Tensor, size: Size, method: str) -> Tensor
 
 
 def image_in_window(window: Tensor, size: Size) -> Tensor:
-    """Where the image lies in the result: (4,) int32 xyxy in px, at least one pixel."""
+    """The region of the result that the image covers: (4,) int32 xyxy, px; at least one pixel."""
     return part_in_window(to_window_xyxy(clip_xyxy(window), window), size)
 
 
 def pad_to_window(region: Tensor, window: Tensor, size: Size) -> Tensor:
-    """Puts the resized region on a canvas (h, w, 3) of the mean colour, unless it fills it."""
+    """Pads a resized region with the mean colour to (h, w, 3)."""
     x0, y0, _, _ = tf.unstack(image_in_window(window, size))
     mean = tf.constant(MEAN_COLOUR)
 
@@ -93,13 +94,13 @@ def pad_to_window(region: Tensor, window: Tensor, size: Size) -> Tensor:
 
 
 def sides(size: Any) -> Tensor:
-    """(height, width) as float32 (width, height, width, height)."""
+    """Turns (height, width) into float32 (width, height, width, height)."""
     height, width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
     return tf.stack([width, height, width, height])
 
 
 def part_in_window(window: Tensor, size: Any) -> Tensor:
-    """The part of an image of `size` (height, width) in a window: (4,) int32 xyxy, px; at least one pixel."""
+    """The part of an image of `size` (height, width) that a window shows: (4,) int32 xyxy, px; at least one pixel."""
     corners = tf.cast(tf.round(clip_xyxy(window) * sides(size)), tf.int32)
     low = tf.minimum(corners[:2], [size[1] - 1, size[0] - 1])
     return tf.concat([low, tf.maximum(corners[2:], low + 1)], axis=0)

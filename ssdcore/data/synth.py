@@ -1,22 +1,21 @@
-"""Draws a labelled set of coloured shapes in VOC layout: built-in data for demos and tests."""
+"""Draws a labelled set of coloured shapes in VOC layout, for demos and tests."""
 
-from collections.abc import Callable
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import cv2
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from ssdcore.data.annotations import Annotation
-from ssdcore.data.output import require_unused
+from ssdcore.errors import DataError
+from ssdcore.files import require_unused
 from ssdcore.geometry.iou import ios_matrix_xyxy
+from ssdcore.types import Image, OnProgress
 
 SHAPES = ("circle", "square", "triangle")
 SIDE = 300
 MOST_OVERLAP = 0.1
-Image = NDArray[np.uint8]
 
 
 def synthesize(
@@ -24,21 +23,21 @@ def synthesize(
     trainval: int,
     test: int,
     seed: int = 0,
-    on_image: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> None:
-    """Writes a VOC folder of drawn shapes, 300x300 px, one to five in an image.
+    """Writes a VOC folder of images of 300x300 px with one to five drawn shapes each.
 
     Args:
         out: folder to make; must not exist, or be empty.
-        trainval: number of images to learn from.
-        test: number of images to test on.
+        trainval: number of training images.
+        test: number of test images.
         seed: the same seed draws the same images.
-        on_image: progress, with images done and images in all.
+        on_progress: called with images done and images in all.
 
     Raises:
         DataError: `out` is in use.
     """
-    require_unused(out)
+    require_unused(out, DataError)
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     names = [f"{number:05d}" for number in range(trainval + test)]
@@ -46,7 +45,7 @@ def synthesize(
         image, objects = draw_image(np.random.default_rng((seed, number)))
         cv2.imwrite(str(out / f"JPEGImages/{name}.jpg"), image)
         _write_annotation(out / f"Annotations/{name}.xml", name, objects)
-        on_image(number + 1, len(names))
+        on_progress(number + 1, len(names))
     for split, members in (("trainval", names[:trainval]), ("test", names[trainval:])):
         (out / f"ImageSets/Main/{split}.txt").write_text("".join(f"{name}\n" for name in members), "utf-8")
 
@@ -76,7 +75,7 @@ def _background(rng: Generator) -> Image:
 
 
 def _contrasting_colour(image: Image, box: tuple[int, int, int, int], rng: Generator) -> tuple[int, ...]:
-    """A random colour that stands out from what is under the box."""
+    """A random colour that differs from the background in the box."""
     under = image[box[1] : box[3], box[0] : box[2]].mean(axis=(0, 1))
     while True:
         colour = rng.integers(0, 256, 3)

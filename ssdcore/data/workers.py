@@ -1,4 +1,4 @@
-"""What a process that writes shards does first; imports no TensorFlow, which takes seconds and prints."""
+"""Initialises worker processes; imports TensorFlow late, as that takes seconds and prints."""
 
 import multiprocessing
 import os
@@ -8,18 +8,15 @@ from ssdcore.system.quiet import silent_stderr
 
 
 def begin_worker() -> None:
-    """Ends this process when the one that started it is gone, so that two conversions never meet.
-
-    Then loads TensorFlow without its start-up messages.
-    """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Makes this process end with its parent, so that it never meets a later conversion; loads TensorFlow quietly."""
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     with silent_stderr():
         import tensorflow as tf
 
         tf.config.list_logical_devices()
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

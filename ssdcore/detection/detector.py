@@ -9,7 +9,7 @@ import PIL.Image
 
 from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.data.images import ImageError, decode_rgb, rgb_pixels
-from ssdcore.data.resize import fit
+from ssdcore.data.resize import resize_image
 from ssdcore.detection.detections import Detections, to_detections
 from ssdcore.detection.predict import make_predict
 from ssdcore.errors import DataError
@@ -56,7 +56,7 @@ class Detector:
     def _detect(self, images: Sequence[ImageLike]) -> list[Detections]:
         """The detections in each image, by one pass of the network."""
         arrays = [_as_array(image) for image in images]
-        resized, windows = zip(*(fit(array, self._size, self._resize) for array in arrays), strict=True)
+        resized, windows = zip(*(resize_image(array, self._size, self._resize) for array in arrays), strict=True)
         batch = self._predict(np.stack(resized), np.stack(windows))
         return to_detections(batch, [array.shape[:2] for array in arrays], self.classes)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ssdcore.data.pipeline import evaluation_batches, read_records, whole
+from ssdcore.data.pipeline import evaluation_batches, iterate, read_records
 from ssdcore.data.records.ground_truth import GroundTruth, read_ground_truth
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.detection.detections import Detections, to_detections
@@ -105,7 +105,7 @@ class Evaluator:
 
     def _detect(self, seconds: dict[str, float]) -> Iterator[DetectionBatch]:
         """The detections of each batch as arrays; adds the time of each part to `seconds`."""
-        batches = whole(self._batches, *self._source)
+        batches = iterate(self._batches, *self._source)
         while (batch := _timed(seconds, "read", next, batches, None)) is not None:
             outputs = _timed(seconds, "network", self._network, batch.images)
             detections = _timed(seconds, "nms", self._finish, outputs, batch.windows)

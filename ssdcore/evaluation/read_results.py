@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ssdcore.data.formats.files import AnnotationError, number, shown, stem
+from ssdcore.data.formats.image_files import stem
+from ssdcore.data.formats.values import AnnotationError, number, shown
 from ssdcore.data.records.ground_truth import GroundTruth, index_by_name, read_ground_truth
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.detection.detections import Detections

@@ -5,8 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from ssdcore.data.augment.geometric import boxes_in_window
-from ssdcore.data.pipeline import EvalBatch, evaluation_batches, read_records, whole
+from ssdcore.data.augment.windows import boxes_in_window
+from ssdcore.data.pipeline import EvalBatch, evaluation_batches, iterate, read_records
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.evaluation.evaluate import OnBatch
 from ssdcore.model import SSD
@@ -34,7 +34,7 @@ class ValidationLoss:
         """The loss with the present weights; `on_batch` is called with images done and their total."""
         total = positives = 0.0
         done = 0
-        for batch in whole(self._batches, *self._source):
+        for batch in iterate(self._batches, *self._source):
             loss, matched = self._sums(batch)
             total, positives = total + float(loss), positives + float(matched)
             done += len(batch.images)

@@ -7,12 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from ssdcore.data.output import require_unused
 from ssdcore.data.records.ground_truth import GroundTruth, index_by_name
 from ssdcore.detection.detections import Detections
 from ssdcore.errors import DataError
 from ssdcore.evaluation.coco import category_ids, dataset, image_entry, image_ids, object_entries, result_entries
-from ssdcore.files import atomic_file, explain_writing, write_atomic
+from ssdcore.files import atomic_file, explain_writing, require_unused, write_atomic
 
 RESULTS = "coco_results.json"
 ANNOTATIONS = "coco_annotations.json"
@@ -57,7 +56,7 @@ class ResultFiles:
         Raises:
             DataError: the folder is in use, or images or classes cannot be told apart by their names.
         """
-        require_unused(out)
+        require_unused(out, DataError)
         self._out = out
         self._voc_names = voc_file_names(split, classes)
         self._image_ids, self._categories = image_ids(list(index_by_name(images))), category_ids(classes)

@@ -1,10 +1,8 @@
 """Box formats, areas and overlaps. All tensors are float32; units are the caller's."""
 
-from typing import Any
-
 import tensorflow as tf
 
-Tensor = Any
+from ssdcore.types import Tensor
 
 
 def xyxy_to_cxcywh(boxes: Tensor) -> Tensor:
@@ -46,19 +44,19 @@ def intersection_xyxy(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _overlap(one: Tensor, other: Tensor, axis: int) -> Tensor:
-    """Lengths (N, M) that pairs of boxes share along x (axis 0) or y (axis 1)."""
+    """Overlap (N, M) of pairs of boxes along x (axis 0) or y (axis 1)."""
     low = tf.maximum(one[:, None, axis], other[None, :, axis])
     high = tf.minimum(one[:, None, axis + 2], other[None, :, axis + 2])
     return tf.maximum(high - low, 0.0)
 
 
 def clip_xyxy(boxes: Tensor) -> Tensor:
-    """Normalised xyxy boxes (..., 4) cut to the image, [0, 1]."""
+    """Clips normalised xyxy boxes (..., 4) to the image, [0, 1]."""
     return tf.clip_by_value(boxes, 0.0, 1.0)
 
 
 def to_window_xyxy(boxes: Tensor, window: Tensor) -> Tensor:
-    """Boxes as seen from a window: its corners become (0, 0) and (1, 1).
+    """Transforms boxes to a window's coordinates: its corners become (0, 0) and (1, 1).
 
     Args:
         boxes: (N, 4) xyxy.

@@ -1,15 +1,13 @@
-"""Boxes as offsets from default boxes, and back (paper, equation 2; Caffe's CENTER_SIZE code)."""
+"""Encodes boxes as offsets from default boxes, and decodes them (paper, equation 2; Caffe's CENTER_SIZE)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
 from ssdcore.geometry.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
+from ssdcore.types import Tensor
 
-Tensor = Any
-
-# exp() of a larger value means a box over 1,000 times its default box: an untrained network's output.
+# exp(7) is a box 1,000 times as large as its default box, which only an untrained network predicts.
 _LARGEST_LOG_SCALE = 7.0
 
 
@@ -31,7 +29,7 @@ def encode_xyxy(boxes: Tensor, default_boxes: Tensor, variances: Sequence[float]
 
 
 def decode_xyxy(offsets: Tensor, default_boxes: Tensor, variances: Sequence[float]) -> Tensor:
-    """The boxes (..., 4) xyxy that offsets mean; the inverse of `encode_xyxy`, always finite."""
+    """Decodes offsets to boxes (..., 4) xyxy: the inverse of `encode_xyxy`, always finite."""
     default = xyxy_to_cxcywh(default_boxes)
     scaled = offsets * tf.constant(variances, tf.float32)
     centre = default[..., :2] + scaled[..., :2] * default[..., 2:]

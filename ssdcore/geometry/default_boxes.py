@@ -24,8 +24,8 @@ def default_boxes_xyxy(
 
     Returns:
         (A, 4) float32 xyxy, normalised to the image. Order: source, row, column, then
-        min, sqrt(min * max), and for each ratio r the boxes r and 1/r. Boxes may reach over the
-        image's edges unless `spec.clip` is set.
+        min, sqrt(min * max), and for each ratio r the boxes r and 1/r. Boxes may extend beyond the
+        image unless `spec.clip` is set.
     """
     layers = [
         _layer_cxcywh(sizes, _steps(spec, index, image_size, map_size), spec.offset, map_size)
@@ -50,11 +50,11 @@ def cell_sizes(spec: DefaultBoxes) -> list[NDArray[np.float64]]:
 
 
 def _box_sizes(small: float, large: float | None, ratios: Sequence[float], truncate: bool) -> NDArray[np.float64]:
-    whole = math.floor if truncate else float
-    small = whole(small)
+    truncated = math.floor if truncate else float
+    small = truncated(small)
     sizes = [(small, small)]
     if large is not None:
-        side = math.sqrt(small * whole(large))
+        side = math.sqrt(small * truncated(large))
         sizes.append((side, side))
     for ratio in ratios:
         root = math.sqrt(ratio)

@@ -1,8 +1,8 @@
-"""Default boxes for a given set of objects: k-means on IoU, then a search over sizes and ratios.
+"""Proposes default boxes for a data set: k-means on IoU, then a search over sizes and ratios.
 
 The clusters are those of YOLO9000 (section 2, "Dimension Clusters"): boxes are compared by width and
-height alone, at a common centre. Small objects depend as much on where the centres of default boxes
-lie, so the search scores whole sets by the IoU of each object with its best default box.
+height alone, at a common centre. For small objects the positions of the default boxes matter as much, so the
+search scores whole sets by the IoU of each object with its best default box.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ Sizes = NDArray[np.float64]
 """(N, 2) widths and heights, px."""
 
 LEAST_GAIN = 1e-3
-"""A set that is better by less than a tenth of a point is not worth a change."""
+"""Smallest improvement of recall or mean IoU that is worth a change."""
 
 MOST_STEPS = 5.0
-"""Largest min_size, in steps of its layer: further out a layer sees little. The paper's have 1 to 5."""
+"""Largest min_size, in steps of its layer, whose receptive field is limited. The paper's are 1 to 5."""
 
 _SAMPLE = 3000
 _GROWTH = 1.05
@@ -36,12 +36,12 @@ _LEAST_STEP = 2e-4
 
 
 class Proposal(NamedTuple):
-    """The best set found, and how it and the current one cover all objects.
+    """The best set found, and its and the current set's overlap with all objects.
 
     Attributes:
         default_boxes: as many layers, boxes per cell and steps as the current set has.
-        before: the objects' best boxes in the current set.
-        after: the same in the proposed set.
+        before: the best box of each object in the current set.
+        after: the best box of each object in the proposed set.
         improves: whether the proposed set is better by more than `LEAST_GAIN`.
     """
 
@@ -59,10 +59,10 @@ def propose(
     match_iou: float,
     seed: int = 0,
 ) -> Proposal:
-    """Looks for default boxes that cover the objects better, in some seconds.
+    """Searches for default boxes that overlap the objects better; takes seconds.
 
-    The search runs on a sample and takes default boxes as not clipped; the result is judged by all
-    objects and the boxes as they are.
+    The search uses a sample of the objects and ignores clipping; the result is evaluated with all
+    objects and clipping.
 
     Args:
         objects: (N, 4) normalised xyxy in the network input.
@@ -89,7 +89,7 @@ def propose(
 
 
 def _improves(before: Recall, after: Recall) -> bool:
-    """Higher recall counts, then higher mean IoU at no lower recall."""
+    """Whether recall is higher, or mean IoU is higher at no lower recall."""
     if after.recall > before.recall + LEAST_GAIN:
         return True
     return after.recall >= before.recall and after.mean_iou > before.mean_iou + LEAST_GAIN
@@ -100,15 +100,15 @@ def kmeans_iou(sizes: Sizes, count: int, seed: int = 0, restarts: int = 5) -> Si
 
     Args:
         sizes: (N, 2) px, above 0.
-        count: number of clusters; of fewer different sizes some are found several times.
-        seed: of the first centres, drawn as k-means++ does.
-        restarts: runs, of which the one of highest mean IoU counts.
+        count: number of clusters; some repeat if there are fewer different sizes.
+        seed: of the initial centres (k-means++).
+        restarts: runs; the one of highest mean IoU is returned.
 
     Returns:
         (count, 2) medians of the clusters, smallest area first.
     """
     rng = np.random.default_rng(seed)
-    runs = [_settle(sizes, _first_centres(sizes, count, rng)) for _ in range(restarts)]
+    runs = [_lloyd(sizes, _first_centres(sizes, count, rng)) for _ in range(restarts)]
     best = max(runs, key=lambda centres: float(shape_iou(sizes, centres).max(axis=1).mean()))
     return best[np.argsort(best.prod(axis=1), kind="stable")]
 
@@ -120,7 +120,7 @@ def shape_iou(sizes: Sizes, others: Sizes) -> NDArray[np.float64]:
 
 
 def _first_centres(sizes: Sizes, count: int, rng: np.random.Generator) -> Sizes:
-    """k-means++: each further centre is drawn by its squared distance from those before."""
+    """k-means++: each further centre is drawn with probability proportional to its squared distance."""
     centres = sizes[[rng.integers(len(sizes))]]
     while len(centres) < count:
         weights = (1 - shape_iou(sizes, centres).max(axis=1)).clip(0) ** 2
@@ -129,8 +129,8 @@ def _first_centres(sizes: Sizes, count: int, rng: np.random.Generator) -> Sizes:
     return centres
 
 
-def _settle(sizes: Sizes, centres: Sizes, most_rounds: int = 100) -> Sizes:
-    """Lloyd's rounds until no object changes its cluster; an empty cluster keeps its centre."""
+def _lloyd(sizes: Sizes, centres: Sizes, most_rounds: int = 100) -> Sizes:
+    """Lloyd's algorithm until no object changes its cluster; an empty cluster keeps its centre."""
     owners = np.full(len(sizes), -1)
     for _ in range(most_rounds):
         nearest = shape_iou(sizes, centres).argmax(axis=1)
@@ -144,10 +144,10 @@ def _settle(sizes: Sizes, centres: Sizes, most_rounds: int = 100) -> Sizes:
 
 
 class _Score:
-    """How well a set of default boxes covers a sample of objects.
+    """The score of a set of default boxes on a sample of objects.
 
-    Of all boxes of one shape the one with the nearest centre overlaps an object most, along x and
-    along y: one IoU per object and shape is enough, while nothing is clipped.
+    Without clipping, of all boxes of one shape the one with the nearest centre overlaps an object most: one
+    IoU per object and shape is enough.
     """
 
     def __init__(
@@ -189,10 +189,10 @@ def _gaps(centres: Sizes, step: tuple[float, float], cells: tuple[int, ...], off
 
 
 class _Space:
-    """Sets with the layers, boxes per cell and steps of a given one, as flat lists of numbers.
+    """The search space: sets with the layers, boxes per cell and steps of a given one, as flat lists of numbers.
 
     A list holds the min_sizes and the last max_size (every other max_size is the next min_size), px,
-    then the ratios of all layers. Sizes grow from each to the next, and so do the ratios of a layer.
+    then the ratios of all layers. Sizes increase, and so do the ratios of a layer.
     """
 
     def __init__(self, spec: DefaultBoxes, image_size: tuple[int, int], map_sizes: Sequence[MapSize]) -> None:
@@ -205,19 +205,19 @@ class _Space:
         self._most = [max(pair) for pair in zip([*reach, longest], current, strict=True)]
 
     def current(self) -> list[float]:
-        """The given set; without a last max_size, a number that nothing depends on stands for it."""
+        """The given set; a missing last max_size is replaced by a number that has no effect."""
         small, large = self._spec.min_sizes, self._spec.max_sizes[-1]
         return [*small, large or 2 * small[-1], *(ratio for ratios in self._spec.aspect_ratios for ratio in ratios)]
 
     def clustered(self, sizes: Sizes, seed: int) -> list[float]:
-        """The set that clusters of sizes (N, 2) suggest: each layer gets as many as it has shapes, in order.
+        """The set given by clusters of sizes (N, 2): each layer gets as many as it has shapes, in order.
 
-        A box and its upright twin count as one shape.
+        A box and the same box rotated by 90° count as one shape.
         """
         lying = np.sort(sizes, axis=1)[:, ::-1]
-        shares = [1 + count for count in self._counts]
-        clusters = kmeans_iou(lying, sum(shares), seed)
-        groups = np.split(clusters, list(accumulate(shares))[:-1])
+        shapes = [1 + count for count in self._counts]
+        clusters = kmeans_iou(lying, sum(shapes), seed)
+        groups = np.split(clusters, list(accumulate(shapes))[:-1])
         sides = [*(float(np.sqrt(group[0].prod())) for group in groups), float(lying[:, 0].max())]
         values = [self._round(side) for side in _rising(sides, 1.0, self._most, self._unit)]
         for group, count in zip(groups, self._counts, strict=True):
@@ -229,26 +229,24 @@ class _Space:
         return round(round(side / self._unit) * self._unit, 1)
 
     def allows(self, values: Sequence[float]) -> bool:
-        """Whether sizes and ratios keep their bounds and grow by `_GROWTH` at least."""
+        """Whether sizes and ratios are within bounds and increase by the factor `_GROWTH` at least."""
         sides, ratios = self._split(values)
-        within = all(1 <= side <= most for side, most in zip(sides, self._most, strict=True))
-        bounded = all(_RATIOS[0] <= ratio <= _RATIOS[1] for layer in ratios for ratio in layer)
         return (
-            within
-            and bounded
+            all(1 <= side <= most for side, most in zip(sides, self._most, strict=True))
+            and all(_RATIOS[0] <= ratio <= _RATIOS[1] for layer in ratios for ratio in layer)
             and all(other >= _GROWTH * one for row in (sides, *ratios) for one, other in pairwise(row))
         )
 
-    def moved(self, values: Sequence[float], place: int | None, factor: float) -> list[float] | None:
+    def moved(self, values: Sequence[float], index: int | None, factor: float) -> list[float] | None:
         """The list with one number, or all sizes, multiplied by a factor; None if that is not allowed."""
         count, changed = len(self._most), list(values)
-        for index in range(count) if place is None else (place,):
-            number = factor * values[index]
-            changed[index] = self._round(number) if index < count else round(number, 2)
+        for i in range(count) if index is None else (index,):
+            number = factor * values[i]
+            changed[i] = self._round(number) if i < count else round(number, 2)
         return changed if self.allows(changed) else None
 
     def build(self, values: Sequence[float]) -> DefaultBoxes:
-        """The set that a list means."""
+        """The default boxes of a list."""
         sides, ratios = self._split(values)
         large = [side if old is not None else None for side, old in zip(sides[1:], self._spec.max_sizes, strict=True)]
         changes = {"min_sizes": sides[:-1], "max_sizes": large, "aspect_ratios": ratios}
@@ -261,7 +259,7 @@ class _Space:
 
 
 def _rising(values: Sequence[float], least: float, most: Sequence[float], unit: float) -> list[float]:
-    """Numbers near those given that stay within bounds and, rounded to `unit`, still grow by `_GROWTH`."""
+    """Numbers near those given, within bounds, that still increase by `_GROWTH` when rounded to `unit`."""
     rising = list(accumulate(values, lambda one, other: max(_GROWTH * one + 2 * unit, other), initial=least))[1:]
     above = np.inf
     for index in reversed(range(len(rising))):
@@ -271,14 +269,14 @@ def _rising(values: Sequence[float], least: float, most: Sequence[float], unit: 
 
 
 def _climb(space: _Space, score: _Score, values: list[float]) -> DefaultBoxes:
-    """Coordinate search, by large factors first; boxes that serve hardly an object stay where they are."""
+    """Coordinate search with decreasing factors; changes that gain less than `_LEAST_STEP` are not made."""
     highest = score(space.build(values))
-    moves = [(place, exponent) for place in (None, *range(len(values))) for exponent in (1, -1)]
+    moves = [(index, exponent) for index in (None, *range(len(values))) for exponent in (1, -1)]
     for factor in _FACTORS:
         for _ in range(_MOST_ROUNDS):
             start = highest
-            for place, exponent in moves:
-                changed = space.moved(values, place, factor**exponent)
+            for index, exponent in moves:
+                changed = space.moved(values, index, factor**exponent)
                 if changed and (reached := score(space.build(changed))) > highest + _LEAST_STEP:
                     highest, values = reached, changed
             if highest == start:

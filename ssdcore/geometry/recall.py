@@ -1,8 +1,8 @@
-"""How well default boxes cover objects: the best IoU of each object with any of them.
+"""Recall of default boxes: the best IoU of each object with any of them.
 
-Matching gives every object a default box of its own, however small their overlap. An object whose
-best IoU is below the matching threshold is learnt from that forced match only: recall counts the
-others. Boxes are normalised xyxy in the network input; NumPy only.
+Matching gives every object a default box of its own, however small their overlap. An object whose best IoU
+is below the matching threshold has only that forced match to train on: recall counts the others.
+Boxes are normalised xyxy in the network input; NumPy only.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from ssdcore.geometry.iou import iou_matrix_xyxy
 Boxes = NDArray[np.float32]
 
 BAND_EDGES = (16, 32, 64, 128, 256)
-"""Where bands of object sizes meet, px of the network input; an object at an edge is in the upper band."""
+"""Limits between bands of object sizes, px of the network input; an object at a limit is in the upper band."""
 
 BAND_NAMES = ("<16", "16-32", "32-64", "64-128", "128-256", ">256")
 
 _PAIRS_AT_ONCE = 1 << 16
-"""IoUs computed at once: few enough for the processor's cache, whatever the number of objects."""
+"""IoUs computed at once: few enough for the processor's cache."""
 
 
 class Recall(NamedTuple):
-    """Of `objects` objects the share with a best IoU of at least the threshold, and the mean best IoU."""
+    """Number of objects, the fraction with a best IoU of at least the threshold, and the mean best IoU."""
 
     objects: int
     recall: float
@@ -44,14 +44,14 @@ class BestBoxes(NamedTuple):
     indices: NDArray[np.int64]
 
     def recall(self, match_iou: float, chosen: NDArray[np.bool_] | None = None) -> Recall:
-        """Recall of the objects `chosen` by an (N,) mask, or of all; of no objects it is 1.0, and so is the mean."""
+        """Recall of all objects, or those `chosen` by an (N,) mask; recall and mean are 1.0 if there are none."""
         ious = self.ious if chosen is None else self.ious[chosen]
         if not len(ious):
             return Recall(0, 1.0, 1.0)
         return Recall(len(ious), float(np.mean(ious >= np.float32(match_iou))), float(np.mean(ious, dtype=np.float64)))
 
     def per_layer(self, boxes_per_layer: Sequence[int]) -> tuple[int, ...]:
-        """How many objects have their best box on each prediction layer, given the layers' numbers of boxes."""
+        """The number of objects with their best box on each prediction layer, from the layers' numbers of boxes."""
         layers = np.searchsorted(np.cumsum(boxes_per_layer), self.indices, side="right")
         return tuple(np.bincount(layers, minlength=len(boxes_per_layer)).tolist())
 
@@ -91,14 +91,14 @@ def size_bands(objects: Boxes, image_size: tuple[int, int]) -> NDArray[np.int64]
 
 
 def sampled_recall(objects: Boxes, default_boxes: Boxes, match_iou: float, most: int = 2000, seed: int = 0) -> Recall:
-    """Recall of at most `most` objects drawn at random: a fraction of a second, for a look before training.
+    """Recall of at most `most` random objects, in a fraction of a second.
 
     Args:
         objects: (N, 4) normalised xyxy.
         default_boxes: (A, 4) normalised xyxy.
         match_iou: threshold of matching, `train.loss.match_iou`.
-        most: number of objects to look at.
-        seed: of the draw.
+        most: size of the sample.
+        seed: of the sample.
     """
     objects = np.asarray(objects, np.float32).reshape(-1, 4)
     if len(objects) > most:

@@ -1,4 +1,4 @@
-"""What a list of class names must be, the lists of well-known data sets, and names that mean the same."""
+"""Class names: validation, the lists of well-known data sets, and synonyms."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ IGNORED = -1
 """Class id of a region that is neither an object nor background; 0 is background, 1..C are classes."""
 
 UNLABELLED = "unlabelled"
-"""Name of regions whose objects nobody labelled; no class. Training ignores them."""
+"""Name of unlabelled regions, which training ignores; not a class."""
 
 PASCAL_VOC = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
@@ -38,17 +38,16 @@ _SYNONYMS = {
 
 
 def same_name(name: str) -> str:
-    """One spelling for the names of a class: case, spaces, `-` and `_` do not count, nor do the
-    differences between Pascal VOC and COCO."""
+    """One spelling for equal class names: ignores case, spaces, `-`, `_`, and VOC's differences from COCO."""
     plain = "".join(letter for letter in name.casefold() if letter not in " -_")
     return _SYNONYMS.get(plain, plain)
 
 
 def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, of which there must be some, none empty and none twice.
+    """The names as a tuple, if there are some, none empty and none repeated.
 
     Raises:
-        ParamError: they are not so.
+        ParamError: otherwise.
     """
     texts = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
     if not texts or not names or not all(names) or len(set(names)) != len(names):

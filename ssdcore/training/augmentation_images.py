@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ssdcore.data.augment.geometric import augment
+from ssdcore.data.augment.chain import augment
 from ssdcore.data.records.record import decode, parse
 from ssdcore.params import AugmentParams, ParamSet
 

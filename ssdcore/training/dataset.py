@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ssdcore.data.order import Share, records_at
-from ssdcore.data.pipeline import Labelled, training_stream
+from ssdcore.data.order import WorkerSlice, records_at
+from ssdcore.data.pipeline import TrainingExample, training_stream
 from ssdcore.data.records.index import RecordIndex
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.data.records.undecodable import UNDECODABLE, find_undecodable
@@ -90,12 +90,12 @@ class TrainingDataset:
 
     def _distributed(self, stage: Stage, number: int, step: int, count: int) -> Any:
         size = batch_size(stage)
-        share = Share(size, worker_index(self._strategy), worker_count(self._strategy))
+        share = WorkerSlice(size, worker_index(self._strategy), worker_count(self._strategy))
         replicas = self._strategy.num_replicas_in_sync
         params = self._params
         default_boxes = tf.constant(self._ssd.default_boxes)
 
-        def with_targets(image: Labelled) -> tuple[Any, Any, Any]:
+        def with_targets(image: TrainingExample) -> tuple[Any, Any, Any]:
             labels, offsets = encode_targets(
                 image.boxes, image.labels, default_boxes, params.train.loss.match_iou, self._ssd.model.variances
             )

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from ssdcore.contract.plugins import Plugins
-from ssdcore.data.pipeline import read_records, training_boxes, whole
+from ssdcore.data.pipeline import iterate, read_records, training_boxes
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.geometry.recall import sampled_recall
 from ssdcore.model import SSD, build_ssd
@@ -199,7 +199,7 @@ def _warn_of_recall(ssd: SSD, params: ParamSet, data: Path, callback: TrainingCa
     """Tells if default boxes miss many of the first objects."""
     split = Manifest.load(data).train_split(params.data.train_split)
     objects = training_boxes(read_records(data, split), params.model.image_size, params.data)
-    boxes = [found.numpy() for found, _ in whole(objects.take(RECALL_IMAGES), data, split)]
+    boxes = [found.numpy() for found, _ in iterate(objects.take(RECALL_IMAGES), data, split)]
     if not sum(map(len, boxes)):
         return
     found = sampled_recall(np.concatenate(boxes), ssd.default_boxes, params.train.loss.match_iou)

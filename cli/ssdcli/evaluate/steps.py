@@ -11,7 +11,7 @@ from ssdcli.evaluate.scoring import EvalRequest, load, make_evaluator, within_me
 from ssdcli.options import Program
 from ssdcli.output import print_json, print_scores, progress_bar
 from ssdcore.errors import CheckpointError
-from ssdcore.files import explain_writing, write_atomic
+from ssdcore.files import explain_writing, require_unused, write_atomic
 
 if TYPE_CHECKING:
     from ssdcore.evaluation import Evaluation
@@ -21,7 +21,6 @@ Scores = Sequence[tuple[int, "Evaluation"]]
 
 def score_steps(program: Program, request: EvalRequest, every: int) -> Scores:
     """The scores of the kept checkpoints of a run that are `every` steps or more apart, by step."""
-    from ssdcore.data.output import require_unused
     from ssdcore.runs.run_folder import RunFolder, spaced, step_of
 
     if request.out:

@@ -1,6 +1,4 @@
-"""Colour distortions of the paper's augmentation (Caffe's `im_transforms.cpp`), by OpenCV as there."""
-
-from typing import Any
+"""Photometric distortion of the paper's augmentation (Caffe's `im_transforms.cpp`), with OpenCV as in Caffe."""
 
 import cv2
 import numpy as np
@@ -8,18 +6,18 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from ssdcore.params import Photometric
+from ssdcore.types import Image, Tensor
 
-Tensor = Any
 _LEVELS = np.arange(256, dtype=np.float32)
 _HUES = 180
-"""OpenCV's hues of a turn, in 8 bits."""
+"""OpenCV's 8-bit hues are in units of two degrees."""
 
 
 def photometric_distortion(image: Tensor, params: Photometric, seed: Tensor) -> Tensor:
     """Brightness, contrast, saturation and hue, each with `probability`.
 
-    Contrast comes either second or last, with even odds. As in Caffe, each step works on whole
-    numbers from 0 to 255 and saturates there.
+    Contrast comes either second or last, with even odds. As in Caffe, each step works on integers
+    from 0 to 255 and saturates there.
 
     Args:
         image: (H, W, 3) float32 RGB 0..255.
@@ -39,29 +37,29 @@ def photometric_distortion(image: Tensor, params: Photometric, seed: Tensor) -> 
     return tf.cast(tf.ensure_shape(changed, image.shape), tf.float32)
 
 
-def change_colours(image: NDArray[np.uint8], steps: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The distortions by given amounts.
+def change_colours(image: Image, steps: NDArray[np.float32]) -> Image:
+    """Distorts an image by given amounts.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        steps: added to all channels; then a factor on them; a factor on the saturation; degrees
-            added to the hue; and a last factor on all channels.
+        steps: (5,) brightness added to all channels; contrast factor; saturation factor; degrees added
+            to the hue; second contrast factor.
     """
     shift, first, saturation, degrees, last = (float(step) for step in steps)
     if shift != 0 or first != 1:
-        image = cv2.LUT(image, _whole(_whole(_LEVELS + shift) * first))
+        image = cv2.LUT(image, _quantise(_quantise(_LEVELS + shift) * first))
     if saturation != 1 or degrees != 0:
         hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
         hues = (_LEVELS + round(degrees * _HUES / 360)) % _HUES
-        table = np.stack([hues, _whole(_LEVELS * saturation), _LEVELS], axis=-1).astype(np.uint8)
+        table = np.stack([hues, _quantise(_LEVELS * saturation), _LEVELS], axis=-1).astype(np.uint8)
         image = cv2.cvtColor(cv2.LUT(hsv, table[:, None]), cv2.COLOR_HSV2RGB)
-    return image if last == 1 else cv2.LUT(image, _whole(_LEVELS * last))
+    return image if last == 1 else cv2.LUT(image, _quantise(_LEVELS * last))
 
 
-def _whole(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _quantise(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.rint(levels).clip(0, 255).astype(np.uint8)
 
 
 def between(bounds: tuple[float, float], draw: Tensor) -> Tensor:
-    """A draw from [0, 1) as one from between two bounds."""
+    """Maps a draw from [0, 1) to the range between two bounds."""
     return bounds[0] + draw * (bounds[1] - bounds[0])

@@ -1,7 +1,7 @@
 """Readers of annotation formats: Pascal VOC, COCO, YOLO, CSV tables and TFRecords.
 
-`read_labelled` finds out which it is. Each reader leaves out what it cannot read and says so in a
-`Issue`; boxes are as the files state them, and images are looked for, but not opened.
+`read_labelled` detects the format. Each reader leaves out what it cannot read and reports it as an `Issue`;
+boxes are as the files state them, and images are located, but not opened.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ssdcore.data.annotations import LabelledSet
 from ssdcore.data.formats import coco, table, tfrecord, voc, yolo
-from ssdcore.data.formats.files import files_like, is_dir, is_file
+from ssdcore.data.formats.paths import files_like, is_dir, is_file
 from ssdcore.errors import DataError
 
 __all__ = ["read_labelled"]
@@ -26,14 +26,14 @@ _BY_ENDING: dict[str, Reader] = {
 
 
 def read_labelled(source: Path, images: Path | None = None) -> LabelledSet:
-    """Reads labelled images in whatever format they are.
+    """Reads labelled images in any known format.
 
     Args:
-        source: a folder, or the file of annotations.
-        images: the folder of the images, where it is not near the annotations.
+        source: a folder, or a file of annotations.
+        images: the folder of the images, if it is not near the annotations.
 
     Raises:
-        DataError: there is nothing that could be read.
+        DataError: nothing can be read.
     """
     if not is_dir(source) and not is_file(source):
         raise DataError(f"there is no {source.absolute()}; give a folder or file of annotations: {_KNOWN}")
@@ -55,7 +55,7 @@ def _reader_of_file(source: Path) -> Reader | None:
 
 
 def _reader_of_folder(source: Path, images: Path | None) -> Reader | None:
-    """The first that finds its own: those first whose files have names that nothing else has."""
+    """The first reader that finds its files; formats with unmistakable file names come first."""
     readers: tuple[tuple[Callable[[], object], Reader], ...] = (
         (lambda: voc.find_years(source, images), voc.read_voc),
         (lambda: files_like(source, "data.y*ml"), yolo.read_yolo),
@@ -74,7 +74,7 @@ def _is_yolo_without_yaml(source: Path) -> bool:
 
 
 def _read_tfrecords(source: Path, images: Path | None) -> LabelledSet:
-    """The images are in the records, wherever others may be."""
+    """Records contain their images, so that there is no folder of them."""
     return tfrecord.read_tfrecords(source)
 
 
@@ -82,7 +82,7 @@ def _hint(source: Path) -> str:
     if not is_dir(source):
         return ""
     if (source / "Annotations").is_dir():
-        return ": it has Annotations, but no JPEGImages; say which folder the images are in"
+        return ": it has Annotations, but no JPEGImages; give the folder of the images"
     folders = sorted(source.glob("*/"))[:50]
     near = next((folder for folder in folders if _reader_of_folder(folder, None)), None)
     return f"; did you mean {near}?" if near else ""

@@ -1,4 +1,4 @@
-"""Reads COCO's JSON of objects: one file, `annotations/instances_<split>.json`, or Roboflow's
+"""Reads COCO's object-detection JSON: one file, `annotations/instances_<split>.json`, or Roboflow's
 `<split>/_annotations.coco.json`."""
 
 import json
@@ -8,22 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.files import (
-    AnnotationError,
-    Images,
-    check_object_count,
-    files_like,
-    flag,
-    image_size,
-    inside,
-    is_name,
-    number,
-    read_bytes,
-    shown,
-    split_name,
-    stem,
-)
+from ssdcore.data.formats.image_files import ImageFinder, stem
 from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.paths import files_like, inside, read_bytes, split_name
+from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, is_name, number, shown
 from ssdcore.errors import DataError
 
 MAX_JSON_BYTES = 2**31
@@ -58,7 +46,7 @@ def read_coco(source: Path, images: Path | None = None) -> LabelledSet:
     """Reads one JSON file or a folder of them; `images` has the images or a folder for each split.
 
     Raises:
-        DataError: a file is no JSON, too large, or not COCO's; or its categories are unusable.
+        DataError: a file is not JSON, too large, or not COCO's; or its categories are unusable.
     """
     files = [_read_file(file, split, images) for split, file in find_jsons(source).items()]
     issues = tuple(issue for file in files for issue in file.issues)
@@ -69,12 +57,12 @@ def read_coco(source: Path, images: Path | None = None) -> LabelledSet:
 @dataclass(frozen=True)
 class _Category:
     name: str
-    parent: object
+    group: str | None
 
 
 @dataclass
 class _File:
-    """What one JSON file holds; `used`: the categories that objects have."""
+    """The contents of one JSON file; `used`: the categories that objects have."""
 
     path: Path
     split: str
@@ -85,10 +73,10 @@ class _File:
 
 
 def _class_names(files: Sequence[_File]) -> tuple[str, ...]:
-    """Of all files, by id; Roboflow's category that only groups the others is none of them."""
+    """The classes of all files, by id, without Roboflow's category that only groups the others."""
     found = [(key, category) for file in files for key, category in file.categories.items()]
     used = {file.categories[key].name for file in files for key in file.used}
-    groups = {category.parent for _, category in found if category.parent != category.name}
+    groups = {category.group for _, category in found if category.group != category.name}
     ordered = sorted(found, key=lambda item: (isinstance(item[0], str), item[0]))
     names = dict.fromkeys(category.name for _, category in ordered)
     return tuple(name for name in names if name in used or name not in groups)
@@ -99,11 +87,11 @@ def _read_file(path: Path, split: str, images: Path | None) -> _File:
     file = _File(path, split, _categories(_table(data, "categories", path), path))
     listed = _images(_table(data, "images", path), file)
     objects, bad = _objects(_table(data, "annotations", path), listed, file)
-    places = _places(path, split, images)
+    finder = _finder(path, split, images)
     for key, image in listed.items():
         if key not in bad:
             try:
-                file.examples.append(_example(image, tuple(objects[key]), places, path))
+                file.examples.append(_example(image, tuple(objects[key]), finder, path))
             except AnnotationError as error:
                 file.issues.append(AnnotationError(f"image id {shown(key)}: {error}", error.kind).issue(path))
     return file
@@ -119,9 +107,9 @@ def _load(path: Path) -> Entry:
     except RecursionError:
         raise DataError(f"{path.absolute()} is nested too deeply to be COCO's JSON") from None
     except ValueError as error:
-        raise DataError(f"{path.absolute()} is no JSON: {error}; write it again, it may be cut off") from None
+        raise DataError(f"{path.absolute()} is not JSON: {error}; write it again, it may be cut off") from None
     if not isinstance(data, dict):
-        raise DataError(f"{path.absolute()} is not COCO's JSON: it holds no table, but {shown(data)}")
+        raise DataError(f"{path.absolute()} is not COCO's JSON: it holds {shown(data)}, not an object")
     return data
 
 
@@ -129,7 +117,7 @@ def _table(data: Entry, key: str, path: Path) -> list[object]:
     table = data.get(key)
     if not isinstance(table, list):
         raise DataError(
-            f"{path.absolute()} is not COCO's JSON of objects: it has no list {key!r}; "
+            f"{path.absolute()} is not COCO's object-detection JSON: it has no list {key!r}; "
             "give a file with images, annotations and categories"
         )
     return table
@@ -137,35 +125,31 @@ def _table(data: Entry, key: str, path: Path) -> list[object]:
 
 def _entry(item: object) -> Entry:
     if not isinstance(item, dict):
-        raise AnnotationError(f"it is no table of keys and values, but {shown(item)}")
+        raise AnnotationError(f"it is {shown(item)}, not an object of keys and values")
     return item
 
 
 def _id(entry: Entry, key: str) -> Id:
     value = entry.get(key)
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise AnnotationError(f"its {key} is no number, but {shown(value)}" if key in entry else f"it has no {key}")
+        raise AnnotationError(f"its {key} is {shown(value)}, not a number" if key in entry else f"it has no {key}")
     return value
 
 
 def _categories(table: Iterable[object], path: Path) -> dict[Id, _Category]:
-    """Raises DataError where one is unusable: no class could be told from another."""
+    """The categories by id; raises DataError if one is unusable, as then no class is certain."""
     found: dict[Id, _Category] = {}
     try:
         for entry in map(_entry, table):
-            key, name, parent = _id(entry, "id"), entry.get("name"), entry.get("supercategory")
+            key, name, group = _id(entry, "id"), entry.get("name"), entry.get("supercategory")
             if not is_name(name):
                 raise AnnotationError(f"id {shown(key)} has no name")
-            if found.setdefault(key, _Category(name.strip(), _group(parent))).name != name.strip():
+            category = _Category(name.strip(), group.strip() if isinstance(group, str) else None)
+            if found.setdefault(key, category).name != category.name:
                 raise AnnotationError(f"id {shown(key)} is both {shown(found[key].name)} and {shown(name)}")
     except AnnotationError as error:
         raise DataError(f"{path.absolute()} has a category that cannot be used: {error}; correct it") from None
     return found
-
-
-def _group(parent: object) -> str | None:
-    """The name of a category's group, if it states one."""
-    return parent.strip() if isinstance(parent, str) else None
 
 
 def _images(table: Iterable[object], file: _File) -> dict[Id, Entry]:
@@ -175,7 +159,7 @@ def _images(table: Iterable[object], file: _File) -> dict[Id, Entry]:
             entry = _entry(item)
             key = _id(entry, "id")
             if key in found:
-                raise AnnotationError(f"image id {shown(key)} is taken by an earlier image")
+                raise AnnotationError(f"image id {shown(key)} is that of an earlier image too")
             found[key] = entry
         except AnnotationError as error:
             file.issues.append(AnnotationError(f"image {position} of the list: {error}").issue(file.path))
@@ -185,7 +169,7 @@ def _images(table: Iterable[object], file: _File) -> dict[Id, Entry]:
 def _objects(
     table: Iterable[object], images: Mapping[Id, Entry], file: _File
 ) -> tuple[Mapping[Id, list[Annotation]], set[object]]:
-    """The objects of each image, and the images that have some which cannot be read."""
+    """The objects of each image, and the images with unreadable ones."""
     objects: defaultdict[Id, list[Annotation]] = defaultdict(list)
     bad: set[object] = set()
     for position, item in enumerate(table, start=1):
@@ -211,7 +195,7 @@ def _reference(entry: Entry, key: str, known: Mapping[Id, object]) -> Id:
 
 
 def _object(entry: Entry, name: str) -> Annotation:
-    """The box [x, y, width, height] as corners, px; crowds and what is to be ignored are marked."""
+    """An object from its box [x, y, width, height], px; `ignore` becomes difficult."""
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4:
         raise AnnotationError("it has no bbox of four numbers")
@@ -220,19 +204,19 @@ def _object(entry: Entry, name: str) -> Annotation:
     return Annotation(name, (x, y, x + width, y + height), difficult, crowd=crowd)
 
 
-def _example(image: Entry, objects: tuple[Annotation, ...], places: Images, source: Path) -> Example:
+def _example(image: Entry, objects: tuple[Annotation, ...], finder: ImageFinder, source: Path) -> Example:
     name = image.get("file_name")
     if not isinstance(name, str):
         raise AnnotationError("it has no file_name")
     check_object_count(len(objects))
     size = image_size(image.get("height"), image.get("width"))
-    return Example(stem(name), ImageSource(places.named(name)), source, objects, size)
+    return Example(stem(name), ImageSource(finder.find(name)), source, objects, size)
 
 
-def _places(path: Path, split: str, images: Path | None) -> Images:
-    """Where a split's images may be, folders for this split alone first."""
+def _finder(path: Path, split: str, images: Path | None) -> ImageFinder:
+    """Looks for a split's images, in folders for this split first."""
     if images:
-        return Images([inside(images, split), images])
+        return ImageFinder([inside(images, split), images])
     bases = [path.parent, path.parent.parent] if path.absolute().parent.name == "annotations" else [path.parent]
     below = (split, f"images/{split}", "images")
-    return Images([*(inside(base, name) for base in bases for name in below), *bases])
+    return ImageFinder([*(inside(base, name) for base in bases for name in below), *bases])

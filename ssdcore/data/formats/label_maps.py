@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from ssdcore.data.formats.files import AnnotationError, files_like, read_text
+from ssdcore.data.formats.paths import files_like, read_text
+from ssdcore.data.formats.values import AnnotationError
 from ssdcore.errors import DataError
 
 _MAX_BYTES = 2**20
@@ -15,7 +16,7 @@ BACKGROUND = ("background", "none", "???", "__background__", "_background_")
 
 
 def read_label_map(folder: Path) -> dict[int, str] | None:
-    """Names by id from `label_map.pbtxt`, else the only `*label_map.pbtxt`, else `labels.txt`; None: none is there.
+    """Names by id from `label_map.pbtxt`, else the only `*label_map.pbtxt`, else `labels.txt`; None if there is none.
 
     Raises:
         DataError: it cannot be read, or names no class.
@@ -29,7 +30,7 @@ def read_label_map(folder: Path) -> dict[int, str] | None:
     try:
         text = read_text(files[0], _MAX_BYTES)
     except AnnotationError as error:
-        raise DataError(f"{files[0].absolute()} is no label map: {error}") from None
+        raise DataError(f"{files[0].absolute()} is not a label map: {error}") from None
     names = _items(text) if files[0].suffix == ".pbtxt" else _lines(text)
     if not names:
         raise DataError(f"{files[0].absolute()} names no classes; correct or remove it")
@@ -37,10 +38,10 @@ def read_label_map(folder: Path) -> dict[int, str] | None:
 
 
 def _items(text: str) -> dict[int, str]:
-    """`item { id: 1 name: 'cat' }`; a `display_name` is what records use where there is one."""
+    """`item { id: 1 name: 'cat' }`; records use the `display_name` if there is one."""
     items = _ITEM.findall(text)
     if len(items) != len(_ITEM_START.findall(text)):
-        return {}  # A map with gaps would give wrong names.
+        return {}  # an incomplete map would give wrong names
     found = {}
     for item in items:
         fields = {key: number or single or double for key, number, single, double in _FIELD.findall(item)}
@@ -51,7 +52,7 @@ def _items(text: str) -> dict[int, str]:
 
 
 def _lines(text: str) -> dict[int, str]:
-    """`1:cat` lines, or names from id 1 on; a name for the background has id 0."""
+    """Lines `1:cat`, or names from id 1 on; a name of the background has id 0."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
     if len(numbered) == len(lines):

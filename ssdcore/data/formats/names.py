@@ -1,4 +1,4 @@
-"""Names that differ where images do."""
+"""Makes the names of images unique."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ _Key = tuple[str, ImageSource]
 
 
 def name_uniquely(splits: Mapping[str, Sequence[Example]]) -> dict[str, tuple[Example, ...]]:
-    """The examples with names that differ where their images do.
+    """Renames examples so that different images have different names.
 
-    Names that clash get a prefix: the nearest folder above in which their images differ, or the
-    file where that holds many images. Those that still clash are numbered.
+    Clashing names get a prefix: the nearest parent folder in which their images differ, or the file if that
+    holds many images. Those that still clash are numbered.
     """
     names = _unique_names({(example.name, example.image) for split in splits.values() for example in split})
     return {
@@ -24,20 +24,20 @@ def name_uniquely(splits: Mapping[str, Sequence[Example]]) -> dict[str, tuple[Ex
 
 
 def _unique_names(keys: set[_Key]) -> dict[_Key, str]:
-    # Bytes of a file's name that are not UTF-8 can be read as text, but not be written as such.
+    # File names that are not UTF-8 can be read as text, but not written as such.
     names = {
         key: key[0].encode(errors="replace").decode()
         for key in sorted(keys, key=lambda key: (key[0], key[1].path, key[1].offset))
     }
-    places = {key: _places(key[1].path) for key in _clashing(names)}
-    for depth in range(max(map(len, places.values()), default=0)):
+    parents = {key: _parents(key[1].path) for key in _clashing(names)}
+    for depth in range(max(map(len, parents.values()), default=0)):
         groups: defaultdict[str, list[_Key]] = defaultdict(list)
         for key in _clashing(names):
             groups[names[key]].append(key)
         for group in groups.values():
-            above = {key: "".join(places.get(key, ())[depth : depth + 1]) for key in group}
-            if len(set(above.values())) > 1:
-                names.update({key: f"{place}_{names[key]}" for key, place in above.items() if place})
+            prefixes = {key: "".join(parents.get(key, ())[depth : depth + 1]) for key in group}
+            if len(set(prefixes.values())) > 1:
+                names.update({key: f"{prefix}_{names[key]}" for key, prefix in prefixes.items() if prefix})
     return _numbered(names)
 
 
@@ -46,7 +46,7 @@ def _clashing(names: Mapping[_Key, str]) -> list[_Key]:
     return [key for key, name in names.items() if counts[name] > 1]
 
 
-def _places(path: Path) -> tuple[str, ...]:
+def _parents(path: Path) -> tuple[str, ...]:
     return (path.name.partition(".")[0], *reversed(path.absolute().parent.parts[1:]))
 
 

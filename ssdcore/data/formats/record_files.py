@@ -1,4 +1,4 @@
-"""The framing of TFRecord files: length, its checksum, content, its checksum, again and again."""
+"""Reads the framing of TFRecord files: for each record its length, checksum of that, content, checksum of that."""
 
 import os
 import struct
@@ -7,27 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from ssdcore.data.formats.files import AnnotationError
+from ssdcore.data.formats.values import AnnotationError
 
 MAX_RECORD_BYTES = 2**28
 _HEADER = struct.Struct("<QI")
 HEADER_BYTES = _HEADER.size
-"""In front of the content of each record."""
+"""Before the content of each record."""
 _CHECKSUM = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
 class Record:
-    """A record's content, and where that begins in the file."""
+    """A record's content, and its offset in the file, bytes."""
 
     content: bytes
     offset: int
 
 
 def records(file: Path) -> Iterator[Record | AnnotationError]:
-    """The records of a file, each read when asked for; what is wrong with one stands in its place.
+    """Reads the records of a file lazily; an error takes the place of a damaged one.
 
-    Nothing follows a record whose length is wrong: there is no telling where the next begins.
+    A record with a damaged length is the last: where the next one begins is unknown.
     """
     frames, problem = frames_of(file)
     if frames:
@@ -39,18 +39,19 @@ def records(file: Path) -> Iterator[Record | AnnotationError]:
 
 
 def frames_of(file: Path) -> tuple[list[tuple[int, int]], AnnotationError | None]:
-    """Offset and length of each record's content, in bytes, up to where the file makes no sense."""
+    """Offset and length of each record's content, in bytes, up to the first damaged header, and that error."""
     frames: list[tuple[int, int]] = []
     try:
         with file.open("rb") as data:
-            size, place = os.fstat(data.fileno()).st_size, 0
-            while place < size:
-                data.seek(place)
+            size, position = os.fstat(data.fileno()).st_size, 0
+            while position < size:
+                data.seek(position)
                 header = data.read(_HEADER.size)
-                length = _length(header, place)
-                start, place = place + _HEADER.size, place + _HEADER.size + length + _CHECKSUM.size
-                if place > size:
-                    raise AnnotationError(f"the file is cut off: it has {size} of {place} bytes; copy it again")
+                length = _length(header, position)
+                start = position + _HEADER.size
+                position = start + length + _CHECKSUM.size
+                if position > size:
+                    raise AnnotationError(f"the file is cut off: it has {size} of {position} bytes; copy it again")
                 frames.append((start, length))
     except AnnotationError as problem:
         return frames, problem
@@ -59,21 +60,21 @@ def frames_of(file: Path) -> tuple[list[tuple[int, int]], AnnotationError | None
     return frames, None
 
 
-def _length(header: bytes, place: int) -> int:
+def _length(header: bytes, position: int) -> int:
     if header[:2] == b"\x1f\x8b":
         raise AnnotationError("the file is compressed by gzip; unpack it")
     if len(header) < _HEADER.size:
-        raise AnnotationError(f"the file is cut off in the header at byte {place}; copy it again")
+        raise AnnotationError(f"the file is cut off in the header at byte {position}; copy it again")
     length, stated = _HEADER.unpack(header)
     if checksum(header[:8]) != stated:
-        raise AnnotationError(f"at byte {place} is no record: the checksum of its length is wrong")
+        raise AnnotationError(f"there is no record at byte {position}: the checksum of its length is wrong")
     return int(length)
 
 
 def _are_sound(file: Path, count: int) -> bool:
-    """Whether the contents of the first `count` records have the checksums stated, by TensorFlow.
+    """Whether the contents of the first `count` records agree with their checksums.
 
-    It does not say which has not, but is a hundred times faster than Python.
+    TensorFlow does not say which one does not, but is a hundred times faster than Python.
     """
     import tensorflow as tf
 

@@ -7,18 +7,10 @@ from pathlib import Path
 from typing import TextIO
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.files import (
-    AnnotationError,
-    Images,
-    check_object_count,
-    files_like,
-    image_size,
-    inside,
-    number,
-    split_name,
-    stem,
-)
+from ssdcore.data.formats.image_files import ImageFinder, stem
 from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.paths import files_like, inside, split_name
+from ssdcore.data.formats.values import AnnotationError, check_object_count, image_size, number
 from ssdcore.errors import DataError, did_you_mean
 
 _MAX_BYTES = 2**30
@@ -37,50 +29,43 @@ def read_tables(source: Path, images: Path | None = None) -> LabelledSet:
     """Reads a .csv file, or a folder of them.
 
     Raises:
-        DataError: a file lacks a column, or is no table of UTF-8 text.
+        DataError: a file lacks a column, or is not a table of UTF-8 text.
     """
     issues: list[Issue] = []
     splits = {}
     for split, file in find_tables(source).items():
         near = [file.parent / "images", inside(file.parent, split), inside(file.parent / "images", split)]
-        found = Images([images] if images else [file.parent, *near])
-        splits[split] = list(_read_table(file, found, issues))
+        finder = ImageFinder([images] if images else [file.parent, *near])
+        splits[split] = list(_read_table(file, finder, issues))
     return LabelledSet(source, "csv", name_uniquely(splits), tuple(issues))
 
 
 @dataclass
 class _Image:
-    """The rows of one image; `faulty`: one of them could not be read."""
+    """The rows of one image; `faulty`: at least one of them could not be read."""
 
     size: tuple[int, int] | None
     objects: list[Annotation] = field(default_factory=list)
     faulty: bool = False
 
 
-def _read_table(file: Path, images: Images, issues: list[Issue]) -> Iterator[Example]:
-    for name, rows in _rows_by_image(file, issues).items():
-        if rows.faulty:
-            continue
-        try:
-            check_object_count(len(rows.objects))
-            image = ImageSource(images.named(name))
-        except AnnotationError as error:
-            issues.append(error.issue(file))
-        else:
-            yield Example(stem(name), image, file, tuple(rows.objects), rows.size)
-
-
-def _rows_by_image(file: Path, issues: list[Issue]) -> dict[str, _Image]:
-    found: dict[str, _Image] = {}
+def _read_table(file: Path, finder: ImageFinder, issues: list[Issue]) -> Iterator[Example]:
+    images: dict[str, _Image] = {}
     for line, row in _rows(file):
-        name = row["filename"]
-        image = found.setdefault(name, _Image(None))
+        image = images.setdefault(row["filename"], _Image(None))
         try:
             _add(image, row)
         except AnnotationError as error:
             image.faulty = True
             issues.append(error.issue(file, line))
-    return found
+    for name, image in images.items():
+        if image.faulty:
+            continue
+        try:
+            check_object_count(len(image.objects))
+            yield Example(stem(name), ImageSource(finder.find(name)), file, tuple(image.objects), image.size)
+        except AnnotationError as error:
+            issues.append(error.issue(file))
 
 
 def _add(image: _Image, row: Row) -> None:
@@ -99,7 +84,7 @@ def _add(image: _Image, row: Row) -> None:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, Row]]:
-    """The rows that are not blank with their lines, cells that a row lacks being empty."""
+    """The rows that are not blank, with their line numbers; missing cells are empty."""
     try:
         if file.stat().st_size > _MAX_BYTES:
             raise DataError(f"{file.absolute()} is above the {_MAX_BYTES} bytes that are read; split it")
@@ -113,7 +98,7 @@ def _rows(file: Path) -> Iterator[tuple[int, Row]]:
     except UnicodeDecodeError as error:
         raise DataError(f"{file.absolute()} is not UTF-8 text: {error.reason}; save it as UTF-8") from None
     except (csv.Error, OSError) as error:
-        raise DataError(f"{file.absolute()} is no table that can be read: {error}") from None
+        raise DataError(f"{file.absolute()} is not a readable table: {error}") from None
 
 
 def _delimiter(text: TextIO) -> str:

@@ -8,24 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.files import (
-    AnnotationError,
-    check_object_count,
-    files_like,
-    flag,
-    image_size,
-    number,
-    shown,
-    stem,
-)
+from ssdcore.data.formats.image_files import stem
 from ssdcore.data.formats.label_maps import BACKGROUND, read_label_map
 from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.paths import files_like
 from ssdcore.data.formats.record_files import records
+from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, number, shown
+from ssdcore.data.records.example import parse_example
 from ssdcore.params.class_names import PASCAL_VOC, UNLABELLED
 
 FILE_NAME = re.compile(r"\.(tf)?records?(-\d+-of-\d+)?$")
 
-# What SSD-Tensorflow numbers with three digits, and others with five of so many; years have four.
+# SSD-Tensorflow numbers shards with three digits, others with `00000-of-00010`; four digits may be a year.
 _RUNNING_NUMBER = re.compile(r"[-_](\d{3}|\d{5,}|(?!19|20)\d{4}|\d+-of-\d+.*)$")
 _VOC = dict(enumerate(PASCAL_VOC, start=1))
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -53,7 +47,7 @@ def split_of(file: Path) -> str:
 
 @dataclass
 class _Classes:
-    """`stated`: names by id from a label map beside the records; `seen`: from the records."""
+    """`stated`: names by id from a label map beside the records; `seen`: those in the records."""
 
     stated: Mapping[int, str] | None
     seen: dict[int, str] = field(default_factory=dict)
@@ -61,18 +55,18 @@ class _Classes:
     contradictory: bool = False
 
     def names(self) -> tuple[str, ...] | None:
-        """In order of their ids; None where the records contradict each other, or name none."""
+        """In order of their ids; None if the records contradict each other, or name none."""
         known = self.stated or (_VOC | self.seen if self.unnamed else self.seen)
         names = [name for key, name in sorted(known.items()) if key > 0 or name.lower() not in BACKGROUND]
         return tuple(dict.fromkeys(names)) if names and not self.contradictory else None
 
     def see(self, key: int, name: str) -> None:
-        """Notes that a record calls a class so."""
+        """Notes that a record uses this name for a class."""
         self.contradictory |= self.seen.setdefault(key, name) != name
 
 
 def read_tfrecords(source: Path) -> LabelledSet:
-    """Reads a folder of record files, or one of them. Boxes are in shares of the image.
+    """Reads a folder of record files, or one of them. Boxes are in fractions of the image.
 
     Raises:
         DataError: a label map cannot be used.
@@ -96,28 +90,18 @@ def _read_file(file: Path, classes: _Classes, issues: list[Issue]) -> Iterator[E
 
 
 def _example(content: bytes, file: Path, position: int, offset: int, classes: _Classes) -> Example:
-    features = _features(content)
+    try:
+        features = parse_example(content)
+    except ValueError:
+        raise AnnotationError("the record is not a tf.train.Example") from None
     encoded = next(iter(features.get("image/encoded", ())), b"")
     if not isinstance(encoded, bytes) or not encoded:
         raise AnnotationError("the record has no image/encoded", "missing image")
-    # A record keeps the image in one piece, so its bytes can be read without the rest.
+    # The image is contiguous in the record, so it can be read without the rest.
     image = ImageSource(file, offset + content.find(encoded), len(encoded))
     size = image_size(*(next(iter(features.get(f"image/{side}", ())), 0) for side in ("height", "width")))
     name = _name(features) or f"{FILE_NAME.sub('', file.name)}_{position}"
     return Example(name, image, file, _objects(features, classes), size, normalised=True)
-
-
-def _features(content: bytes) -> Features:
-    """The lists of values in a serialized `tf.train.Example`, by key."""
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-
-    try:
-        features = tf.train.Example.FromString(content).features.feature
-    except DecodeError:
-        raise AnnotationError("the record is no tf.train.Example") from None
-    kinds = {key: features[key].WhichOneof("kind") for key in features}
-    return {key: list(getattr(features[key], kind).value) for key, kind in kinds.items() if kind}
 
 
 def _name(features: Features) -> str:
@@ -152,7 +136,7 @@ def _objects(features: Features, classes: _Classes) -> tuple[Annotation, ...]:
 
 
 def _column(features: Features, keys: tuple[str, ...], count: int) -> Values:
-    """One value for each object, None where the record has none at all."""
+    """One value per object; all None if the record has none."""
     key = next((key for key in keys if features.get(key)), keys[0])
     values = features.get(key) or [None] * count
     if len(values) != count:
@@ -161,14 +145,14 @@ def _column(features: Features, keys: tuple[str, ...], count: int) -> Values:
 
 
 def _class(label: object, text: object, classes: _Classes, has_regions: bool) -> tuple[str, bool]:
-    """A name, and whether it is SSD-Tensorflow's for a region that nobody labelled: above the label map's."""
+    """A name, and whether the label is beyond the label map: SSD-Tensorflow's mark of an unlabelled region."""
     key = label if isinstance(label, int) else None
     name = "" if text is None else _text(text).strip()
     if has_regions and key is not None and classes.stated and key > max(classes.stated):
         return name or UNLABELLED, True
     if name and key is not None:
         classes.see(key, name)
-    # Some records spell their texts as the map does in no place; then the number says what is meant.
+    # In some records the texts are spelt unlike any name of the map; then the number decides.
     if name and (key is None or not classes.stated or key not in classes.stated or name in classes.stated.values()):
         return name, False
     return _name_of(key, classes), False

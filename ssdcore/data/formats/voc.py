@@ -12,49 +12,37 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.files import (
-    MAX_BYTES,
-    AnnotationError,
-    Images,
-    check_object_count,
-    files_like,
-    flag,
-    image_size,
-    inside,
-    is_file,
-    number,
-    read_bytes,
-    read_lines,
-    shown,
-)
+from ssdcore.data.formats.image_files import ImageFinder
 from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.paths import MAX_BYTES, files_like, inside, is_file, read_bytes, read_lines
+from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, number, read_each, shown
 from ssdcore.errors import DataError
 
 _PER_CLASS = re.compile(r"\S.*\s(-1|0|1)")
 
 
 def find_years(root: Path, images: Path | None = None) -> list[Path]:
-    """The VOC folders there are: `root` itself, or those of a devkit in order of their names."""
+    """The VOC folders: `root` itself, or those of a devkit, sorted by name."""
     needed = ["Annotations", "JPEGImages"][: 2 if images is None else 1]
-    for place in ([root], root.glob("*/"), root.glob("VOCdevkit/*/")):
-        years = sorted(year for year in place if all((year / folder).is_dir() for folder in needed))
+    for folders in ([root], root.glob("*/"), root.glob("VOCdevkit/*/")):
+        years = sorted(year for year in folders if all((year / folder).is_dir() for folder in needed))
         if years:
             return years
     return []
 
 
 def read_voc(root: Path, images: Path | None = None) -> LabelledSet:
-    """Reads a VOC folder, the years of a devkit joined, or a flat folder of XML and images.
+    """Reads a VOC folder, all years of a devkit, or a flat folder of XML and images.
 
     Raises:
-        DataError: a list is not UTF-8 text, or none has names.
+        DataError: a list is not UTF-8 text, or all are empty.
     """
     splits: defaultdict[str, list[Example]] = defaultdict(list)
     issues: list[Issue] = []
     for year in find_years(root, images) or [root]:
         flat = not (year / "Annotations").is_dir()
         annotations = year if flat else year / "Annotations"
-        folder = _Folder(annotations, Images([images or (year if flat else year / "JPEGImages")]), issues)
+        folder = _Folder(annotations, ImageFinder([images or (year if flat else year / "JPEGImages")]), issues)
         lists = {"all": folder.names()} if flat else _lists(year / "ImageSets/Main", annotations)
         for split, names in (lists or {"all": folder.names()}).items():
             splits[split] += [example for name in names if (example := folder.example(name))]
@@ -62,7 +50,7 @@ def read_voc(root: Path, images: Path | None = None) -> LabelledSet:
 
 
 def _lists(folder: Path, annotations: Path) -> dict[str, list[str]]:
-    """The names in each list; none where there are no lists."""
+    """The names in each list; empty if there are no lists."""
     files = files_like(folder, "*.txt")
     lists = {path.stem: list(dict.fromkeys(read_lines(path))) for path in files}
     splits = {split: names for split, names in lists.items() if names and not _is_per_class(names, annotations)}
@@ -75,25 +63,23 @@ def _lists(folder: Path, annotations: Path) -> dict[str, list[str]]:
 
 
 def _is_per_class(names: list[str], annotations: Path) -> bool:
-    """Whether these are names with -1, 0 or 1 behind them, not names that happen to end so."""
+    """Whether these are names followed by -1, 0 or 1, not names that happen to end so."""
     return all(map(_PER_CLASS.fullmatch, names)) and not is_file(annotations / f"{names[0]}.xml")
 
 
 class _Folder:
-    """Reads each annotation of a folder once, however many lists name it."""
+    """Reads each annotation of a folder once, even if several lists name it."""
 
-    def __init__(self, annotations: Path, images: Images, issues: list[Issue]) -> None:
-        self._annotations = annotations
-        self._images = images
-        self._issues = issues
+    def __init__(self, annotations: Path, images: ImageFinder, issues: list[Issue]) -> None:
+        self._annotations, self._images, self._issues = annotations, images, issues
         self._read: dict[str, Example | None] = {}
 
     def names(self) -> list[str]:
-        """Of all annotations, sorted."""
+        """The names of all annotations, sorted."""
         return [path.stem for path in files_like(self._annotations, "*.xml")]
 
     def example(self, name: str) -> Example | None:
-        """None where there is an issue, which is noted."""
+        """The example of a name; None if it has an issue, which is recorded."""
         if name not in self._read:
             self._read[name] = self._example(name)
         return self._read[name]
@@ -101,29 +87,29 @@ class _Folder:
     def _example(self, name: str) -> Example | None:
         source = inside(self._annotations, f"{name}.xml")
         if source is None:
-            error = AnnotationError(
-                f"a list has the name {shown(name)}, which no file inside can have", "missing annotation"
-            )
-            self._issues.append(error.issue(self._annotations))
+            detail = f"a list has the name {shown(name)}, which no file inside can have"
+            self._issues.append(Issue("missing annotation", self._annotations, detail))
             return None
         try:
             root = _parse(source, name)
-            objects, issues = _objects(root, source)
+            nodes = root.findall("object")
+            check_object_count(len(nodes))
+            objects, issues = read_each(nodes, _object, source)
             self._issues += issues
             image = self._image(name, source, root.findtext("filename", ""))
             size = image_size(*(root.findtext(f"size/{side}", "").strip() for side in ("height", "width")))
         except AnnotationError as error:
             self._issues.append(error.issue(source))
             return None
-        return None if issues else Example(source.stem, ImageSource(image), source, objects, size)
+        return None if issues else Example(source.stem, ImageSource(image), source, tuple(objects), size)
 
     def _image(self, name: str, source: Path, filename: str) -> Path:
-        """The image of an annotation's name; what `<filename>` says counts only where none has it."""
-        if found := self._images.called(name):
+        """The image of the annotation's name, or else that of `<filename>`."""
+        if found := self._images.find_stem(name):
             return found
         base = filename.strip().replace("\\", "/").rpartition("/")[2]
         try:
-            return self._images.named(base)
+            return self._images.find(base)
         except AnnotationError:
             raise self._images.missing(f"{source.stem}.jpg") from None
 
@@ -138,32 +124,16 @@ def _parse(source: Path, name: str) -> Element:
     return root
 
 
-def _objects(root: Element, source: Path) -> tuple[tuple[Annotation, ...], list[Issue]]:
-    nodes = root.findall("object")
-    check_object_count(len(nodes))
-    objects, issues = [], []
-    for position, node in enumerate(nodes, start=1):
-        try:
-            objects.append(_object(node))
-        except AnnotationError as error:
-            issues.append(error.issue(source, position))
-    return tuple(objects), issues
-
-
 def _object(node: Element) -> Annotation:
     name = node.findtext("name", "").strip()
     if not name:
         raise AnnotationError("it has no name")
     difficult, truncated = (flag(node.findtext(key), key) for key in ("difficult", "truncated"))
-    return Annotation(name, _box(node), difficult, truncated)
-
-
-def _box(node: Element) -> tuple[float, float, float, float]:
-    """Of the object itself: parts of persons have boxes of their own, deeper inside."""
-    box = node.find("bndbox")
+    box = node.find("bndbox")  # of the object itself: parts of persons have their own, nested deeper
     if box is None:
         raise AnnotationError("it has no bndbox")
-    return (_side(box, "xmin"), _side(box, "ymin"), _side(box, "xmax"), _side(box, "ymax"))
+    xmin, ymin, xmax, ymax = (_side(box, side) for side in ("xmin", "ymin", "xmax", "ymax"))
+    return Annotation(name, (xmin, ymin, xmax, ymax), difficult, truncated)
 
 
 def _side(box: Element, name: str) -> float:

@@ -7,24 +7,10 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from ssdcore.data.annotations import Annotation, Box, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.files import (
-    MAX_BYTES,
-    AnnotationError,
-    Images,
-    check_object_count,
-    files_like,
-    inside,
-    is_dir,
-    is_file,
-    is_name,
-    number,
-    read_lines,
-    read_text,
-    shown,
-    stem,
-    walk_images,
-)
+from ssdcore.data.formats.image_files import ImageFinder, stem, walk_images
 from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.paths import MAX_BYTES, files_like, inside, is_dir, is_file, read_lines, read_text
+from ssdcore.data.formats.values import AnnotationError, check_object_count, is_name, number, read_each, shown
 from ssdcore.errors import DataError
 
 _MAX_YAML_BYTES = 2**20
@@ -32,7 +18,7 @@ _SPLITS = ("train", "val", "test")
 
 
 class _Loader(yaml.SafeLoader):
-    """Knows no aliases: a few lines of them can stand for more data than fits in memory."""
+    """Refuses aliases: a few lines of them can expand to more data than fits in memory."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -51,7 +37,7 @@ def find_yaml(source: Path) -> Path | None:
 
 @dataclass
 class _DataSet:
-    """One data.yaml: the folders its paths are below of, its classes by index, and what was read."""
+    """One data.yaml: the folders its paths are relative to, its classes by index, and what was read."""
 
     file: Path
     bases: tuple[Path, ...]
@@ -61,7 +47,7 @@ class _DataSet:
 
 
 def read_yolo(source: Path, images: Path | None = None) -> LabelledSet:
-    """Reads a data.yaml or the folder that has it; its paths are below `images`, if given.
+    """Reads a data.yaml or the folder that contains it; its paths are relative to `images`, if given.
 
     Raises:
         DataError: there is none, it cannot be used, or no image or no label file is found.
@@ -88,7 +74,7 @@ def _check(splits: Mapping[str, Sequence[Example]], dataset: _DataSet) -> None:
             "correct its paths, or name the folder of the images"
         )
     expected = _label_paths(images[0].image.path)[0] if images else None
-    # A single missing file says that there are no objects; no folder for any says that it is elsewhere.
+    # One missing label file means that the image has no objects; a missing folder, that the labels are elsewhere.
     if expected and not dataset.labels and not is_dir(expected.parent):
         raise DataError(
             f"none of the {len(images)} images of {dataset.file.absolute()} has a label file, as "
@@ -101,9 +87,9 @@ def _load(file: Path) -> Mapping[object, object]:
         data: object = yaml.load(read_text(file, _MAX_YAML_BYTES), Loader=_Loader)
     except (AnnotationError, yaml.YAMLError, ValueError, RecursionError) as error:
         text = " ".join(str(error).split())
-        raise DataError(f"{file.absolute()} is no YAML that can be read: {text:.300}") from None
+        raise DataError(f"{file.absolute()} is not readable YAML: {text:.300}") from None
     if not isinstance(data, dict) or "names" not in data:
-        raise DataError(f"{file.absolute()} is no YOLO data set: it has no 'names'; list the classes under that key")
+        raise DataError(f"{file.absolute()} is not a YOLO data set: it has no 'names'; list the classes under that key")
     if "kpt_shape" in data:
         raise DataError(f"{file.absolute()} describes key points, not boxes; write labels of `class cx cy w h`")
     return data
@@ -114,7 +100,7 @@ def _classes(data: Mapping[object, object], file: Path) -> dict[int, str]:
     table: Mapping[object, object] = names if isinstance(names, dict) else {}
     found: dict[int, str] = {}
     for index, name in enumerate(names) if isinstance(names, list) else table.items():
-        # YAML takes unquoted yes, no and 1.5 for values of other kinds, which were spelt differently.
+        # YAML reads unquoted yes, no and 1.5 as other types, and their spelling is lost.
         usable = is_name(name) or type(name) is int
         if not usable or not isinstance(index, int) or index < 0:
             raise DataError(f"{file.absolute()}: class {shown(index)} has the name {shown(name)}; put it in quotes")
@@ -128,16 +114,16 @@ def _classes(data: Mapping[object, object], file: Path) -> dict[int, str]:
 
 
 def _bases(data: Mapping[object, object], file: Path) -> tuple[Path, ...]:
-    """What `path` says, where that is below the folder of the file, and that folder."""
+    """The folder of the file, after the one that `path` names if that is below it."""
     path = data.get("path")
     stated = _below(file.parent, path) if isinstance(path, str) else None
     return (stated, file.parent) if stated and stated != file.parent else (file.parent,)
 
 
 def _below(base: Path, name: str) -> Path | None:
-    """`name` below `base`, or None; an absolute path counts if it leads there.
+    """`name` below `base`, or None; an absolute path may lead there too.
 
-    Leading `..` are dropped, as Roboflow writes `../train/images` for `train/images`.
+    Leading `..` are dropped: Roboflow writes `../train/images` for `train/images`.
     """
     path = PurePosixPath(name.strip().replace("\\", "/"))
     if path.is_absolute():
@@ -174,18 +160,18 @@ def _examples(entries: Sequence[str], split: str, dataset: _DataSet) -> Iterator
 def _images(entry: str, split: str, dataset: _DataSet) -> Iterator[Path]:
     """The images of a folder, or of a list of them."""
     found = (path for base in dataset.bases if (path := _below(base, entry)))
-    place = next((path for path in found if is_dir(path) or is_file(path)), None)
-    if place is None:
+    path = next((path for path in found if is_dir(path) or is_file(path)), None)
+    if path is None:
         detail = f"{split} is {shown(entry)}, which is not below {dataset.bases[0].absolute()}"
         dataset.issues.append(AnnotationError(detail, "missing image").issue(dataset.file))
-    elif is_dir(place):
-        yield from walk_images(place)
+    elif is_dir(path):
+        yield from walk_images(path)
     else:
-        yield from _listed(place, dataset)
+        yield from _listed(path, dataset)
 
 
 def _listed(file: Path, dataset: _DataSet) -> Iterator[Path]:
-    """The images that a list names, relative to the data set or to the list."""
+    """The images in a list, relative to the data set or to the list."""
     bases = (*dataset.bases, file.parent)
     for name in read_lines(file):
         paths = [path for base in bases if (path := _below(base, name))]
@@ -193,12 +179,12 @@ def _listed(file: Path, dataset: _DataSet) -> Iterator[Path]:
         if found:
             yield found
         else:
-            near = Images(path.parent for path in paths[:1])
+            near = ImageFinder(path.parent for path in paths[:1])
             dataset.issues.append(near.missing(name.replace("\\", "/").rpartition("/")[2]).issue(file))
 
 
 def _label_paths(image: Path) -> tuple[Path, ...]:
-    """Where an image's labels may be: in `labels` instead of the last `images`, or beside it."""
+    """The possible label files of an image: in `labels` instead of the last `images`, or beside it."""
     beside = image.with_suffix(".txt")
     parts = list(beside.absolute().parts)
     if "images" not in parts[:-1]:
@@ -213,17 +199,14 @@ def _read_labels(file: Path, classes: Mapping[int, str]) -> tuple[tuple[Annotati
         check_object_count(sum(1 for line in lines if line.strip()))
     except AnnotationError as error:
         return (), [error.issue(file)]
-    objects, issues = [], []
-    for position, line in enumerate(lines, start=1):
-        try:
-            if line.strip():
-                objects.append(_label(line.split(), classes))
-        except AnnotationError as error:
-            issues.append(error.issue(file, position))
-    return tuple(objects), issues
+    objects, issues = read_each(lines, lambda line: _label(line.split(), classes), file)
+    return tuple(item for item in objects if item), issues
 
 
-def _label(words: Sequence[str], classes: Mapping[int, str]) -> Annotation:
+def _label(words: Sequence[str], classes: Mapping[int, str]) -> Annotation | None:
+    """The object of a line; None if it is blank."""
+    if not words:
+        return None
     index, *values = map(number, words)
     if index not in classes:
         raise AnnotationError(f"class {words[0]:.40} is none of the {len(classes)} in the data set's names")
@@ -231,7 +214,7 @@ def _label(words: Sequence[str], classes: Mapping[int, str]) -> Annotation:
 
 
 def _box(values: Sequence[float]) -> Box:
-    """Corners, in shares of the image, of `cx cy w h` or of a polygon `x y x y x y ...`."""
+    """Corners, in fractions of the image, from `cx cy w h` or a polygon `x y x y x y ...`."""
     if len(values) == 4:
         x, y, width, height = values
         return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)

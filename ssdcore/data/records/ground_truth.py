@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcore.data.formats.record_files import frames_of
 from ssdcore.data.records.example import parse_example
-from ssdcore.data.records.manifest import Manifest
+from ssdcore.data.records.split_files import check_count, shard_frames, shard_paths
 from ssdcore.errors import DataError
 
 DIGITS = 3
@@ -52,15 +51,8 @@ def read_ground_truth(folder: Path, split: str) -> list[GroundTruth]:
     Raises:
         DataError: folder, split or a shard is missing, damaged or empty.
     """
-    entry = Manifest.load(folder).split(split)
-    found = [one for shard in entry.shards for one in _read_shard(folder / shard)]
-    if len(found) != entry.images:
-        raise DataError(
-            f"the split {split!r} of {folder.absolute()} is damaged: its shards hold {len(found)} images, "
-            f"its manifest says {entry.images}; convert the data again"
-        )
-    if not found:
-        raise DataError(f"the split {split!r} of {folder.absolute()} holds no images")
+    found = [one for path in shard_paths(folder, split) for one in _read_shard(path)]
+    check_count(folder, split, len(found))
     return found
 
 
@@ -79,13 +71,8 @@ def index_by_name(images: Sequence[GroundTruth]) -> dict[str, int]:
 
 
 def _read_shard(path: Path) -> Iterator[GroundTruth]:
-    if not path.is_file():
-        raise DataError(f"{path.absolute()} is missing; convert the data again")
-    frames, problem = frames_of(path)
-    if problem:
-        raise DataError(f"{path.absolute()} is damaged: {problem}; convert the data again")
     with path.open("rb") as file:
-        for number, (start, length) in enumerate(frames, start=1):
+        for number, (start, length) in enumerate(shard_frames(path), start=1):
             file.seek(start)
             try:
                 yield _ground_truth(parse_example(file.read(length)))

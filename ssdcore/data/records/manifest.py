@@ -1,4 +1,4 @@
-"""A folder of TFRecords: what is in it, as `manifest.json` says."""
+"""The contents of a folder of TFRecords: `manifest.json`."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -7,8 +7,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ssdcore.data.output import write_whole
 from ssdcore.errors import DataError, did_you_mean
+from ssdcore.files import write_atomic
 
 MANIFEST = "manifest.json"
 
@@ -27,7 +27,7 @@ class Split(BaseModel):
 class Manifest(BaseModel):
     """Class names 1..C in order, the splits, and what conversion did to boxes and images.
 
-    `source` is a digest of all images and annotations that were converted; `issues` counts them
+    `source` is a digest of all images and annotations that were converted; `issues` counts issues
     by kind; `dropped` names the boxes and images left out.
     """
 
@@ -48,20 +48,18 @@ class Manifest(BaseModel):
         """
         path = folder / MANIFEST
         if not folder.is_dir():
-            raise DataError(f"there is no data folder {folder.absolute()}; make one with 'ssd data convert'")
+            raise DataError(f"there is no data folder {folder.absolute()}", "no_data_folder")
         try:
             return cls.model_validate_json(path.read_bytes())
         except OSError:
-            raise DataError(
-                f"{folder.absolute()} has no {MANIFEST}: it is no folder of records; make one from your images "
-                f"with 'ssd data convert {folder} --out DIR'"
-            ) from None
+            message = f"{folder.absolute()} has no {MANIFEST}: it is not a folder of records"
+            raise DataError(message, "not_records", folder=folder) from None
         except ValidationError:
             raise DataError(f"{path.absolute()} is damaged; convert the data again") from None
 
     def save(self, folder: Path) -> None:
-        """Writes the manifest into a folder, under its name only when it is whole."""
-        write_whole(folder / MANIFEST, self.model_dump_json(indent=2).encode() + b"\n")
+        """Writes the manifest into a folder, atomically."""
+        write_atomic(folder / MANIFEST, self.model_dump_json(indent=2).encode() + b"\n")
 
     def split(self, name: str) -> Split:
         """The split called `name`.
@@ -74,7 +72,7 @@ class Manifest(BaseModel):
         return self.splits[name]
 
     def train_split(self, name: str | None) -> str:
-        """The split to learn from: `name`, else trainval, else train.
+        """The split to train on: `name`, else trainval, else train.
 
         Raises:
             DataError: there is none.
@@ -82,7 +80,7 @@ class Manifest(BaseModel):
         return self._existing(name, ("trainval", "train"), "data.train_split")
 
     def eval_split(self, name: str | None, train: str) -> str:
-        """The split to evaluate: `name`, else val where train is learnt from, else test, else val.
+        """The split to evaluate on: `name`; else, if `train` is the training split, val or test; else test or val.
 
         Raises:
             DataError: there is none.
@@ -101,7 +99,7 @@ class Manifest(BaseModel):
         return found
 
     def altered_shards(self, folder: Path) -> list[str]:
-        """What is wrong with the files of the folder, by their digests; reads all of them."""
+        """The shards whose digests differ from the manifest's, each with what is wrong; reads all files."""
         if any(len(split.digests) != len(split.shards) for split in self.splits.values()):
             raise DataError(f"{folder.absolute()} has no digests to compare its shards with; convert the data again")
         return [

@@ -1,16 +1,16 @@
 """TFRecords of labelled images, under the keys that SSD-Tensorflow and its kin use."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import tensorflow as tf
 
 from ssdcore.data.images import UprightImage
-from ssdcore.data.validation.examine import Usable
+from ssdcore.data.validation.validate import ValidBox
 from ssdcore.params.class_names import UNLABELLED
+from ssdcore.types import Tensor
 
-Tensor = Any
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -30,10 +30,10 @@ class Record(TypedDict):
     crowd: Tensor
 
 
-def serialize(name: str, image: UprightImage, objects: Sequence[Usable], classes: Sequence[str]) -> bytes:
-    """A `tf.train.Example` of an image; class ids are places in `classes`, from 1 on, 0 for `UNLABELLED`."""
+def serialize(name: str, image: UprightImage, objects: Sequence[ValidBox], classes: Sequence[str]) -> bytes:
+    """A `tf.train.Example` of an image; class ids are positions in `classes`, from 1 on, and 0 for `UNLABELLED`."""
     annotations = [item.annotation for item in objects]
-    numbers = {name: number for number, name in enumerate((UNLABELLED, *classes))}
+    ids = {name: number for number, name in enumerate((UNLABELLED, *classes))}
     boxes = np.array([item.box for item in objects], np.float32).reshape(-1, 4)
     features = {
         "image/encoded": _bytes([image.encoded]),
@@ -43,7 +43,7 @@ def serialize(name: str, image: UprightImage, objects: Sequence[Usable], classes
         "image/width": _ints([image.size[1]]),
         "image/channels": _ints([3]),
         "image/shape": _ints([*image.size, 3]),
-        "image/object/bbox/label": _ints([numbers[item.name] for item in annotations]),
+        "image/object/bbox/label": _ints([ids[item.name] for item in annotations]),
         "image/object/bbox/label_text": _bytes([item.name.encode() for item in annotations]),
         "image/object/bbox/difficult": _ints([item.difficult for item in annotations]),
         "image/object/bbox/truncated": _ints([item.truncated for item in annotations]),
@@ -55,16 +55,16 @@ def serialize(name: str, image: UprightImage, objects: Sequence[Usable], classes
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
-def _bytes(values: Sequence[bytes]) -> Any:
+def _bytes(values: Sequence[bytes]) -> tf.train.Feature:
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
 
 
-def _ints(values: Sequence[int]) -> Any:
+def _ints(values: Sequence[int]) -> tf.train.Feature:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value) for value in values]))
 
 
 def parse(serialized: Tensor) -> Record:
-    """Reads one serialized example."""
+    """Parses one serialized example in a graph."""
     scalars = {
         "image/encoded": tf.io.FixedLenFeature([], tf.string),
         "image/filename": tf.io.FixedLenFeature([], tf.string, ""),
@@ -82,29 +82,29 @@ def parse(serialized: Tensor) -> Record:
         boxes=tf.stack([found[key] for key in columns], axis=-1),
         labels=tf.cast(found["image/object/bbox/label"], tf.int32),
         difficult=found["image/object/bbox/difficult"] > 0,
-        crowd=_as_many(found["image/object/is_crowd"], found["image/object/bbox/label"]) > 0,
+        crowd=_or_zeros(found["image/object/is_crowd"], found["image/object/bbox/label"]) > 0,
     )
 
 
-def _as_many(values: Tensor, others: Tensor) -> Tensor:
-    """The values, or zeros where a record has none, as those of older versions."""
+def _or_zeros(values: Tensor, others: Tensor) -> Tensor:
+    """The values, or zeros if the record has none, as records of older versions."""
     return tf.cond(tf.size(values) == tf.size(others), lambda: values, lambda: tf.zeros_like(others))
 
 
 class EncodedImage(NamedTuple):
-    """JPEG or PNG bytes, and their height and width (2,), px; decoded in part where that is enough."""
+    """JPEG or PNG bytes and the image's height and width (2,), px; `read_part` decodes only what is needed."""
 
     encoded: Tensor
     size: Tensor
 
 
 def size_of(image: Tensor | EncodedImage) -> Tensor:
-    """Height and width (2,) int32, px, of an image (H, W, 3) or of an encoded one."""
+    """Height and width (2,) int32, px, of a decoded (H, W, 3) or encoded image."""
     return tf.cast(image.size, tf.int32) if isinstance(image, EncodedImage) else tf.shape(image)[:2]
 
 
 def read_part(image: Tensor | EncodedImage, box: Tensor) -> Tensor:
-    """The part (h, w, 3) uint8 RGB of an image inside an xyxy box (4,) int32, px."""
+    """The region (h, w, 3) uint8 RGB of an image inside an xyxy box (4,) int32, px."""
     left, top, right, bottom = tf.unstack(box)
     if not isinstance(image, EncodedImage):
         return image[top:bottom, left:right]
@@ -117,6 +117,6 @@ def read_part(image: Tensor | EncodedImage, box: Tensor) -> Tensor:
 
 
 def decode(image: Tensor) -> Tensor:
-    """JPEG or PNG bytes as RGB (H, W, 3) uint8."""
+    """Decodes JPEG or PNG bytes to RGB (H, W, 3) uint8."""
     pixels = tf.io.decode_image(image, channels=3, expand_animations=False)
     return tf.ensure_shape(pixels, (None, None, 3))

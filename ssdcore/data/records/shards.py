@@ -1,4 +1,4 @@
-"""Writes one shard of a conversion; runs in a process of its own where there are several."""
+"""Writes one shard of a conversion, possibly in a process of its own."""
 
 import hashlib
 from collections.abc import Callable
@@ -9,33 +9,32 @@ import tensorflow as tf
 from pydantic import BaseModel, ConfigDict
 
 from ssdcore.data.annotations import Example, Issue
-from ssdcore.data.output import partial_path, publish, write_whole
 from ssdcore.data.records.manifest import file_digest
 from ssdcore.data.records.record import serialize
-from ssdcore.data.validation.examine import Examined, examine
 from ssdcore.data.validation.issues import KINDS
+from ssdcore.data.validation.validate import ValidatedExample, validate
 from ssdcore.errors import DataError
-
-OnImage = Callable[[], None]
+from ssdcore.files import atomic_file, write_atomic
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """A shard to write: its file, its images, the classes 1..C, and whether to leave faulty images out."""
+    """A shard to write: its file, split and images, the classes 1..C, and whether to leave out faulty images."""
 
     path: Path
+    split: str
     examples: tuple[Example, ...]
     classes: tuple[str, ...]
     skip_faulty: bool
 
     @property
     def report_path(self) -> Path:
-        """The file that says that the shard is whole, and what is in it."""
+        """The file whose existence says that the shard is complete."""
         return self.path.with_suffix(".json")
 
 
 class ShardReport(BaseModel):
-    """What a shard holds, and the issues of its images as (kind, file, description)."""
+    """What a shard holds, digests of the shard and of its input, and issues as (kind, file, description)."""
 
     model_config = ConfigDict(frozen=True)
     images: int
@@ -46,32 +45,35 @@ class ShardReport(BaseModel):
     issues: tuple[tuple[str, str, str], ...]
 
 
-def write_shard(job: ShardJob, on_image: OnImage = lambda: None) -> ShardReport:
-    """Writes a shard and, once it is on disk, its report. A shard that has a report is kept as it is.
+def write_shard(job: ShardJob, on_image: Callable[[], None] = lambda: None) -> ShardReport:
+    """Writes a shard and, once it is on disk, its report. A shard that has a report is kept.
 
     Raises:
-        DataError: an image is faulty and is not to be left out.
+        DataError: an image is faulty and must not be left out; reason `faulty_image` or `unknown_class`.
+        SsdError: reason `cannot_write`.
     """
     if job.report_path.is_file():
+        for _ in job.examples:
+            on_image()
         return ShardReport.model_validate_json(job.report_path.read_bytes())
-    tally = _Tally()
-    partial = partial_path(job.path)
-    try:
-        with tf.io.TFRecordWriter(str(partial)) as writer:
-            for example in job.examples:
-                record = tally.add(example, examine(example, job.classes), job)
-                if record is not None:
-                    writer.write(record)
-                on_image()
-    except tf.errors.OpError as error:  # such as a full disk
-        raise OSError(0, error.message.rpartition("; ")[2], str(job.path)) from None
-    publish(partial, job.path)
-    report = tally.report(job.path)
-    write_whole(job.report_path, report.model_dump_json().encode())
+    contents = _Contents()
+    with atomic_file(job.path) as file:
+        try:
+            # TensorFlow opens the file by name and truncates it: it stays the one that is synced and renamed.
+            with tf.io.TFRecordWriter(str(file.name)) as writer:
+                for example in job.examples:
+                    record = contents.add(example, validate(example, job.classes), job)
+                    if record is not None:
+                        writer.write(record)
+                    on_image()
+        except tf.errors.OpError as error:  # such as a full disk
+            raise OSError(0, error.message.rpartition("; ")[2], str(job.path)) from None
+    report = contents.report(job.path)
+    write_atomic(job.report_path, report.model_dump_json().encode())
     return report
 
 
-class _Tally:
+class _Contents:
     """What a shard holds so far."""
 
     def __init__(self) -> None:
@@ -79,19 +81,20 @@ class _Tally:
         self.issues: list[Issue] = []
         self.source = hashlib.sha256()
 
-    def add(self, example: Example, examined: Examined, job: ShardJob) -> bytes | None:
+    def add(self, example: Example, validated: ValidatedExample, job: ShardJob) -> bytes | None:
         """The record of an image, or None if it is left out."""
-        stopping = [issue for issue in examined.issues if KINDS[issue.kind].effect == "stops"]
+        stopping = [issue for issue in validated.issues if KINDS[issue.kind].effect == "stops"]
         if stopping and not job.skip_faulty:
-            raise DataError(f"{describe(stopping[0])}; or leave such images out with --skip-faulty")
-        self.issues += examined.issues
+            reason = "unknown_class" if stopping[0].kind == "unknown class" else "faulty_image"
+            raise DataError(describe(stopping[0]), reason)
+        self.issues += validated.issues
         self.source.update(repr((example.name, example.objects)).encode())
-        if stopping or examined.image is None:
+        if stopping or validated.image is None:
             return None
-        self.source.update(examined.image.encoded)
+        self.source.update(validated.image.encoded)
         self.images += 1
-        self.objects += len(examined.objects)
-        return serialize(example.name, examined.image, examined.objects, job.classes)
+        self.objects += len(validated.objects)
+        return serialize(example.name, validated.image, validated.objects, job.classes)
 
     def report(self, path: Path) -> ShardReport:
         return ShardReport(
@@ -100,18 +103,17 @@ class _Tally:
             size=path.stat().st_size,
             digest=file_digest(path) or "",
             source=self.source.hexdigest(),
-            issues=tuple(map(told, self.issues)),
+            issues=tuple(map(issue_row, self.issues)),
         )
 
 
-def told(issue: Issue) -> tuple[str, str, str]:
-    """Kind, file and description; what is no Unicode in names of files is escaped."""
+def issue_row(issue: Issue) -> tuple[str, str, str]:
+    """Kind, file and description; file names that are not valid Unicode are escaped."""
     file, text = (part.encode(errors="backslashreplace").decode() for part in (str(issue.file), str(issue)))
     return issue.kind, file, text
 
 
 def describe(issue: Issue) -> str:
     """An issue with its whole path and what to do about it."""
-    place = issue.file.absolute()
-    number = f", {issue.place[:-2]}" if issue.place else ""
-    return f"{place}{number}: {issue.kind}: {issue.detail}; {KINDS[issue.kind].advice}"
+    location = f", {issue.location[:-2]}" if issue.location else ""
+    return f"{issue.file.absolute()}{location}: {issue.kind}: {issue.detail}; {KINDS[issue.kind].advice}"

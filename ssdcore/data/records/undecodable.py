@@ -1,4 +1,4 @@
-"""Finds the records that cannot be learnt from."""
+"""Finds the records that cannot be decoded."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -13,16 +13,16 @@ UNDECODABLE = (
     tf.errors.InvalidArgumentError,
     tf.errors.DataLossError,
     tf.errors.UnknownError,
-    UnicodeDecodeError,  # TensorFlow's message quotes the record, and is no text then
+    UnicodeDecodeError,  # TensorFlow's message quotes the record's bytes, which may not be UTF-8
 )
-"""What a stream raises where a record cannot be read, parsed or decoded."""
+"""What a stream raises if a record cannot be read, parsed or decoded."""
 
 MAX_REASON = 150
-"""Characters; more of a message would be a quotation of the record."""
+"""Characters; more of a message would quote the record's bytes."""
 
 
 class Undecodable(NamedTuple):
-    """A record that cannot be learnt from: its number, the name of its image, and why, in one line."""
+    """A record that cannot be decoded: its number, the name of its image, and why, in one line."""
 
     number: int
     name: str
@@ -30,21 +30,20 @@ class Undecodable(NamedTuple):
 
 
 def find_undecodable(index: RecordIndex, numbers: Iterable[int]) -> list[Undecodable]:
-    """Those of some records that cannot be read, parsed or decoded to their end, each once, in order.
+    """Those of some records that cannot be read, parsed or fully decoded, each once, in order.
 
     Raises:
-        DataError: a shard is gone.
+        DataError: a shard is missing.
     """
     found = []
     for number in sorted({int(number) for number in numbers}):
-        reason = _issue(index, number)
-        if reason:
+        if reason := _problem(index, number):
             found.append(Undecodable(number, index.name(number), reason))
     return found
 
 
-def _issue(index: RecordIndex, number: int) -> str:
-    """What is wrong with a record; nothing if it is sound."""
+def _problem(index: RecordIndex, number: int) -> str:
+    """What is wrong with a record; empty if nothing is."""
     try:
         content = index.read(number)
     except tf.errors.NotFoundError:
@@ -63,8 +62,8 @@ def _issue(index: RecordIndex, number: int) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """What one of the `UNDECODABLE` errors says without TensorFlow's ornaments, in one line."""
+    """The message of one of the `UNDECODABLE` errors in one line, without TensorFlow's node names."""
     if not isinstance(error, tf.errors.OpError):
-        return "it is no record of an image"
+        return "it is not a record of an image"
     text = error.message.rpartition("}}")[2].partition("[Op:")[0]
     return " ".join(text.split())[:MAX_REASON]

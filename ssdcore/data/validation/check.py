@@ -1,27 +1,26 @@
-"""Finds what is wrong with labelled images before anything is learnt from them."""
+"""Finds what is wrong with labelled images before training."""
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ssdcore.data.annotations import Example, Issue, LabelledSet
-from ssdcore.data.validation.examine import Examined, examine, named
 from ssdcore.data.validation.issues import KINDS
+from ssdcore.data.validation.validate import ValidBox, image_name, validate
+from ssdcore.types import OnProgress
 
 NESTED_SPLITS = ({"trainval", "train"}, {"trainval", "val"})
-"""Splits that share images by their meaning."""
+"""Splits that share images by definition."""
 
 RARE = 0.02
-"""A class with less than this share of a similarly named one's objects may be a misspelling of it."""
-
-Progress = Callable[[int, int], None]
+"""A class with less than this fraction of a similarly named one's objects may be a misspelling of it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class SplitStatistics:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check found.
+    """Issues and statistics of a labelled set.
 
     Attributes:
         format: of the annotations.
@@ -62,25 +61,16 @@ class CheckReport:
             "format": self.format,
             "splits": {name: vars(split) for name, split in self.splits.items()},
             "counts": self.counts(),
-            "issues": [
-                {
-                    "kind": one.kind,
-                    "file": str(one.file),
-                    "image": one.image,
-                    "object": one.object,
-                    "detail": one.detail,
-                }
-                for one in self.issues
-            ],
+            "issues": [{**vars(issue), "file": str(issue.file)} for issue in self.issues],
         }
 
 
 def check(
     labelled: LabelledSet,
     classes: Sequence[str] | None = None,
-    on_progress: Progress = lambda done, total: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> CheckReport:
-    """Decodes every image and looks at every box.
+    """Decodes every image and checks every box.
 
     Args:
         labelled: images and boxes.
@@ -89,48 +79,46 @@ def check(
     """
     allowed = classes if classes is not None else labelled.classes
     examples = {example.name: example for split in labelled.splits.values() for example in split}
-    examined: dict[str, _Looked] = {}
+    checked: dict[str, _Checked] = {}
     with ThreadPoolExecutor() as pool:  # decoding releases the interpreter
-        for done, found in enumerate(pool.map(lambda one: _look(one, allowed), examples.values()), start=1):
-            examined[found.example.name] = found
+        for done, one in enumerate(pool.map(lambda one: _check(one, allowed), examples.values()), start=1):
+            checked[one.example.name] = one
             on_progress(done, len(examples))
-    issues = [*labelled.issues, *(issue for found in examined.values() for issue in found.issues)]
-    issues += _equal_images(labelled, examined)
+    issues = [*labelled.issues, *(issue for one in checked.values() for issue in one.issues)]
+    issues += _equal_images(labelled, checked)
     issues += _misspelt(examples.values()) if allowed is None else []
     order = list(KINDS)
     return CheckReport(
         format=labelled.format,
         splits={
-            name: _statistics([examined[example.name] for example in split]) for name, split in labelled.splits.items()
+            name: _statistics([checked[example.name] for example in split]) for name, split in labelled.splits.items()
         },
         issues=tuple(sorted(issues, key=lambda issue: (order.index(issue.kind), str(issue.file), issue.object or 0))),
     )
 
 
-@dataclass(frozen=True)
-class _Looked:
-    """An example after a look at it, without the pixels."""
+class _Checked(NamedTuple):
+    """A validated example without its pixels; `digest`: of the image, None if it cannot be used."""
 
     example: Example
     issues: tuple[Issue, ...]
-    objects: tuple[Any, ...]
+    objects: tuple[ValidBox, ...]
     digest: str | None
 
 
-def _look(example: Example, classes: Sequence[str] | None) -> _Looked:
-    found: Examined = examine(example, classes)
-    digest = hashlib.sha256(found.image.encoded).hexdigest() if found.image else None
-    return _Looked(example, found.issues, found.objects, digest)
+def _check(example: Example, classes: Sequence[str] | None) -> _Checked:
+    image, objects, issues = validate(example, classes)
+    return _Checked(example, issues, objects, hashlib.sha256(image.encoded).hexdigest() if image else None)
 
 
-def _statistics(looked: Sequence[_Looked]) -> SplitStatistics:
-    objects = [item for one in looked for item in one.objects]
+def _statistics(checked: Sequence[_Checked]) -> SplitStatistics:
+    objects = [item for one in checked for item in one.objects]
     boxes = np.array([item.box for item in objects]).reshape(-1, 4)
     sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     low, middle, high = np.quantile(sides, (0.05, 0.5, 0.95)).tolist() if len(sides) else (0, 0, 0)
     return SplitStatistics(
-        images=len(looked),
-        without_objects=sum(not one.objects for one in looked),
+        images=len(checked),
+        without_objects=sum(not one.objects for one in checked),
         objects=len(objects),
         difficult=sum(item.annotation.difficult for item in objects),
         crowd=sum(item.annotation.crowd for item in objects),
@@ -139,22 +127,20 @@ def _statistics(looked: Sequence[_Looked]) -> SplitStatistics:
     )
 
 
-def _equal_images(labelled: LabelledSet, looked: Mapping[str, _Looked]) -> list[Issue]:
-    """Images that are there twice, and images of two splits of which one is to judge the other."""
+def _equal_images(labelled: LabelledSet, checked: Mapping[str, _Checked]) -> list[Issue]:
+    """Duplicate images, and images that are in two splits of which one is used to score training on the other."""
     splits: dict[str, set[str]] = defaultdict(set)
     for name, members in labelled.splits.items():
         for example in members:
             splits[example.name].add(name)
-    groups: dict[str, list[_Looked]] = defaultdict(list)
-    for one in looked.values():
+    groups: dict[str, list[_Checked]] = defaultdict(list)
+    for one in checked.values():
         groups[one.digest or one.example.name].append(one)
     issues = []
-    for group in groups.values():
-        first, *others = group
-        for other in others:
-            detail = f"the same image as {first.example.image.path.name}"
-            issues.append(Issue("duplicate image", other.example.image.path, detail))
-        leaks = _leaks(set().union(*(splits[one.example.name] for one in group)))
+    for first, *others in groups.values():
+        detail = f"the same image as {first.example.image.path.name}"
+        issues += [Issue("duplicate image", other.example.image.path, detail) for other in others]
+        leaks = _leaks(set().union(*(splits[one.example.name] for one in (first, *others))))
         if leaks:
             issues.append(Issue("in two splits", first.example.image.path, "; ".join(leaks)))
     return issues
@@ -180,5 +166,5 @@ def _misspelt(examples: Iterable[Example]) -> list[Issue]:
             example, number = first[name]
             meant = next(other for other in frequent if other.casefold() == near[0])
             detail = f"{name!r} ({count} objects) is close to {meant!r} ({counts[meant]})"
-            issues.append(Issue("likely misspelt class", example.source, detail, number, named(example)))
+            issues.append(Issue("likely misspelt class", example.source, detail, number, image_name(example)))
     return issues

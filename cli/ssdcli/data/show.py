@@ -1,4 +1,4 @@
-"""`ssd data show`: what the network will see."""
+"""`ssd data show`: images as the network sees them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from ssdcli.options import PathOption, Program, find_params, load_tensorflow, ov
 from ssdcore.params import ParamSet
 
 if TYPE_CHECKING:
-    from ssdcli.sheet import Tile
+    from ssdcli.data.contact_sheet import Tile
     from ssdcore.model import SSD
 
 VARIANTS = 2
@@ -19,9 +19,9 @@ VARIANTS = 2
 @click.argument("records", type=PathOption)
 @click.option("--params", "name", required=True, help="Param set, or a YAML file (ssd params list).")
 @click.option("--out", required=True, type=PathOption, help="Image file to make (.png or .jpg).")
-@click.option("--split", help="Split to show. Default: that to learn from.")
+@click.option("--split", help="Split to show. Default: the training split.")
 @click.option("--count", default=6, show_default=True, type=click.IntRange(1, 50), help="Images to show.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of choice and augmentation.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of choice and augmentation.")
 @overrides
 @pass_program
 def show(
@@ -35,16 +35,16 @@ def show(
     seed: int,
     assignments: tuple[str, ...],
 ) -> None:
-    """Draw images with their boxes: as they are, augmented, and with the matched default boxes.
+    """Draw images with their boxes: original, augmented, and with the matched default boxes.
 
     RECORDS is a folder made by `ssd data convert`. Default boxes are drawn in the colour of the
-    object that they answer for.
+    object that they are matched to.
     """
     params = find_params(name, program.plugins).override(assignments)
     program.plugins.backbone(params.backbone)
     load_tensorflow()
-    from ssdcli.sheet import write_sheet
-    from ssdcore.data.pipeline import read_records, whole
+    from ssdcli.data.contact_sheet import write_sheet
+    from ssdcore.data.pipeline import iterate, read_records
     from ssdcore.data.records.manifest import Manifest
     from ssdcore.model import build_ssd
 
@@ -54,7 +54,7 @@ def show(
     drawn = read_records(records, chosen).shuffle(1000, seed=seed + 1).take(count)
     tiles = [
         tile
-        for number, record in enumerate(whole(drawn, records, chosen))
+        for number, record in enumerate(iterate(drawn, records, chosen))
         for tile in _row(record, ssd, params, (seed, number))
     ]
     write_sheet(tiles, out, columns=VARIANTS + 2)
@@ -62,23 +62,23 @@ def show(
 
 
 def _row(serialized: Any, ssd: "SSD", params: ParamSet, seed: tuple[int, int]) -> list["Tile"]:
-    """An image as it is, with matched default boxes, and augmented."""
+    """The original image, with its matched default boxes, and augmented."""
     import tensorflow as tf
 
-    from ssdcli.sheet import draw_tile
-    from ssdcore.data.augment.geometric import augment
+    from ssdcli.data.contact_sheet import draw_tile
+    from ssdcore.data.augment.chain import augment
     from ssdcore.data.records.record import decode, parse
-    from ssdcore.data.resize import fit
+    from ssdcore.data.resize import resize_image
     from ssdcore.geometry.boxes import to_window_xyxy
 
     record = parse(serialized)
     size = ssd.model.image_size
     image, boxes, labels = decode(record["image"]), record["boxes"], record["labels"]
     title = record["name"].numpy().decode()
-    fitted, window = fit(image, size, params.data.resize)
+    resized, window = resize_image(image, size, params.data.resize)
     tiles = [
         draw_tile(image.numpy(), boxes.numpy(), *_texts(ssd, labels), title=title),
-        _matched_tile(fitted, to_window_xyxy(boxes, window), ssd, params.train.loss.match_iou),
+        _matched_tile(resized, to_window_xyxy(boxes, window), ssd, params.train.loss.match_iou),
     ]
     for variant in range(VARIANTS):
         draw = tf.constant([seed[0] * 1000 + seed[1], variant], tf.int32)
@@ -97,12 +97,12 @@ def _texts(ssd: "SSD", labels: Any) -> tuple[list[str], list[Any]]:
 
 
 def _matched_tile(resized: Any, boxes: Any, ssd: "SSD", match_iou: float) -> "Tile":
-    """The default boxes that answer for objects, each in its object's colour."""
+    """The matched default boxes, each in its object's colour."""
     import numpy as np
     import tensorflow as tf
 
+    from ssdcli.data.contact_sheet import draw_tile
     from ssdcli.draw import COLOURS
-    from ssdcli.sheet import draw_tile
     from ssdcore.geometry.matching import match_xyxy
 
     matched = match_xyxy(boxes, tf.constant(ssd.default_boxes), match_iou).numpy()

@@ -1,11 +1,10 @@
-"""`ssd data`: make, check, convert and look at labelled images."""
+"""`ssd data convert`: labelled images to TFRecords."""
 
 from pathlib import Path
 
 import click
 
-from ssdcli.data_check import check
-from ssdcli.data_show import show
+from ssdcli.data.check import images_option
 from ssdcli.options import PathOption, class_names, load_tensorflow
 from ssdcli.output import print_table, progress_bar
 
@@ -13,29 +12,14 @@ LISTED = 20
 """Dropped boxes and images that are printed; the manifest has all."""
 
 
-@click.group()
-def data() -> None:
-    """Make, check, convert and look at labelled images."""
-
-
-data.add_command(check)
-data.add_command(show)
-
-
-@data.command()
+@click.command()
 @click.argument("source", type=PathOption)
 @click.option("--out", required=True, type=PathOption, help="Folder of records to make.")
-@click.option(
-    "--images",
-    "--pictures",
-    "images",
-    type=PathOption,
-    help="Folder of the images, where the annotations lie elsewhere.",
-)
+@images_option
 @click.option("--classes", help="Class names in order, a,b,c. Default: the format's, or all that occur, sorted.")
 @click.option("--only", multiple=True, help="A split of the source to convert (repeatable). Default: all.")
-@click.option("--split", "shares", help="Divide at random: 0.8/0.2 (trainval/test), 0.8/0.1/0.1 (train/val/test).")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the random division.")
+@click.option("--split", "fractions", help="Divide at random: 0.8/0.2 (trainval/test), 0.8/0.1/0.1 (train/val/test).")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the random division.")
 @click.option("--skip-faulty", is_flag=True, help="Leave out images that cannot be used, instead of stopping.")
 @click.option("--workers", type=click.IntRange(1), help="Processes. Default: all cores, for many images.")
 def convert(
@@ -45,7 +29,7 @@ def convert(
     images: Path | None,
     classes: str | None,
     only: tuple[str, ...],
-    shares: str | None,
+    fractions: str | None,
     seed: int,
     skip_faulty: bool,
     workers: int | None,
@@ -54,18 +38,18 @@ def convert(
 
     SOURCE is a Pascal VOC folder (or a devkit of several years), a folder of XML files beside their
     images, a COCO JSON file or folder, a YOLO data.yaml, a CSV file, or a folder of TFRecords of
-    other projects. A stopped conversion goes on when it is started again.
+    other projects. A stopped conversion resumes when it is started again.
     """
     load_tensorflow()
     from ssdcore.data.convert import choose_splits, convert
     from ssdcore.data.formats import read_labelled
-    from ssdcore.data.splits import divide, parse_shares
+    from ssdcore.data.splits import divide, parse_fractions
 
     labelled = read_labelled(source, images)
     if only:
         labelled = choose_splits(labelled, only)
-    if shares:
-        labelled = divide(labelled, parse_shares(shares), seed)
+    if fractions:
+        labelled = divide(labelled, parse_fractions(fractions), seed)
     with progress_bar("converting") as bar:
         manifest = convert(
             labelled, out, class_names(classes), skip_faulty=skip_faulty, workers=workers, on_progress=bar.update
@@ -80,20 +64,3 @@ def convert(
         click.echo(f"  {line}")
     if len(manifest.dropped) > LISTED:
         click.echo(f"  and {len(manifest.dropped) - LISTED} more, in {out}/manifest.json")
-
-
-@data.command()
-@click.argument("out", type=PathOption)
-@click.option("--trainval", default=400, type=click.IntRange(1), show_default=True, help="Images to learn from.")
-@click.option("--test", default=100, type=click.IntRange(1), show_default=True, help="Images to test on.")
-@click.option(
-    "--seed", default=0, type=click.IntRange(0), show_default=True, help="The same seed draws the same images."
-)
-def synth(out: Path, trainval: int, test: int, seed: int) -> None:
-    """Draw a labelled set of coloured shapes in Pascal VOC layout."""
-    load_tensorflow()
-    from ssdcore.data.synth import synthesize
-
-    with progress_bar("drawing") as bar:
-        synthesize(out, trainval, test, seed, bar.update)
-    click.echo(f"{trainval} images to learn from and {test} to test on are in {out}")

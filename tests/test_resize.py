@@ -22,8 +22,8 @@ from ssdcore.data.images import UprightImage
 from ssdcore.data.pipeline import evaluation_batches, training_stream
 from ssdcore.data.records.index import RecordIndex
 from ssdcore.data.records.record import EncodedImage, decode, read_part, serialize, size_of
-from ssdcore.data.resize import fit, resize_part
-from ssdcore.data.validation.examine import Usable
+from ssdcore.data.resize import resize_image, resize_part
+from ssdcore.data.validation.validate import ValidBox
 from ssdcore.detection.detector import Detector, read_image
 from ssdcore.detection.predict import _inside, make_predict
 from ssdcore.geometry.boxes import from_window_xyxy, to_window_xyxy
@@ -88,7 +88,7 @@ def middle_mark(height: int, width: int) -> tuple[int, int, int, int]:
 @pytest.mark.parametrize("image", IMAGES)
 def test_every_pixel_shows_the_place_that_the_definition_says(image, mode, network) -> None:
     """To one network pixel and half an image's pixel, which is as far as edges are rounded."""
-    resized, _ = (part.numpy() for part in fit(gradient(*image), network, mode))
+    resized, _ = (part.numpy() for part in resize_image(gradient(*image), network, mode))
     assert resized.shape == (*network, 3)
     shown = resized[..., 2] > 150  # the image's blue is 200, the frame's is 104
     inside, outside = [], []
@@ -117,13 +117,13 @@ def brute_pad(image: np.ndarray, network: tuple[int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize("image", [(240, 120), (120, 300), (30, 40), (60, 90), (600, 900), (60, 20), (2, 2)])
 def test_padding_equals_opencv(image) -> None:
-    resized, _ = fit(noise(*image), (60, 90), "pad")
+    resized, _ = resize_image(noise(*image), (60, 90), "pad")
     np.testing.assert_allclose(resized, brute_pad(noise(*image), (60, 90)), atol=0.01)
 
 
 @pytest.mark.parametrize("image", IMAGES)
 def test_warping_equals_opencv(image) -> None:
-    resized, window = fit(noise(*image), (60, 90), "warp")
+    resized, window = resize_image(noise(*image), (60, 90), "warp")
     expected = cv2.resize(noise(*image).astype(np.float32), (90, 60), interpolation=cv2.INTER_LINEAR)
     np.testing.assert_allclose(resized, expected, atol=0.05)
     np.testing.assert_array_equal(window, [0, 0, 1, 1])
@@ -161,7 +161,7 @@ def brute_central(image: np.ndarray, network: tuple[int, int], round_offset) -> 
 
 @pytest.mark.parametrize("image", [(20, 30), (60, 90), (80, 50), (110, 200), (50, 190)])
 def test_central_crop_keeps_pixels_as_they_are(image) -> None:
-    resized, _ = fit(noise(*image), (60, 90), "central_crop")
+    resized, _ = resize_image(noise(*image), (60, 90), "central_crop")
     np.testing.assert_array_equal(resized, brute_central(noise(*image), (60, 90), int))
 
 
@@ -170,7 +170,7 @@ def test_odd_images_at_their_own_scale_are_not_resampled(mode) -> None:
     """The middle is between pixels then, so either neighbour will do."""
     network, wrong = (60, 60), []
     for side in range(1, 160 if mode == "central_crop" else 60):
-        image = fit(noise(side, side), network, mode)[0].numpy()
+        image = resize_image(noise(side, side), network, mode)[0].numpy()
         either = [brute_central(noise(side, side), network, way) for way in (math.floor, math.ceil)]
         if not any(np.array_equal(image, expected) for expected in either):
             wrong.append(side)
@@ -182,7 +182,7 @@ def test_odd_images_at_their_own_scale_are_not_resampled(mode) -> None:
 @pytest.mark.parametrize("image", [(60, 90), (45, 61), (333, 101), (77, 301), (450, 640)])
 def test_boxes_seen_from_the_window_lie_on_the_marks(image, mode, network) -> None:
     mark = middle_mark(*image)
-    resized, window = fit(marked(*image, mark), network, mode)
+    resized, window = resize_image(marked(*image, mark), network, mode)
     sides = np.float32([image[1], image[0]] * 2)
     seen = to_window_xyxy(tf.constant([mark], tf.float32) / sides, window)[0] * np.float32([network[1], network[0]] * 2)
     np.testing.assert_allclose(seen, mark_extent(resized.numpy()), atol=1.01)
@@ -270,7 +270,7 @@ def record(size: tuple[int, int]) -> bytes:
     height, width = size
     mark = middle_mark(height, width)
     box = (mark[0] / width, mark[1] / height, mark[2] / width, mark[3] / height)
-    return serialize("any", as_png(marked(height, width, mark)), [Usable(Annotation("mark", mark), box)], ("mark",))
+    return serialize("any", as_png(marked(height, width, mark)), [ValidBox(Annotation("mark", mark), box)], ("mark",))
 
 
 def as_png(image: np.ndarray) -> UprightImage:
@@ -339,7 +339,7 @@ def test_marked_objects_are_learnt_ignored_or_dropped(difficult: str, crowd: str
     boxes = np.float32([[0.25 * n, 0.25, 0.25 * n + 0.25, 0.5] for n in range(4)])
     marks = ((False, False), (True, False), (False, True), (True, True))
     objects = [
-        Usable(Annotation(name, box, difficult=hard, crowd=group), box)
+        ValidBox(Annotation(name, box, difficult=hard, crowd=group), box)
         for name, box, (hard, group) in zip("abca", boxes, marks, strict=True)
     ]
     with tf.io.TFRecordWriter(str(tmp_path / "one")) as writer:

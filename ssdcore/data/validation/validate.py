@@ -1,4 +1,4 @@
-"""Looks at one labelled image: which of its boxes can be used, and what is wrong with the others."""
+"""Validates one labelled image: which of its boxes can be used, and what is wrong with the others."""
 
 import math
 from collections.abc import Collection
@@ -11,64 +11,67 @@ from ssdcore.errors import did_you_mean
 from ssdcore.params.class_names import UNLABELLED
 
 TOLERANCE = 1.0
-"""Px by which a box may reach over the edge without being told of; many tools count from 1."""
+"""Px by which a box may exceed the image without an issue; many tools count from 1."""
 
 
-class Usable(NamedTuple):
-    """An object that can be learnt from; its xyxy box is normalised and inside the image."""
+class ValidBox(NamedTuple):
+    """An object that can be trained on; its xyxy box is normalised and inside the image."""
 
     annotation: Annotation
     box: Box
 
 
-class Examined(NamedTuple):
-    """What became of an example; `image` is None where it cannot be used."""
+class ValidatedExample(NamedTuple):
+    """The usable part of an example and its issues; `image` is None if it cannot be used."""
 
     image: UprightImage | None
-    objects: tuple[Usable, ...]
+    objects: tuple[ValidBox, ...]
     issues: tuple[Issue, ...]
 
 
-def examine(example: Example, classes: Collection[str] | None) -> Examined:
-    """Decodes the image and looks at every box.
+def validate(example: Example, classes: Collection[str] | None) -> ValidatedExample:
+    """Decodes the image and checks every box.
 
     Args:
-        example: to look at.
+        example: the labelled image.
         classes: names that objects may have; None allows all.
     """
     try:
         image = make_upright(example.image.read())
     except ImageError as error:
-        return Examined(None, (), (Issue(error.kind, example.image.path, str(error)),))
+        return ValidatedExample(None, (), (Issue(error.kind, example.image.path, str(error)),))
     except OSError as error:
-        return Examined(None, (), (Issue("missing image", example.image.path, str(error.strerror)),))
+        return ValidatedExample(None, (), (Issue("missing image", example.image.path, str(error.strerror)),))
     issues = [Issue(kind, example.image.path, detail) for kind, detail in image.changes]
-    issues += _size_issue(example, image.size)
-    usable = []
+    if example.size is not None and example.size != image.size:
+        stated, real = (f"{width} x {height}" for height, width in (example.size, image.size))
+        detail = f"annotated as {stated}, the image is {real}"
+        issues.append(Issue("size mismatch", example.source, detail, image=image_name(example)))
+    valid = []
     for number, annotation in enumerate(example.objects, start=1):
-        box, found = examine_box(annotation.box, example.normalised, image.size)
+        box, found = validate_box(annotation.box, example.normalised, image.size)
         if annotation.name == UNLABELLED and box is not None:
-            usable.append(Usable(replace(annotation, crowd=True), box))
+            valid.append(ValidBox(replace(annotation, crowd=True), box))
         elif classes is not None and annotation.name not in classes:
             found.append(("unknown class", f"{annotation.name!r}; {did_you_mean(annotation.name, classes)}"))
         elif box is not None:
-            usable.append(Usable(annotation, box))
-        where = f"{annotation.name}, " if annotation.name else ""
-        issues += [Issue(kind, example.source, f"{where}{detail}", number, named(example)) for kind, detail in found]
-    return Examined(image, tuple(usable), (*issues, *_duplicate_boxes(example)))
+            valid.append(ValidBox(annotation, box))
+        label = f"{annotation.name}, " if annotation.name else ""
+        issues += [_object_issue(example, number, kind, f"{label}{detail}") for kind, detail in found]
+    return ValidatedExample(image, tuple(valid), (*issues, *_duplicate_boxes(example)))
 
 
-def named(example: Example) -> str | None:
-    """The name to tell an image by where its annotations are in a file with others."""
+def image_name(example: Example) -> str | None:
+    """What identifies the image in an annotation file of several; None if the file is about this image only."""
     return None if example.source.stem == example.image.path.stem else example.name
 
 
-def examine_box(box: Box, normalised: bool, size: tuple[int, int]) -> tuple[Box | None, list[tuple[str, str]]]:
-    """The usable part of a box, normalised, and what is wrong with it as (kind, detail).
+def validate_box(box: Box, normalised: bool, size: tuple[int, int]) -> tuple[Box | None, list[tuple[str, str]]]:
+    """The usable part of a box, normalised, and its issues as (kind, detail).
 
     Args:
         box: xyxy as annotated.
-        normalised: it is in shares of the image.
+        normalised: it is in fractions of the image, not in px.
         size: height and width of the image, px.
     """
     height, width = size
@@ -89,11 +92,8 @@ def examine_box(box: Box, normalised: bool, size: tuple[int, int]) -> tuple[Box 
     return inside, issues
 
 
-def _size_issue(example: Example, size: tuple[int, int]) -> list[Issue]:
-    if example.size is None or example.size == size:
-        return []
-    detail = f"annotated as {example.size[1]} x {example.size[0]}, the image is {size[1]} x {size[0]}"
-    return [Issue("size mismatch", example.source, detail, image=named(example))]
+def _object_issue(example: Example, number: int, kind: str, detail: str) -> Issue:
+    return Issue(kind, example.source, detail, number, image_name(example))
 
 
 def _duplicate_boxes(example: Example) -> list[Issue]:
@@ -102,9 +102,5 @@ def _duplicate_boxes(example: Example) -> list[Issue]:
     for number, annotation in enumerate(example.objects, start=1):
         earlier = first.setdefault((annotation.name, annotation.box), number)
         if earlier != number:
-            issues.append(
-                Issue(
-                    "duplicate box", example.source, f"{annotation.name}, as object {earlier}", number, named(example)
-                )
-            )
+            issues.append(_object_issue(example, number, "duplicate box", f"{annotation.name}, as object {earlier}"))
     return issues

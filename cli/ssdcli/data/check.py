@@ -17,27 +17,25 @@ if TYPE_CHECKING:
 LISTED = 10
 """Issues of each kind that are printed; --json has all."""
 
+images_option = click.option(
+    "--images", "--pictures", "images", type=PathOption, help="Folder of the images, if not near the annotations."
+)
+
 
 @click.command()
 @click.argument("source", type=PathOption)
-@click.option(
-    "--images",
-    "--pictures",
-    "images",
-    type=PathOption,
-    help="Folder of the images, where the annotations lie elsewhere.",
-)
-@click.option("--classes", help="The classes that objects may have, a,b,c. Default: the format's, or any.")
+@images_option
+@click.option("--classes", help="Allowed classes, a,b,c. Default: the format's, or any.")
 @click.option("--page", type=PathOption, help="Image file to draw the worst issues into (.png or .jpg).")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if anything is wrong.")
 def check(
     source: Path, *, images: Path | None, classes: str | None, page: Path | None, as_json: bool, strict: bool
 ) -> None:
-    """Find what is wrong with labelled images, before training does.
+    """Find what is wrong with labelled images before training.
 
     SOURCE is what `ssd data convert` takes, or a folder of records that it made. Every image is
-    decoded to its end.
+    decoded completely.
     """
     load_tensorflow()
     if (source / "manifest.json").is_file():
@@ -60,13 +58,13 @@ def check(
 
 
 def _check_records(folder: Path) -> None:
-    """Compares the shards with what was written."""
+    """Compares the shards with the digests in the manifest."""
     from ssdcore.data.records.manifest import Manifest
 
     altered = Manifest.load(folder).altered_shards(folder)
     if altered:
         raise DataError(f"{folder.absolute()}: {'; '.join(altered)}; convert the data again")
-    click.echo(f"{folder}: all shards are as they were written")
+    click.echo(f"{folder}: all shards match the manifest")
 
 
 def _print_report(report: "CheckReport") -> None:
@@ -86,15 +84,15 @@ def _print_report(report: "CheckReport") -> None:
         click.echo(f"{kind}: {count}  ({KINDS[kind].advice})")
         found = [issue for issue in report.issues if issue.kind == kind]
         for issue in found[:LISTED]:
-            click.echo(f"  {issue.file}: {issue.place}{issue.detail}")
+            click.echo(f"  {issue.file}: {issue.location}{issue.detail}")
         if count > LISTED:
             click.echo(f"  and {count - LISTED} more; --json lists all")
-    click.echo("nothing is wrong" if not report.issues else f"{len(report.issues)} issues in {report.format} data")
+    click.echo("no issues" if not report.issues else f"{len(report.issues)} issues in {report.format} data")
 
 
 def _draw_page(labelled: "LabelledSet", report: "CheckReport", page: Path) -> None:
-    """The images with the worst issues about boxes, those boxes in red."""
-    from ssdcli.sheet import faulty_tiles, write_sheet
+    """Draws the images with the most faulty boxes, those boxes in red."""
+    from ssdcli.data.contact_sheet import faulty_tiles, write_sheet
 
     tiles = faulty_tiles(labelled, report)
     if not tiles:

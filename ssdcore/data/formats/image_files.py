@@ -1,0 +1,95 @@
+"""Finds the image files that annotations name."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ssdcore.data.formats.paths import inside, is_dir, is_file
+from ssdcore.data.formats.values import AnnotationError, shown
+from ssdcore.errors import did_you_mean
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+"""In lower case; the first that exists wins. Whether a file can be decoded is for validation to find."""
+
+_MAX_HINTS = 20  # Comparing names takes seconds where there are many of both.
+_MAX_HINT_NAMES = 20_000
+
+
+def stem(name: str) -> str:
+    """The base name of a Windows or POSIX path, without an image's extension."""
+    base = name.replace("\\", "/").rpartition("/")[2]
+    bare, dot, extension = base.rpartition(".")
+    return bare if bare and dot + extension.lower() in IMAGE_EXTENSIONS else base
+
+
+def walk_images(folder: Path) -> Iterator[Path]:
+    """All images below a folder, sorted by name; links to folders are not followed."""
+    for where, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if _is_image_name(name) and is_file(Path(where, name)):
+                yield Path(where, name)
+
+
+def _is_image_name(name: str) -> bool:
+    # macOS adds a file `._name.jpg`, which is not an image, for each image of an archive.
+    return Path(name).suffix.lower() in IMAGE_EXTENSIONS and not name.startswith("._")
+
+
+class ImageFinder:
+    """Finds images by name in some folders; the first folder that has one wins."""
+
+    def __init__(self, folders: Iterable[Path | None]) -> None:
+        self.folders = tuple(dict.fromkeys(folder for folder in folders if folder is not None and is_dir(folder)))
+        self._listings: dict[Path, dict[str, Path]] = {}
+        self._hints = _MAX_HINTS
+
+    def find(self, name: str) -> Path:
+        """The image with this file name, which may include subfolders.
+
+        Raises:
+            AnnotationError: there is none, or the name leads out of the folders.
+        """
+        for folder in self.folders:
+            path = inside(folder, name)
+            if path is None:
+                raise AnnotationError(f"the image's name {shown(name)} is not a path inside its folder")
+            if is_file(path):
+                return path
+        raise self.missing(name)
+
+    def find_stem(self, name: str) -> Path | None:
+        """The image with this name and any image extension."""
+        for folder in self.folders:
+            path = inside(folder, name)
+            if path is not None and (found := self._listing(path.parent).get(path.name)):
+                return found
+        return None
+
+    def missing(self, name: str) -> AnnotationError:
+        """An error that there is no such image, with the most similar names."""
+        where = ", ".join(str(folder) for folder in self.folders) or "any folder"
+        return AnnotationError(f"no image {shown(name)} in {where}{self._hint(name)}", "missing image")
+
+    def _hint(self, name: str) -> str:
+        known = [known for folder in self.folders for known in self._listing(folder)]
+        if len(known) > _MAX_HINT_NAMES or len(name) > 255 or self._hints <= 0:
+            return ""
+        self._hints -= 1
+        near = did_you_mean(stem(name), known)
+        return f"; {near}" if near.startswith("did you mean") else ""
+
+    def _listing(self, folder: Path) -> dict[str, Path]:
+        if folder not in self._listings:
+            self._listings[folder] = _by_stem(folder)
+        return self._listings[folder]
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """The images of a folder by stem; of several, the one with the most usual extension."""
+    try:
+        names = [entry.name for entry in os.scandir(folder) if _is_image_name(entry.name) and entry.is_file()]
+    except (OSError, ValueError):
+        return {}
+    names.sort(key=lambda name: (-IMAGE_EXTENSIONS.index(Path(name).suffix.lower()), name))
+    return {stem(name): folder / name for name in names}
