@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from ssdcore.data.annotations import Example, LabelledSet
+from ssdcore.data.formats import read_labelled
 from ssdcore.data.output import require_unused, write_whole
 from ssdcore.data.records.manifest import Manifest, Split, digest_of
 from ssdcore.data.records.shards import ShardJob, ShardReport, describe, told, write_shard
@@ -31,8 +32,8 @@ Progress = Callable[[int, int], None]
 
 
 def convert(
-    labelled: LabelledSet,
-    out: Path,
+    labelled: LabelledSet | Path | str,
+    out: Path | str,
     classes: Sequence[str] | None = None,
     *,
     skip_faulty: bool = False,
@@ -45,7 +46,8 @@ def convert(
     ends with the same files.
 
     Args:
-        labelled: images and boxes; without splits of its own it is divided at random.
+        labelled: images and boxes, or the folder or file to read them from (`read_labelled`); without splits of
+            its own it is divided at random.
         out: folder to make; must not exist, or be empty.
         classes: names of classes 1..C in order; None takes the format's, or collects them, sorted.
         skip_faulty: leave out images that cannot be used, instead of stopping.
@@ -56,6 +58,9 @@ def convert(
         DataError: something is missing or unreadable, or of a class that is not in `classes`.
         ParamError: `classes` are not names that differ.
     """
+    out = Path(out)
+    if not isinstance(labelled, LabelledSet):
+        labelled = read_labelled(Path(labelled))
     require_unused(out)
     if labelled.issues and not skip_faulty:
         raise DataError(

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import threading
 
-from ssdcore.system.quiet import silent_stderr
+from ssdcore.system.tensorflow import load_tensorflow
 
 
 def begin_worker() -> None:
@@ -13,10 +13,7 @@ def begin_worker() -> None:
     Then loads TensorFlow without its start-up messages.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with silent_stderr():
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()
+    load_tensorflow()
 
 
 def _end_with_parent() -> None:
