@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ssdcore.evaluation import Evaluation
     from ssdcore.evaluation.evaluate import evaluate
     from ssdcore.model import SSD, build_ssd
+    from ssdcore.runs.checkpoint import load_ssd
     from ssdcore.training import TrainingCallback, train
 
 __version__ = "0.1.0"
@@ -51,6 +52,7 @@ __all__ = [
     "hookimpl",
     "load_detector",
     "load_plugins",
+    "load_ssd",
     "param_set",
     "train",
 ]
@@ -66,6 +68,7 @@ _NEEDS_TENSORFLOW = {
     "convert": "ssdcore.data.convert",
     "evaluate": "ssdcore.evaluation.evaluate",
     "load_detector": "ssdcore.detection",
+    "load_ssd": "ssdcore.runs.checkpoint",
     "train": "ssdcore.training",
 }
 

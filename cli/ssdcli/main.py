@@ -28,19 +28,21 @@ from ssdcore.system.tensorflow import set_tensorflow_defaults
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+FIRST_STEPS = """\b
+First steps:
+  ssd demo                                        on drawn shapes, in minutes
+  ssd data check IMAGES                           or with images of your own
+  ssd data convert IMAGES --out records
+  ssd train --params mobilenet025-ssd300 --data records --out run
+  ssd detect run IMAGES --out found
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=FIRST_STEPS)
 @click.version_option(ssdcore.__version__, prog_name="ssd")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks and TensorFlow's own messages.")
 def cli() -> None:
-    """Build, train, evaluate and run SSD object detectors.
-
-    \b
-    A first look:        ssd demo
-    Your own images:   ssd data check IMAGES
-                         ssd data convert IMAGES --out records
-                         ssd train --params mobilenet025-ssd300 --data records --out run
-                         ssd detect run IMAGES --out found
-    """
+    """Build, train, evaluate and run SSD object detectors."""
 
 
 for command in (anchors, backbones, compare, data, demo, detect, evaluate, info, params, report, train, weights):
