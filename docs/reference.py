@@ -55,7 +55,8 @@ COMMANDS = """# Commands
 def python_page(title: str, module: str, names: Iterable[str]) -> str:
     """A page with the documentation of the public names of a module."""
     entries = "".join(f"::: {module}.{name}\n\n" for name in sorted(names, key=str.lower))
-    return f"# {title}\n\n`from {module} import …`. Everything that is not on the reference pages may change.\n\n{entries}"
+    intro = f"`from {module} import …`. Everything that is not on the reference pages may change."
+    return f"# {title}\n\n{intro}\n\n{entries}"
 
 
 def parameters_page(schema: Schema) -> str:
@@ -112,7 +113,8 @@ def table(part: Schema, root: Schema) -> str:
 
 def shown(default: Any) -> str:
     """A default as it is written in YAML, on one line."""
-    return yaml.safe_dump(default, default_flow_style=True, width=10_000, allow_unicode=True).removesuffix("...\n").strip()
+    text = yaml.safe_dump(default, default_flow_style=True, width=10_000, allow_unicode=True)
+    return text.removesuffix("...\n").strip()
 
 
 def value(field: Schema, root: Schema) -> str:
