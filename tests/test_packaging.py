@@ -2,14 +2,19 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
+from email import message_from_string
 from pathlib import Path
 
 import pytest
+
+import ssdcore
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = {
@@ -104,6 +109,25 @@ def test_wheel_is_typed_licensed_and_without_tests(wheels: dict[str, Path], proj
 
 
 @pytest.mark.parametrize("project", PROJECTS)
+def test_wheel_says_all_that_an_index_shows(wheels: dict[str, Path], project: str) -> None:
+    metadata = message_from_string(in_dist_info(wheels[project], "METADATA"))
+    assert metadata["Author"] == "the ssdcore developers"
+    assert metadata["Summary"]
+    assert "object-detection" in metadata["Keywords"]
+    assert "Typing :: Typed" in metadata.get_all("Classifier", [])
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    description = metadata.get_payload()
+    assert description.startswith(f"# {project.replace('_', '-')}\n")
+    assert [link for link in re.findall(r"\]\(([^)]+)\)", description) if "://" not in link] == []
+
+
+def test_all_projects_have_one_version() -> None:
+    stated = {name: tomllib.loads((folder / "pyproject.toml").read_text()) for name, (_, folder) in PROJECTS.items()}
+    versions = {name: text["project"]["version"] for name, text in stated.items()}
+    assert versions == dict.fromkeys(PROJECTS, ssdcore.__version__)
+
+
+@pytest.mark.parametrize("project", PROJECTS)
 def test_wheel_declares_its_entry_points(wheels: dict[str, Path], project: str) -> None:
     declared = in_dist_info(wheels[project], "entry_points.txt")
     assert " ".join(declared.split()) == ENTRY_POINTS[project]
@@ -111,7 +135,9 @@ def test_wheel_declares_its_entry_points(wheels: dict[str, Path], project: str) 
 
 @pytest.mark.parametrize("project", ["ssd_cli", "ssd_vgg", "ssd_mobilenet", "ssd_keras"])
 def test_everything_depends_on_the_core_and_the_core_on_nothing_of_ours(wheels: dict[str, Path], project: str) -> None:
-    assert "Requires-Dist: ssdcore\n" in in_dist_info(wheels[project], "METADATA")
+    major, minor = map(int, ssdcore.__version__.split(".")[:2])
+    bounds = f"Requires-Dist: ssdcore<{major}.{minor + 1},>={major}.{minor}\n"
+    assert bounds in in_dist_info(wheels[project], "METADATA")
     core = in_dist_info(wheels["ssdcore"], "METADATA")
     assert "Requires-Dist: tensorflow" in core
     assert f"Requires-Dist: {project.replace('_', '-')}" not in core

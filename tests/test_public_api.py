@@ -52,6 +52,13 @@ def test_importing_it_and_choosing_parameters_needs_no_tensorflow(tmp_path: Path
     assert (done.stdout, done.stderr) == ("set()\n", "")
 
 
+def test_pytest_runs_of_others_need_no_tensorflow(tmp_path: Path) -> None:
+    """Pytest imports our plugin in every environment that has it."""
+    code = "import sys, ssdcore.testing.pytest_plugin; print({'tensorflow', 'keras'} & {*sys.modules})"
+    done = run_python(code, tmp_path)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
 def test_tensorflow_is_loaded_with_defaults_that_give_way_to_the_environment(tmp_path: Path) -> None:
     code = "import os, ssdcore; ssdcore.train; print(*map(os.environ.get, ('TF_ENABLE_ONEDNN_OPTS', 'KERAS_BACKEND')))"
     assert run_python(code, tmp_path).stdout == "1 tensorflow\n"
