@@ -26,7 +26,7 @@ docs: $(VENV)/installed
 # Sdists, and the wheels made from them.
 packages: DIST ?= dist
 packages: $(VENV)/installed
-	for folder in $(DISTRIBUTIONS); do $(BIN)/python -m build --no-isolation --outdir $(DIST) $$folder || exit 1; done
+	for folder in $(DISTRIBUTIONS); do $(BIN)/python -m build --quiet --no-isolation --outdir $(DIST) $$folder || exit 1; done
 
 clean:
 	rm -rf $(VENV) dist build site demo-run

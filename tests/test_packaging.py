@@ -1,4 +1,4 @@
-"""Packaging: what the five wheels hold, and that they work in an environment of their own."""
+"""Packaging: contents and metadata of the five wheels, and an environment with nothing else of ours."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def succeed(*command: str | Path, folder: Path = ROOT) -> str:
 
 
 def repository_files() -> list[Path]:
-    """All files but ignored ones, as paths inside the repository."""
+    """All files that git does not ignore, relative to the repository."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     listed = succeed("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
@@ -80,13 +80,13 @@ def members(wheel: Path) -> set[str]:
 
 
 def in_dist_info(wheel: Path, name: str) -> str:
-    """The text of a file in a wheel's dist-info folder; empty if it is not there."""
+    """The text of a file in a wheel's dist-info folder; empty if there is none."""
     with zipfile.ZipFile(wheel) as file:
         found = [member for member in file.namelist() if member.endswith(f".dist-info/{name}")]
         return file.read(found[0]).decode() if found else ""
 
 
-def test_each_project_makes_one_wheel(wheels: dict[str, Path]) -> None:
+def test_each_project_builds_one_wheel(wheels: dict[str, Path]) -> None:
     assert set(wheels) == set(PROJECTS)
 
 
@@ -109,7 +109,7 @@ def test_wheel_is_typed_licensed_and_without_tests(wheels: dict[str, Path], proj
 
 
 @pytest.mark.parametrize("project", PROJECTS)
-def test_wheel_says_all_that_an_index_shows(wheels: dict[str, Path], project: str) -> None:
+def test_wheel_has_metadata_for_an_index(wheels: dict[str, Path], project: str) -> None:
     metadata = message_from_string(in_dist_info(wheels[project], "METADATA"))
     assert metadata["Author"] == "the ssdcore developers"
     assert metadata["Summary"]
@@ -145,7 +145,7 @@ def test_everything_depends_on_the_core_and_the_core_on_nothing_of_ours(wheels: 
 
 @pytest.fixture(scope="module")
 def environment(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an environment with our wheels, and links to all that they depend on."""
+    """The bin folder of an environment with our wheels and links to their dependencies."""
     home = tmp_path_factory.mktemp("environment")
     succeed(sys.executable, "-m", "venv", "--without-pip", home)
     variables = {"base": str(home), "platbase": str(home)}
