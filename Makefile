@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DISTRIBUTIONS = . cli plugins/ssd-vgg plugins/ssd-mobilenet plugins/ssd-keras
 
-.PHONY: demo test lint wheels clean
+.PHONY: demo test lint docs packages clean
 
 demo: $(VENV)/installed
 	rm -rf demo-run
@@ -17,12 +17,19 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	out=$$(mktemp -d) && trap 'rm -rf "$$out"' EXIT && $(MAKE) --silent packages DIST="$$out" && \
+	    $(BIN)/twine check --strict "$$out"/*
 
-wheels: $(VENV)/installed
-	for folder in $(DISTRIBUTIONS); do $(BIN)/python -m build --wheel --outdir dist $$folder || exit 1; done
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Sdists, and the wheels made from them.
+packages: DIST ?= dist
+packages: $(VENV)/installed
+	for folder in $(DISTRIBUTIONS); do $(BIN)/python -m build --quiet --no-isolation --outdir $(DIST) $$folder || exit 1; done
 
 clean:
-	rm -rf $(VENV) dist build demo-run
+	rm -rf $(VENV) dist build site demo-run
 
 $(VENV)/installed: constraints.txt $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
 	$(PYTHON) -m venv $(VENV)

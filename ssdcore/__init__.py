@@ -1,42 +1,84 @@
 """SSD object detectors in TensorFlow and Keras 3 whose backbones are plugins.
 
-Importing this package is cheap: TensorFlow is loaded by the first name that needs it.
+Importing this package is cheap: TensorFlow is loaded by the first name that needs it, without its
+start-up messages. `TF_CPP_MIN_LOG_LEVEL=0` in the environment shows them.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ssdcore.contract.arg_scope import ArgScope, BatchNorm
 from ssdcore.contract.backbones import Backbone
-from ssdcore.contract.checkpoint_maps import CheckpointMap, Source
+from ssdcore.contract.checkpoint_maps import CAFFE_EPSILON, CheckpointMap, Source, caffe_batch_norm, flip_channels
 from ssdcore.contract.hookspecs import hookimpl
+from ssdcore.contract.plugins import Plugins, load_plugins, param_set
 from ssdcore.errors import SsdError
 from ssdcore.params import ParamSet, Preprocessing
+from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
+    from ssdcore.contract.batch_norm import FusedBatchNormalization
+    from ssdcore.data.convert import convert
     from ssdcore.detection import Detections, Detector, load_detector
+    from ssdcore.evaluation import Evaluation
+    from ssdcore.evaluation.evaluate import evaluate
+    from ssdcore.model import SSD, build_ssd
+    from ssdcore.runs.checkpoint import load_ssd
+    from ssdcore.training import TrainingCallback, train
 
 __version__ = "0.1.0"
 __all__ = [
+    "CAFFE_EPSILON",
+    "SSD",
     "ArgScope",
     "Backbone",
     "BatchNorm",
     "CheckpointMap",
     "Detections",
     "Detector",
+    "Evaluation",
+    "FusedBatchNormalization",
     "ParamSet",
+    "Plugins",
     "Preprocessing",
     "Source",
     "SsdError",
+    "TrainingCallback",
+    "build_ssd",
+    "caffe_batch_norm",
+    "convert",
+    "evaluate",
+    "flip_channels",
     "hookimpl",
     "load_detector",
+    "load_plugins",
+    "load_ssd",
+    "param_set",
+    "train",
 ]
 
-_NEEDS_TENSORFLOW = ("Detections", "Detector", "load_detector")
+_NEEDS_TENSORFLOW = {
+    "Detections": "ssdcore.detection",
+    "Detector": "ssdcore.detection",
+    "Evaluation": "ssdcore.evaluation",
+    "FusedBatchNormalization": "ssdcore.contract.batch_norm",
+    "SSD": "ssdcore.model",
+    "TrainingCallback": "ssdcore.training",
+    "build_ssd": "ssdcore.model",
+    "convert": "ssdcore.data.convert",
+    "evaluate": "ssdcore.evaluation.evaluate",
+    "load_detector": "ssdcore.detection",
+    "load_ssd": "ssdcore.runs.checkpoint",
+    "train": "ssdcore.training",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _NEEDS_TENSORFLOW:
-        from ssdcore import detection
+    if name not in _NEEDS_TENSORFLOW:
+        raise AttributeError(f"module 'ssdcore' has no attribute {name!r}")
+    load_tensorflow()
+    return getattr(import_module(_NEEDS_TENSORFLOW[name]), name)
 
-        return getattr(detection, name)
-    raise AttributeError(f"module 'ssdcore' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return __all__

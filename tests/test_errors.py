@@ -1,4 +1,4 @@
-"""What error messages are made of."""
+"""Parts of error messages."""
 
 from ssdcore.errors import did_you_mean
 

@@ -1,4 +1,4 @@
-"""The pages for authors and for those who come from TensorFlow 1 name only keys, commands and options that exist."""
+"""The migration and plugin pages name only keys, commands and options that exist."""
 
 import re
 import shlex
@@ -60,7 +60,7 @@ def commands_of(page: str) -> list[str]:
 
 
 def require_key(key: str) -> None:
-    """Each part is a key of what is before it."""
+    """Asserts that each part is a key of the part before it."""
     path: list[str] = []
     for part in key.partition("=")[0].split("."):
         name = part.removesuffix("[]")
@@ -71,7 +71,7 @@ def require_key(key: str) -> None:
 
 
 def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
-    """The command that the words begin with, and the words behind it."""
+    """The command at the start of the words, and the remaining words."""
     found: click.Command = cli
     while isinstance(found, click.Group) and words and not words[0].startswith("-"):
         assert words[0] in found.commands, f"no command {words[0]!r} in {found.name}"
@@ -87,15 +87,15 @@ def test_every_key_exists(page: str) -> None:
         require_key(key)
 
 
-def test_keys_are_looked_for_where_they_are() -> None:
-    """Some of those that the page is about, so that nothing is passed over."""
+def test_keys_are_extracted() -> None:
+    """Some well-known ones, so that the extraction cannot silently find nothing."""
     found = keys_of("migrating.md")
     assert len(found) > 50
     assert {"train.stages[].optimizer.kind", "eval.keep", "train.loss.mining=batch", "model.weight_decay"} <= set(found)
 
 
 @pytest.mark.parametrize("key", ["train.stages[].optimiser.kind", "model.weight", "train.loss.mining.kind"])
-def test_a_key_that_is_not_there_is_found_out(key: str) -> None:
+def test_an_unknown_key_is_detected(key: str) -> None:
     with pytest.raises(AssertionError, match="no '"):
         require_key(key)
 
@@ -114,7 +114,7 @@ def test_every_command_and_option_exists(page: str) -> None:
                 require_key(word)
 
 
-def test_shell_blocks_are_looked_through() -> None:
+def test_shell_blocks_are_included() -> None:
     assert any("train.eval_every=5" in line for line in commands_of("plugins/tutorial.md"))
     with pytest.raises(AssertionError, match="no command 'convrt'"):
         command_of(["data", "convrt"])
@@ -139,5 +139,5 @@ def test_every_param_set_exists(plugins: Plugins) -> None:
 def test_every_flag_of_the_projects_has_a_row(heading: str, flags: str) -> None:
     below = text_of("migrating.md").split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     left = [row.split("|")[1] for row in below.splitlines() if row.startswith("| `")]
-    told = [name for cell in left for name in re.findall(r"`(\w+)`", cell)]
-    assert sorted(told) == sorted(flags.split())
+    documented = [name for cell in left for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(documented) == sorted(flags.split())

@@ -1,15 +1,20 @@
-"""Packaging: what the five wheels hold, and that they work in an environment of their own."""
+"""Packaging: contents and metadata of the five wheels, and an environment with nothing else of ours."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
+from email import message_from_string
 from pathlib import Path
 
 import pytest
+
+import ssdcore
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECTS = {
@@ -49,7 +54,7 @@ def succeed(*command: str | Path, folder: Path = ROOT) -> str:
 
 
 def repository_files() -> list[Path]:
-    """All files but ignored ones, as paths inside the repository."""
+    """All files that git does not ignore, relative to the repository."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     listed = succeed("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
@@ -75,13 +80,13 @@ def members(wheel: Path) -> set[str]:
 
 
 def in_dist_info(wheel: Path, name: str) -> str:
-    """The text of a file in a wheel's dist-info folder; empty if it is not there."""
+    """The text of a file in a wheel's dist-info folder; empty if there is none."""
     with zipfile.ZipFile(wheel) as file:
         found = [member for member in file.namelist() if member.endswith(f".dist-info/{name}")]
         return file.read(found[0]).decode() if found else ""
 
 
-def test_each_project_makes_one_wheel(wheels: dict[str, Path]) -> None:
+def test_each_project_builds_one_wheel(wheels: dict[str, Path]) -> None:
     assert set(wheels) == set(PROJECTS)
 
 
@@ -104,6 +109,25 @@ def test_wheel_is_typed_licensed_and_without_tests(wheels: dict[str, Path], proj
 
 
 @pytest.mark.parametrize("project", PROJECTS)
+def test_wheel_has_metadata_for_an_index(wheels: dict[str, Path], project: str) -> None:
+    metadata = message_from_string(in_dist_info(wheels[project], "METADATA"))
+    assert metadata["Author"] == "the ssdcore developers"
+    assert metadata["Summary"]
+    assert "object-detection" in metadata["Keywords"]
+    assert "Typing :: Typed" in metadata.get_all("Classifier", [])
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    description = metadata.get_payload()
+    assert description.startswith(f"# {project.replace('_', '-')}\n")
+    assert [link for link in re.findall(r"\]\(([^)]+)\)", description) if "://" not in link] == []
+
+
+def test_all_projects_have_one_version() -> None:
+    stated = {name: tomllib.loads((folder / "pyproject.toml").read_text()) for name, (_, folder) in PROJECTS.items()}
+    versions = {name: text["project"]["version"] for name, text in stated.items()}
+    assert versions == dict.fromkeys(PROJECTS, ssdcore.__version__)
+
+
+@pytest.mark.parametrize("project", PROJECTS)
 def test_wheel_declares_its_entry_points(wheels: dict[str, Path], project: str) -> None:
     declared = in_dist_info(wheels[project], "entry_points.txt")
     assert " ".join(declared.split()) == ENTRY_POINTS[project]
@@ -111,7 +135,9 @@ def test_wheel_declares_its_entry_points(wheels: dict[str, Path], project: str) 
 
 @pytest.mark.parametrize("project", ["ssd_cli", "ssd_vgg", "ssd_mobilenet", "ssd_keras"])
 def test_everything_depends_on_the_core_and_the_core_on_nothing_of_ours(wheels: dict[str, Path], project: str) -> None:
-    assert "Requires-Dist: ssdcore\n" in in_dist_info(wheels[project], "METADATA")
+    major, minor = map(int, ssdcore.__version__.split(".")[:2])
+    bounds = f"Requires-Dist: ssdcore<{major}.{minor + 1},>={major}.{minor}\n"
+    assert bounds in in_dist_info(wheels[project], "METADATA")
     core = in_dist_info(wheels["ssdcore"], "METADATA")
     assert "Requires-Dist: tensorflow" in core
     assert f"Requires-Dist: {project.replace('_', '-')}" not in core
@@ -119,7 +145,7 @@ def test_everything_depends_on_the_core_and_the_core_on_nothing_of_ours(wheels: 
 
 @pytest.fixture(scope="module")
 def environment(wheels: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin folder of an environment with our wheels, and links to all that they depend on."""
+    """The bin folder of an environment with our wheels and links to their dependencies."""
     home = tmp_path_factory.mktemp("environment")
     succeed(sys.executable, "-m", "venv", "--without-pip", home)
     variables = {"base": str(home), "platbase": str(home)}

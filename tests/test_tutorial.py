@@ -1,4 +1,4 @@
-"""The tutorial for authors of plugins: the files on the page are put into a new package, checked and trained."""
+"""The plugin tutorial: its files are written into a new package, which is checked and trained."""
 
 import csv
 import re
@@ -29,12 +29,12 @@ FIRES = {2: (64, 16, 64), 3: (128, 16, 64), 4: (128, 32, 128), 5: (256, 32, 128)
     8: (384, 64, 256),
     9: (512, 64, 256),
 }
-"""Channels in, squeezed and expanded of each fire module (arXiv:1602.07360, SqueezeNet 1.1)."""
+"""Input, squeeze and expand channels of each fire module (arXiv:1602.07360, SqueezeNet 1.1)."""
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The package of the tutorial, installed for this process and for those that it starts."""
+    """The package of the tutorial, installed for this process and its subprocesses."""
     root = tmp_path_factory.mktemp("tutorial")
     folder, site = root / "ssd-squeeze", root / "site"
     main(["backbones", "new", "squeeze", "--out", str(folder)])
@@ -65,7 +65,7 @@ def test_it_passes_the_check(package: Path, ssd_here: Ssd) -> None:
     assert out.count("ok    ") == 13
 
 
-def test_its_end_points_are_those_that_the_page_tells_of(package: Path, ssd_here: Ssd) -> None:
+def test_its_end_points_are_those_on_the_page(package: Path, ssd_here: Ssd) -> None:
     code, out, _ = ssd_here("backbones", "endpoints", "squeeze")
     assert code == 0
     rows = {line.split()[0]: line.split() for line in out.splitlines() if "x" in line}
@@ -75,7 +75,7 @@ def test_its_end_points_are_those_that_the_page_tells_of(package: Path, ssd_here
     assert "no end point has 10, and fire9 cannot feed it: its own blocks supply 4, so name 2 feature layers" in out
 
 
-def test_an_ssd_model_that_gets_too_few_feature_layers_is_not_called_fed(
+def test_an_ssd_model_with_too_few_feature_layers_does_not_fit(
     package: Path, ssd_here: Ssd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ssd_squeeze
@@ -88,13 +88,13 @@ def test_an_ssd_model_that_gets_too_few_feature_layers_is_not_called_fed(
 
 
 def _shown_failure() -> str:
-    """What the page says that the check finds."""
+    """The failure message on the page."""
     (shown,) = re.findall(r"^```\nFAIL .*?\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     return " ".join(shown.split())
 
 
 def test_it_trains_on_the_shapes(package: Path, ssd_here: Ssd, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands of the page, with fewer images and two steps."""
+    """The commands on the page, with fewer images and two steps."""
     monkeypatch.chdir(package)
     for command in ("data synth shapes --trainval 4 --test 2", "data convert shapes --out records", _train_command()):
         code, _, err = ssd_here(*command.split())
@@ -106,7 +106,7 @@ def test_it_trains_on_the_shapes(package: Path, ssd_here: Ssd, monkeypatch: pyte
 
 
 def _train_command() -> str:
-    """The first command of the page that trains, with two steps of two images."""
+    """The first training command on the page, with two steps of two images."""
     command = re.findall(r"^ssd (train .*?[^\\])$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)[0]
     assert "epochs=20" in command
     assert "batch_size=8" in command
@@ -115,7 +115,7 @@ def _train_command() -> str:
 
 
 def caffe_squeezenet() -> list[Item]:
-    """SqueezeNet 1.1's layers with weights drawn at random, kernels (out, in, height, width)."""
+    """SqueezeNet 1.1's layers with random weights, kernels (out, in, height, width)."""
     draw = np.random.default_rng(5).normal
     shapes = {"conv1": (64, 3, 3)}
     for number, (inputs, squeezed, expanded) in FIRES.items():
@@ -133,7 +133,7 @@ def caffe_squeezenet() -> list[Item]:
     ]
 
 
-def test_caffes_weights_go_where_they_belong(package: Path, tmp_path: Path) -> None:
+def test_caffe_weights_are_assigned(package: Path, tmp_path: Path) -> None:
     layers = caffe_squeezenet()
     path = tmp_path / "squeezenet.caffemodel"
     path.write_bytes(caffemodel_bytes(layers))

@@ -1,6 +1,5 @@
 """The `ssd` program: its commands, and the one place where errors become messages and exit codes."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,23 +23,26 @@ from ssdcli.train import train
 from ssdcli.weights import weights
 from ssdcore.contract.plugins import load_plugins
 from ssdcore.errors import SsdError, Terminated
+from ssdcore.system.tensorflow import set_tensorflow_defaults
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+FIRST_STEPS = """\b
+First steps:
+  ssd demo                                        on drawn shapes, in minutes
+  ssd data check IMAGES                           or with images of your own
+  ssd data convert IMAGES --out records
+  ssd train --params mobilenet025-ssd300 --data records --out run
+  ssd detect run IMAGES --out found
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=FIRST_STEPS)
 @click.version_option(ssdcore.__version__, prog_name="ssd")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show tracebacks and TensorFlow's own messages.")
 def cli() -> None:
-    """Build, train, evaluate and run SSD object detectors.
-
-    \b
-    A first look:        ssd demo
-    Your own images:   ssd data check IMAGES
-                         ssd data convert IMAGES --out records
-                         ssd train --params mobilenet025-ssd300 --data records --out run
-                         ssd detect run IMAGES --out found
-    """
+    """Build, train, evaluate and run SSD object detectors."""
 
 
 for command in (anchors, backbones, compare, data, demo, detect, evaluate, info, params, report, train, weights):
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the program and exits: 0 done, 1 error, 2 wrong usage, 130 interrupted, 143 terminated."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
-    _set_tensorflow_defaults(debug)
+    set_tensorflow_defaults(verbose=debug)
     try:
         program = Program(load_plugins().with_commands(cli), debug)
         cli.main(arguments, prog_name="ssd", standalone_mode=False, obj=program)
@@ -78,12 +80,3 @@ def _message(error: Exception) -> str:
         return f"error: {Path(error.filename).absolute()}: {error.strerror}; check the path and its permissions"
     text = " ".join(str(error).split())
     return f"error: {type(error).__name__}: {text:.500}; this is unexpected, run 'ssd --debug ...' for the traceback"
-
-
-def _set_tensorflow_defaults(debug: bool) -> None:
-    """Must happen before TensorFlow is imported; what the user has set in the environment wins."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
-    # Off by default on CPUs without AVX-512, where it still halves the time of a training step.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-    os.environ["KERAS_BACKEND"] = "tensorflow"

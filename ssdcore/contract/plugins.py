@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +13,7 @@ import pluggy
 
 from ssdcore.contract import hookspecs
 from ssdcore.contract.backbones import Backbone
-from ssdcore.errors import PluginError, did_you_mean
+from ssdcore.errors import ParamError, PluginError, did_you_mean
 from ssdcore.params import ParamSet
 
 DISABLE_VARIABLE = "SSDCORE_DISABLE_PLUGINS"
@@ -111,6 +112,28 @@ def load_plugins() -> Plugins:
     for entry_point in _enabled(entry_points(group=hookspecs.PROJECT)):
         loader.load(entry_point)
     return loader.result()
+
+
+def param_set(name: str | Path, *assignments: str, plugins: Plugins | None = None) -> ParamSet:
+    """The param set of that name, or of a YAML file, with some values replaced.
+
+    Args:
+        name: of a set that a plugin ships, or path of a YAML file.
+        assignments: `key.sub=value` with a YAML value, such as `train.stages.0.epochs=60`.
+        plugins: that ship param sets; None: the installed ones.
+
+    Raises:
+        ParamError: there is no such set or file, or it or an assignment is invalid.
+    """
+    shipped = (plugins or load_plugins()).param_sets
+    path = Path(name)
+    if str(name) in shipped:
+        found = shipped[str(name)]
+    elif path.exists() or path.suffix in (".yaml", ".yml"):
+        found = ParamSet.load(path)
+    else:
+        raise ParamError(f"no param set or YAML file is called {str(name)!r}; {did_you_mean(str(name), shipped)}")
+    return found.override(assignments)
 
 
 def _enabled(found: Iterable[EntryPoint]) -> list[EntryPoint]:

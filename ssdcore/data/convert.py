@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from ssdcore.data.annotations import LabelledSet
+from ssdcore.data.formats import read_labelled
 from ssdcore.data.records.manifest import Manifest, Split, digest_of
 from ssdcore.data.records.shards import ShardJob, ShardReport, describe, issue_row, write_shard
 from ssdcore.data.splits import DEFAULT_FRACTIONS, UNDIVIDED, divide
@@ -29,8 +30,8 @@ _PLAN = "plan.txt"
 
 
 def convert(
-    labelled: LabelledSet,
-    out: Path,
+    labelled: LabelledSet | Path | str,
+    out: Path | str,
     classes: Sequence[str] | None = None,
     *,
     skip_faulty: bool = False,
@@ -43,7 +44,8 @@ def convert(
     started again, and ends with the same files.
 
     Args:
-        labelled: images and boxes; a set without splits of its own is divided at random.
+        labelled: images and boxes, or the folder or file to read them from (`read_labelled`); without splits of
+            its own it is divided at random.
         out: folder to make; must not exist, or be empty.
         classes: names of classes 1..C in order; None takes the format's, or all that occur, sorted.
         skip_faulty: leave out images that cannot be used, instead of stopping.
@@ -56,6 +58,9 @@ def convert(
         SsdError: reason `cannot_write`.
         ParamError: `classes` is empty or repeats a name.
     """
+    out = Path(out)
+    if not isinstance(labelled, LabelledSet):
+        labelled = read_labelled(Path(labelled))
     require_unused(out, DataError)
     if labelled.issues and not skip_faulty:
         message = f"{describe(labelled.issues[0])} ({len(labelled.issues)} such files)"

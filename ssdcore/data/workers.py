@@ -4,16 +4,13 @@ import multiprocessing
 import os
 import threading
 
-from ssdcore.system.quiet import silent_stderr
+from ssdcore.system.tensorflow import load_tensorflow
 
 
 def begin_worker() -> None:
     """Makes this process end with its parent, so that it never meets a later conversion; loads TensorFlow quietly."""
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    with silent_stderr():
-        import tensorflow as tf
-
-        tf.config.list_logical_devices()
+    load_tensorflow()
 
 
 def _exit_with_parent() -> None:

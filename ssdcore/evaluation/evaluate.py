@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.data.pipeline import evaluation_batches, iterate, read_records
 from ssdcore.data.records.ground_truth import GroundTruth, read_ground_truth
 from ssdcore.data.records.manifest import Manifest
@@ -18,9 +19,42 @@ from ssdcore.evaluation.scores import Evaluation, Speed, Tally
 from ssdcore.model import SSD
 from ssdcore.model.postprocess import DetectionBatch
 from ssdcore.params import EvalParams
+from ssdcore.runs.checkpoint import load_checkpoint, restore_model
+from ssdcore.runs.run_folder import find_checkpoint
 
 OnBatch = Callable[[int, int], None]
 OnImage = Callable[[GroundTruth, Detections], None]
+
+
+def evaluate(
+    path: Path | str,
+    data: Path | str,
+    *,
+    split: str | None = None,
+    params: EvalParams | None = None,
+    plugins: Plugins | None = None,
+) -> Evaluation:
+    """Scores a trained detector on a split of converted data.
+
+    Args:
+        path: run folder (its best checkpoint is used, else its last) or checkpoint; averaged weights are used if
+            there are any.
+        data: folder of records.
+        split: its name; None: that of the param set, else `test` or `val`.
+        params: post-processing and metric; None: the checkpoint's.
+        plugins: where the backbone comes from; None: the installed ones.
+
+    Raises:
+        CheckpointError: nothing usable is there, or the data has other classes than the detector.
+        DataError: data or split are missing or damaged.
+        PluginError: the backbone is not installed.
+    """
+    checkpoint = load_checkpoint(find_checkpoint(Path(path)))
+    if split is None:
+        wanted = checkpoint.params.data
+        split = Manifest.load(Path(data)).eval_split(wanted.eval_split, wanted.train_split or "")
+    ssd = restore_model(checkpoint, plugins or load_plugins())
+    return Evaluator(ssd, Path(data), split, params or checkpoint.params.eval).run()
 
 
 class Evaluator:

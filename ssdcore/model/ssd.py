@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ssdcore.contract.arg_scope import ArgScope, BatchNorm
 from ssdcore.contract.backbones import Backbone
-from ssdcore.contract.plugins import Plugins
+from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.errors import ModelError, did_you_mean
 from ssdcore.geometry.default_boxes import default_boxes_xyxy
 from ssdcore.model.blocks import attach_block, attach_head, join_predictions
@@ -48,7 +48,9 @@ class SSD:
     resize: Resize
 
 
-def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins, precision: str = "float32") -> SSD:
+def build_ssd(
+    params: ParamSet, classes: Sequence[str], plugins: Plugins | None = None, precision: str = "float32"
+) -> SSD:
     """Builds a detector with random weights.
 
     Weights, their names, images and predictions are float32 and the same in every precision.
@@ -56,7 +58,7 @@ def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins, precis
     Args:
         params: what to build.
         classes: names of the classes, without background.
-        plugins: where the backbone comes from.
+        plugins: where the backbone comes from; None: the installed ones.
         precision: of the arithmetic, a Keras dtype policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
 
     Raises:
@@ -69,7 +71,7 @@ def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins, precis
         raise ModelError(f"Keras runs on {keras.backend.backend()}; set KERAS_BACKEND=tensorflow")
     classes = check_class_names(classes)
     with _dtype_policy(precision):
-        return _build(params, classes, plugins)
+        return _build(params, classes, plugins or load_plugins())
 
 
 @contextmanager

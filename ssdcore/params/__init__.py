@@ -6,6 +6,7 @@ from ssdcore.params.loss import Focal, Loss
 from ssdcore.params.model import Block, BlockNorm, Conv, DefaultBoxes, ModelParams, Preprocessing
 from ssdcore.params.optimizers import Adadelta, Adagrad, Adam, AdamW, Ftrl, Optimizer, RMSprop, Sgd
 from ssdcore.params.param_set import ParamSet, difference
+from ssdcore.params.presets import mobilenet_ssd300, modular_ssd, ssd300, ssd512, ssdlite320, two_stages
 from ssdcore.params.schedules import Cosine, Exponential, Fixed, LearningRate, Multistep, Polynomial, Schedule
 from ssdcore.params.train import Precision, Stage, Trainable, TrainParams, Weights, WeightsFormat
 
@@ -49,4 +50,10 @@ __all__ = [
     "Weights",
     "WeightsFormat",
     "difference",
+    "mobilenet_ssd300",
+    "modular_ssd",
+    "ssd300",
+    "ssd512",
+    "ssdlite320",
+    "two_stages",
 ]

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcore.contract.plugins import Plugins
+from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.params import ParamSet
 from ssdcore.params.class_names import check_class_names
+from ssdcore.runs.run_folder import find_checkpoint
 
 FORMAT = 2
 MODEL_PREFIX = "model/"
@@ -152,6 +153,20 @@ def _read_header(member: Any) -> Any:
     version = np.lib.format.read_magic(member)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return read(member)
+
+
+def load_ssd(path: Path | str, plugins: Plugins | None = None) -> SSD:
+    """The network of a trained detector, with its weights: their averages, where training kept such.
+
+    Args:
+        path: run folder (its best checkpoint is used, else its last) or checkpoint file.
+        plugins: where the backbone comes from; None: the installed ones.
+
+    Raises:
+        CheckpointError: nothing usable is there.
+        PluginError: the backbone is not installed.
+    """
+    return restore_model(load_checkpoint(find_checkpoint(Path(path))), plugins or load_plugins())
 
 
 def restore_model(checkpoint: Checkpoint, plugins: Plugins) -> SSD:

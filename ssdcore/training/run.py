@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ssdcore.contract.plugins import Plugins
+from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.data.pipeline import iterate, read_records, training_boxes
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.geometry.recall import sampled_recall
@@ -49,9 +49,9 @@ RECALL_IMAGES = 1000
 
 def train(
     params: ParamSet,
-    data: Path,
-    out: Path,
-    plugins: Plugins,
+    data: Path | str,
+    out: Path | str,
+    plugins: Plugins | None = None,
     *,
     resume: bool = False,
     callback: TrainingCallback | None = None,
@@ -67,7 +67,7 @@ def train(
         params: what to train, and how.
         data: folder of records.
         out: run folder; must not exist, or be empty, unless `resume` is set.
-        plugins: where the backbone comes from.
+        plugins: where the backbone comes from; None: the installed ones.
         resume: go on with the run in `out`.
         callback: is told of progress.
         strategy: a `tf.distribute.Strategy` (`ssdcore.training.distributed.devices.make_strategy`); None: one device.
@@ -82,9 +82,9 @@ def train(
     """
     callback = callback or TrainingCallback()
     strategy = strategy or tf.distribute.get_strategy()
-    run = RunFolder(out)
+    run = RunFolder(Path(out))
     with alone_in(run) if is_chief(strategy) else nullcontext():
-        return _train(params, data, run, plugins, resume, callback, strategy, profile)
+        return _train(params, Path(data), run, plugins or load_plugins(), resume, callback, strategy, profile)
 
 
 def _train(

@@ -104,7 +104,7 @@ def rebuilt(layer: Layer, name: str, scope: ArgScope, own_padding: bool) -> Laye
             map of 75 cells is halved to 38.
     """
     from ssd_keras.layers import LayerScale, StochasticDepth
-    from ssdcore.contract.batch_norm import FusedBatchNormalization
+    from ssdcore import FusedBatchNormalization
 
     config = layer.get_config() | {"name": name}
     if own_padding and config.get("padding") == "valid":

@@ -1,8 +1,18 @@
 """Some of the applications under several SSD models."""
 
 from ssdcore import ParamSet
-from ssdcore.params import BlockNorm, Cosine, ModelParams, Sgd, Stage, TrainParams
-from ssdcore.params.presets import ssd300, ssd512, ssdlite320, two_stages
+from ssdcore.params import (
+    BlockNorm,
+    Cosine,
+    ModelParams,
+    Sgd,
+    Stage,
+    TrainParams,
+    ssd300,
+    ssd512,
+    ssdlite320,
+    two_stages,
+)
 
 
 def _normed(model: ModelParams, weight_decay: float) -> ModelParams:

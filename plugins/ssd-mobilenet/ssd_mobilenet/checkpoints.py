@@ -6,8 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ssdcore import CheckpointMap, Source
-from ssdcore.contract.checkpoint_maps import caffe_batch_norm, flip_channels
+from ssdcore import CheckpointMap, Source, caffe_batch_norm, flip_channels
 
 Array = NDArray[Any]
 

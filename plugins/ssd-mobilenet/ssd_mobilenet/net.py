@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from ssdcore import ArgScope, BatchNorm
-from ssdcore.contract.checkpoint_maps import CAFFE_EPSILON
+from ssdcore import CAFFE_EPSILON, ArgScope, BatchNorm
 
 # (stride, filters at width 1) of the depthwise-separable convolutions 1 to 13.
 SEPARABLE = (

@@ -1,9 +1,21 @@
 """MobileNet v1 under several SSD models."""
 
-from ssdcore import ParamSet, Preprocessing
-from ssdcore.contract.checkpoint_maps import CAFFE_EPSILON
-from ssdcore.params import AdamW, AugmentParams, BlockNorm, Cosine, Expand, ModelParams, Stage, TrainParams
-from ssdcore.params.presets import mobilenet_ssd300, modular_ssd, ssd300, ssd512, two_stages
+from ssdcore import CAFFE_EPSILON, ParamSet, Preprocessing
+from ssdcore.params import (
+    AdamW,
+    AugmentParams,
+    BlockNorm,
+    Cosine,
+    Expand,
+    ModelParams,
+    Stage,
+    TrainParams,
+    mobilenet_ssd300,
+    modular_ssd,
+    ssd300,
+    ssd512,
+    two_stages,
+)
 
 
 def _normed(model: ModelParams, **changes: object) -> ModelParams:

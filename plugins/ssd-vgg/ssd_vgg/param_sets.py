@@ -1,8 +1,7 @@
 """VGG-16 under SSD300 and SSD512: the paper's models and those of the TensorFlow 1 projects."""
 
 from ssdcore import ParamSet
-from ssdcore.params import ModelParams
-from ssdcore.params.presets import modular_ssd, ssd300, ssd512, two_stages
+from ssdcore.params import ModelParams, modular_ssd, ssd300, ssd512, two_stages
 
 
 def _param_set(description: str, model: ModelParams, all_steps: int, batch_size: int) -> ParamSet:

@@ -1,0 +1,50 @@
+"""How TensorFlow is loaded: its environment defaults, and without the messages it writes while it starts."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+_SILENT = "3"
+"""The `TF_CPP_MIN_LOG_LEVEL` at which only fatal errors are logged."""
+
+
+def set_tensorflow_defaults(verbose: bool = False) -> None:
+    """Sets environment variables that TensorFlow reads when it is imported; what is set already wins.
+
+    Args:
+        verbose: keep TensorFlow's own messages.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else _SILENT)
+    # Off by default on CPUs without AVX-512, where it still halves the time of a training step.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    # No default but a must: the networks run on no other backend.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow with these defaults. Initialises no device, so that a cluster can still be joined."""
+    set_tensorflow_defaults()
+    with quiet_tensorflow():
+        import tensorflow  # noqa: F401
+
+
+def quiet_tensorflow() -> AbstractContextManager[None]:
+    """Discards what native code writes to stderr, unless the environment asks for TensorFlow's messages.
+
+    TensorFlow logs before it reads its log level; nothing but the descriptor can hold that back.
+    """
+    return silent_stderr() if os.environ.get("TF_CPP_MIN_LOG_LEVEL", _SILENT) == _SILENT else nullcontext()
+
+
+@contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Discards what native code writes to stderr."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
