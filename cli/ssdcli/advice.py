@@ -7,6 +7,20 @@ ADVICE = {
     "cannot_write": "make room there, or choose another --out",
     # data
     # training
+    "cannot_write_run": "make room there, then continue with --resume",
+    "devices_and_cluster": "leave out --devices, or unset TF_CONFIG",
+    "evaluation_out_of_memory": "then continue with --resume",
+    "low_recall": "'ssd anchors {data} --params PARAMS' proposes better ones",
+    "no_checkpoints": "give a run folder made by 'ssd train', or a .npz file",
+    "no_run": "start one without --resume",
+    "non_finite": "'ssd data show' draws the images",
+    "not_a_checkpoint": "use another one, or convert foreign weights with 'ssd weights import'",
+    "run_busy": "stop it or wait for its end, or give another --out",
+    "run_exists": "give --resume to continue that run, or another --out",
+    "run_is_file": "give another --out",
+    "slow_data": "convert them smaller ('ssd data convert'), reduce augmentation, or use more cores",
+    "worker_lost": "restart all workers with --resume",
+    "workers_differ": "give the same shared --out to all, and restart them with --resume",
     # evaluation and detection
     # weights
 }
