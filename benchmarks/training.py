@@ -42,7 +42,7 @@ from ssdcore.params import Fixed, ParamSet
 from ssdcore.training import TrainingCallback, train
 from ssdcore.training.dataset import TrainingDataset
 from ssdcore.training.optimizers import make_optimizer
-from ssdcore.training.progress import Progress
+from ssdcore.training.state import TrainingState
 
 PARAMS = ("mobilenet025-ssd300", "mobilenet-ssd300", "vgg16-ssd300")
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -59,11 +59,11 @@ def prepared(params: ParamSet, steps: int, batch: int) -> ParamSet:
     return params.model_copy(update={"train": short})
 
 
-def peers(ssd: SSD, records: Path) -> dict[str, Callable[[], object]]:
+def peers(ssd: SSD, params: ParamSet, records: Path) -> dict[str, Callable[[], object]]:
     """Functions that take one step: on a batch in memory, and on further batches of the records."""
-    stage = ssd.params.train.stages[0]
-    feed = TrainingDataset(ssd, records, tf.distribute.get_strategy(), TrainingCallback())
-    batches = feed.batches(stage, Progress(feed.images), (stage.steps or 0) + 1)
+    stage = params.train.stages[0]
+    dataset = TrainingDataset(ssd, params, records, tf.distribute.get_strategy(), TrainingCallback())
+    batches = dataset.batches(stage, TrainingState(dataset.images), (stage.steps or 0) + 1)
     step, batch = bare_step(ssd), next(batches)
     return {"bare": lambda: step(*batch), "fed": lambda: step(*next(batches))}
 
@@ -142,7 +142,7 @@ def measure(params: ParamSet, precision: str, records: Path, plugins: Plugins, s
     """Runs the trainer with its peers beside it."""
     params = params.override([f"train.precision={precision}"])
     ssd = build_ssd(params, Manifest.load(records).classes, plugins, precision)
-    turns = Turns(peers(ssd, records), steps)
+    turns = Turns(peers(ssd, params, records), steps)
     with tempfile.TemporaryDirectory() as folder:
         train(params, records, Path(folder) / "run", plugins, callback=turns)
     return turns

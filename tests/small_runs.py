@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.backend.event_processing.plugin_event_accumulator import TENSORS, EventAccumulator
 
 from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.synth import synthesize
+from ssdcore.errors import TrainingWarning
 from ssdcore.params import ParamSet
 from ssdcore.runs.checkpoint import load_checkpoint
 from ssdcore.training import TrainingCallback
@@ -223,8 +224,8 @@ class Told(TrainingCallback):
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def on_warning(self, message: str) -> None:
-        self.warnings.append(message)
+    def on_warning(self, warning: TrainingWarning) -> None:
+        self.warnings.append(str(warning))
 
     def about(self, part: str) -> list[str]:
         return [message for message in self.warnings if part in message]
@@ -250,16 +251,14 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 def events(run: Path) -> Counter[tuple[int, str, float]]:
-    """How often each step, name and number is among TensorBoard's events; 0 for what is no number."""
+    """How often TensorBoard shows each step, name and number; 0 for what is no number."""
     found: Counter[tuple[int, str, float]] = Counter()
-    for path in (run / "events").glob("events.out.tfevents.*"):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            event = Event.FromString(record)
-            for value in event.summary.value:
-                array = tf.make_ndarray(value.tensor)
-                number = float(array) if array.dtype == np.float32 and array.ndim == 0 else 0.0
-                if value.tag not in TIMES:
-                    found[event.step, value.tag, number] += 1
+    accumulator = EventAccumulator(str(run / "events"), size_guidance={TENSORS: 0}).Reload()
+    for tag in set(accumulator.Tags()["tensors"]) - set(TIMES):
+        for event in accumulator.Tensors(tag):
+            array = tf.make_ndarray(event.tensor_proto)
+            number = float(array) if array.dtype == np.float32 and array.ndim == 0 else 0.0
+            found[event.step, tag, number] += 1
     return found
 
 

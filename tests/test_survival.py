@@ -48,10 +48,10 @@ KILLS = [
     killing("os.fsync", 6),  # the checkpoint of step 2 without its end
     killing("ssdcore.training.log.MetricsLog.write", 1, "after"),
     killing("os.link", 2),  # a checkpoint that is not yet the last one
-    killing("ssdcore.training.trainer.Trainer._keep_best", 1, "after"),
+    killing("ssdcore.training.checkpointing.manager.CheckpointManager.save_best", 1, "after"),
     killing("pathlib.Path.replace", 5),
     killing("ssdcli.training_progress.TrainingProgress.on_step", 3),
-    killing("ssdcore.training.trainer.forget_later", 1),
+    killing("ssdcore.training.checkpointing.manager.CheckpointManager.rewind", 1),
 ]
 """Where a process dies, one after the other; the last ones are so placed that steps are repeated."""
 
@@ -109,14 +109,14 @@ def test_a_lost_last_checkpoint_is_replaced_by_the_one_before(
     stop_after(pond, run, 9)
     spoil(run / "checkpoints/last.npz", name)
     (run / "checkpoints/step-00000011.npz").write_bytes(b"of a later step, and damaged")
-    (run / "checkpoints/.last.npz.partial-1").write_bytes(b"half")
+    (run / "checkpoints/.last.npz.1234.partial").write_bytes(b"half")
     callback = Told()
     train(pond.params, pond.data, run, pond.plugins, resume=True, callback=callback)
     wrong = "there is no checkpoint" if name == "missing" else "is damaged"
     step, kept = (9, "step-00000009.npz") if name == "missing" else (8, "step-00000008.npz")
     warning = next(message for message in callback.warnings if "last.npz" in message)
     assert wrong in warning
-    assert f"going on from step {step}, {kept}" in warning
+    assert f"continuing from step {step}, {kept}" in warning
     same_run(run, finished)
 
 
@@ -203,14 +203,14 @@ def test_a_signal_in_an_evaluation_repeats_it(
 
 SLOW = """
 import time
-import ssdcore.training.interrupt as interrupt
-interrupt.PATIENCE = {patience}
-from ssdcore.training import trainer
-real = trainer.make_step
+import ssdcore.system.signals as signals
+signals.STEP_TIMEOUT = {patience}
+from ssdcore.training import loop
+real = loop.make_step
 def slow(*arguments):
     step = real(*arguments)
-    def wait(batch, wishes):
-        found = step(batch, wishes)
+    def wait(batch, requests):
+        metrics = step(batch, requests)
         print("slow", file=__import__("sys").stderr, flush=True)
         for _ in range(300):
             try:
@@ -218,9 +218,9 @@ def slow(*arguments):
             except KeyboardInterrupt:
                 if not {deaf}:
                     raise
-        return found
+        return metrics
     return wait
-trainer.make_step = slow
+loop.make_step = slow
 """
 
 
@@ -233,7 +233,7 @@ def test_a_step_that_takes_too_long_is_not_waited_for(number: int, code: int, po
     program.send(number)
     assert program.wait() == code
     assert 0.4 < time.monotonic() - begin < 8
-    assert "stopped in a step of over 0.5 s; go on from the last checkpoint" in program.lines()
+    assert "a step took over 0.5 s: exiting without saving" in program.lines()
     assert load_checkpoint(run / "checkpoints/last.npz").progress["step"] == 0
 
 
@@ -333,7 +333,7 @@ def test_other_images_of_the_same_number_are_refused(pond: Pond, finished: Path,
     from ssdcore.data.formats import read_labelled
 
     convert(read_labelled(other), tmp_path / "records")
-    with pytest.raises(TrainingError, match="was made of other images or annotations"):
+    with pytest.raises(TrainingError, match="was made from other images or annotations"):
         train(pond.params, tmp_path / "records", finished, pond.plugins, resume=True)
 
 
@@ -362,5 +362,5 @@ def test_rows_that_a_crash_cut_off_are_made_again(tmp_path: Path) -> None:
         (4, "loss"): 0.4,
         (6, "loss"): 0.7,
     }
-    with pytest.raises(TrainingError, match="has 3 rows, the checkpoint was made behind 4"):
+    with pytest.raises(TrainingError, match="has 3 rows, the checkpoint was saved after 4"):
         MetricsLog(run, 4, 8)

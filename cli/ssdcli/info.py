@@ -63,7 +63,7 @@ def _stage(checkpoint: "Checkpoint") -> str | None:
 def _best_scores(run: RunFolder) -> dict[str, dict[str, Any]]:
     """The best mAP in the rows of training and of `ssd eval --watch`, and its step; empty without such rows."""
     tables = {"training": run.metrics}
-    tables |= {f"watch_{path.stem}": path for path in sorted(run.watch_csv("*").parent.glob("*.csv"))}
+    tables |= {f"watch_{path.stem}": path for path in sorted(run.watches.glob("*.csv"))}
     best = {name: max(scores) for name, path in tables.items() if (scores := _scores(path))}
     return {f"best_{name}": {"map": score, "step": -step} for name, (score, step) in best.items()}
 

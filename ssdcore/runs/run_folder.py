@@ -31,9 +31,14 @@ class RunFolder:
         """TensorBoard's."""
         return self.root / "events"
 
+    @property
+    def watches(self) -> Path:
+        """Rows of processes that evaluate the checkpoints as they appear."""
+        return self.root / "watch"
+
     def watch_csv(self, split: str) -> Path:
-        """Rows of the process that evaluates the checkpoints on a split as they appear."""
-        return self.root / "watch" / f"{split}.csv"
+        """Rows of the process that does so on a split."""
+        return self.watches / f"{split}.csv"
 
     @property
     def lock(self) -> Path:
