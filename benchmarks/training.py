@@ -38,7 +38,7 @@ from ssdcore.data.records.manifest import Manifest
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.variables import set_trainable
-from ssdcore.params import Fixed, ParamSet
+from ssdcore.params import Fixed, ParamSet, TrainParams
 from ssdcore.training import TrainingCallback, train
 from ssdcore.training.dataset import TrainingDataset
 from ssdcore.training.optimizers import make_optimizer
@@ -64,16 +64,16 @@ def peers(ssd: SSD, params: ParamSet, records: Path) -> dict[str, Callable[[], o
     stage = params.train.stages[0]
     dataset = TrainingDataset(ssd, params, records, tf.distribute.get_strategy(), TrainingCallback())
     batches = dataset.batches(stage, TrainingState(dataset.images), (stage.steps or 0) + 1)
-    step, batch = bare_step(ssd), next(batches)
+    step, batch = bare_step(ssd, params.train), next(batches)
     return {"bare": lambda: step(*batch), "fed": lambda: step(*next(batches))}
 
 
-def bare_step(ssd: SSD) -> Callable[..., object]:
+def bare_step(ssd: SSD, params: TrainParams) -> Callable[..., object]:
     """A compiled step of images, labels and offsets."""
-    loss = ssd.params.train.loss
+    loss = params.loss
     set_trainable(ssd, "all")
     variables = ssd.network.trainable_variables
-    optimizer = make_optimizer(ssd.params.train.stages[0].optimizer)
+    optimizer = make_optimizer(params.stages[0].optimizer)
     optimizer.build(variables)
 
     @tf.function

@@ -50,7 +50,7 @@ class TrainingError(SsdError):
     """A training run cannot start or go on."""
 
 
-class TrainingWarning(SsdError):
+class TrainingWarning(SsdError):  # noqa: N818
     """Something a person should know of a training run that goes on; given to callbacks, not raised."""
 
 

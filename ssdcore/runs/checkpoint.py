@@ -64,6 +64,7 @@ class Checkpoint:
 def save_checkpoint(
     path: Path,
     ssd: SSD,
+    params: ParamSet,
     progress: Mapping[str, Any] = MappingProxyType({}),
     more: Mapping[str, NDArray[Any]] = MappingProxyType({}),
     made: Mapping[str, Any] = MappingProxyType({}),
@@ -73,6 +74,7 @@ def save_checkpoint(
     Args:
         path: file to create or replace.
         ssd: the model, with the weights to save.
+        params: the param set that it was built from.
         progress: the `TrainingState` as plain values.
         more: further arrays, by their full names.
         made: see `ssdcore.runs.provenance`.
@@ -82,7 +84,7 @@ def save_checkpoint(
     """
     meta = {
         "format": FORMAT,
-        "params": ssd.params.model_dump(mode="json"),
+        "params": params.model_dump(mode="json"),
         "classes": list(ssd.classes),
         "progress": dict(progress),
         "made": dict(made),
@@ -173,7 +175,7 @@ def assign_weights(ssd: SSD, checkpoint: Checkpoint, averaged: bool = True) -> N
     ]
     if problems:
         raise CheckpointError(
-            f"{checkpoint.path.absolute()} does not fit the model of {ssd.params.backbone!r} as installed: "
+            f"{checkpoint.path.absolute()} does not fit the model of {ssd.backbone.name!r} as installed: "
             f"{'; '.join(sorted(problems)[:3])}{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}; "
             "install the version of the backbone it was trained with"
         )

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +177,6 @@ def _build(
         _load_weights(ssd, params, plugins, callback)
         replicas = strategy.num_replicas_in_sync
         params = resolve_auto_batch(params, ssd, replicas, lambda size: int(min(numbers_of_all(strategy, size))))
-        ssd = replace(ssd, params=params)
     _check_stages(ssd, params, strategy)
     synchronize_batch_norm(ssd, params.train.sync_batch_norm)
     return ssd, params

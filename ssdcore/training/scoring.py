@@ -54,7 +54,8 @@ class Scorer:
         """
         self._copy, self._batch_size = copy, params.eval.batch_size
         self._evaluator = Evaluator(copy, folder, split, params.eval)
-        self._loss = EvaluationLoss(copy, folder, split) if params.train.monitor == "loss" else None
+        monitors_loss = params.train.monitor == "loss"
+        self._loss = EvaluationLoss(copy, params.train.loss, folder, split, self._batch_size) if monitors_loss else None
 
     def score(self, variables: Mapping[str, Any], on_batch: Callable[[int, int], None]) -> Score:
         """Scores the weights in `variables`, by name; `on_batch` gets the number of images done and in total."""

@@ -88,7 +88,7 @@ class CheckpointManager:
             CheckpointError: it cannot be written; the previous one stays whole.
         """
         path = self._run.at_step(state.step)
-        save_checkpoint(path, self._ssd, asdict(state), self._arrays(update, metrics), self._made)
+        save_checkpoint(path, self._ssd, self._params, asdict(state), self._arrays(update, metrics), self._made)
         link_atomic(path, self._run.last, CheckpointError)
         for old in (*self._run.numbered()[self._params.train.keep :], *self._run.partial()):
             old.unlink(missing_ok=True)
@@ -96,7 +96,7 @@ class CheckpointManager:
 
     def save_best(self, state: TrainingState) -> None:
         """Saves the weights and their averages as the best checkpoint, with the errors of `save`."""
-        save_checkpoint(self._run.best, self._ssd, asdict(state), self._average_arrays(), self._made)
+        save_checkpoint(self._run.best, self._ssd, self._params, asdict(state), self._average_arrays(), self._made)
 
     @property
     def overdue(self) -> bool:

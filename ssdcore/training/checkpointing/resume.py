@@ -87,8 +87,8 @@ def require_trained_backbone(params: ParamSet) -> None:
     first = params.train.stages[0]
     if first.trainable == "ssd" or isinstance(first.trainable, int):
         raise TrainingError(
-            f"the first stage, {first.name!r}, freezes the backbone, which would keep its random weights; give a file to "
-            "start from (train.weights=FILE), or train the backbone, too (train.stages.0.trainable=all)"
+            f"the first stage, {first.name!r}, freezes the backbone, which would keep its random weights; give a file "
+            "to start from (train.weights=FILE), or train the backbone, too (train.stages.0.trainable=all)"
         )
 
 
