@@ -100,6 +100,7 @@ def run_stages(session: Session, state: TrainingState, checkpoint: Checkpoint | 
         session.callback.on_stage(stages[state.stage].name, state.stage_step, state.stage_step)
         return
     with session.signals, ExitStack() as stack:
+        stack.callback(session.profiler.end)
         if session.chief:
             session.log = stack.enter_context(closing(MetricsLog(session.run, state.rows, state.step)))
         while state.next_stage(stages):

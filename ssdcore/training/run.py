@@ -87,46 +87,51 @@ def train(
     callback = callback or TrainingCallback()
     strategy = strategy or tf.distribute.get_strategy()
     run = RunFolder(out)
-    profiler = Profiler(run.events if profile and is_chief(strategy) else None)
     with _locked(run) if is_chief(strategy) else nullcontext():
-        manifest = Manifest.load(data)
-        opened = open_run(run, params, manifest, data, resume=resume, chief=is_chief(strategy))
-        if opened.warning:
-            callback.on_warning(TrainingWarning(opened.warning))
-        if params.train.deterministic:
-            tf.config.experimental.enable_op_determinism()
-        # A plain copy, for evaluations; and to learn what kind of network it is before the other is built.
-        copy = build_ssd(opened.params, manifest.classes, plugins)
-        precision = _choose_precision(opened.params, copy, callback)
-        keras.utils.set_random_seed(params.train.seed)
-        with strategy.scope(), explain_lost_worker(strategy):
-            ssd, params = _build(opened, manifest, plugins, precision, strategy, callback)
-            checkpoints = CheckpointManager(
-                run,
-                ssd,
-                params,
-                _provenance(params, data, manifest, plugins),
-                WeightAverages(ssd, params.train.ema_decay) if params.train.ema_decay else None,
-                LossScale() if precision == "mixed_float16" else None,
-            )
-            session = Session(
-                ssd=ssd,
-                params=params,
-                run=run,
-                dataset=TrainingDataset(ssd, params, data, strategy, callback),
-                checkpoints=checkpoints,
-                scorer=_make_scorer(copy, params, data) if is_chief(strategy) else None,
-                strategy=strategy,
-                callback=callback,
-                profiler=profiler,
-            )
-            callback.on_start(_summary(session, precision))
-            _warn_of_recall(ssd, params, data, callback)
-            state = session.restore(opened.checkpoint) if opened.checkpoint else session.begin()
-            try:
-                run_stages(session, state, opened.checkpoint)
-            finally:
-                profiler.end()
+        return _train(params, data, run, plugins, resume, callback, strategy, profile)
+
+
+def _train(
+    params: ParamSet,
+    data: Path,
+    run: RunFolder,
+    plugins: Plugins,
+    resume: bool,
+    callback: TrainingCallback,
+    strategy: Any,
+    profile: bool,
+) -> SSD:
+    """See `train`; no other process trains in the folder."""
+    manifest, chief = Manifest.load(data), is_chief(strategy)
+    opened = open_run(run, params, manifest, data, resume=resume, chief=chief)
+    if opened.warning:
+        callback.on_warning(TrainingWarning(opened.warning))
+    if params.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    # A plain copy, for evaluations; and to learn what kind of network it is before the other is built.
+    copy = build_ssd(opened.params, manifest.classes, plugins)
+    precision = _choose_precision(opened.params, copy, callback)
+    keras.utils.set_random_seed(params.train.seed)
+    with strategy.scope(), explain_lost_worker(strategy):
+        ssd, params = _build(opened, manifest, plugins, precision, strategy, callback)
+        averages = WeightAverages(ssd, params.train.ema_decay) if params.train.ema_decay else None
+        scale = LossScale() if precision == "mixed_float16" else None
+        made = _provenance(params, data, manifest, plugins)
+        session = Session(
+            ssd=ssd,
+            params=params,
+            run=run,
+            dataset=TrainingDataset(ssd, params, data, strategy, callback),
+            checkpoints=CheckpointManager(run, ssd, params, made, averages, scale),
+            scorer=_make_scorer(copy, params, data) if chief else None,
+            strategy=strategy,
+            callback=callback,
+            profiler=Profiler(run.events if profile and chief else None),
+        )
+        callback.on_start(_summary(session, precision))
+        _warn_of_recall(ssd, params, data, callback)
+        state = session.restore(opened.checkpoint) if opened.checkpoint else session.begin()
+        run_stages(session, state, opened.checkpoint)
     return ssd
 
 
