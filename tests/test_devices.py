@@ -158,7 +158,7 @@ def test_logical_devices_of_the_cpu() -> None:
     out, err = run(DESCRIBE, "cpu:2").communicate(timeout=120)
     assert out.splitlines() == [
         "2 devices, 32 images per step (16 per device) True 1 0",
-        "a batch of 7 images cannot be shared evenly among 2 devices in 2 parts each; set batch_size to 4 or 8",
+        "a batch of 7 images cannot be divided evenly among 2 devices in 2 parts each; set batch_size to 4 or 8",
     ], err
 
 
