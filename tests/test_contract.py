@@ -170,6 +170,7 @@ def ssdcore_backbones():
 """
 
 
+@pytest.mark.slow
 def test_a_plugin_that_imports_tensorflow_is_named(tmp_path: Path) -> None:
     (tmp_path / "ssd_heavy.py").write_text(HEAVY)
     info = tmp_path / "ssd_heavy-1.0.dist-info"
@@ -204,6 +205,7 @@ def test_a_new_package_passes_the_check(pond: tuple[Path, dict[str, str]], ssd_c
     assert done.stdout.count("ok    ") == 13
 
 
+@pytest.mark.slow
 def test_a_new_package_passes_its_own_tests(pond: tuple[Path, dict[str, str]]) -> None:
     """One of its own, and thirteen of the contract by a line in its settings."""
     folder = pond[0] / "ssd-my-pond"
@@ -211,6 +213,7 @@ def test_a_new_package_passes_its_own_tests(pond: tuple[Path, dict[str, str]]) -
     assert "14 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_new_package_trains_on_the_shapes(pond: tuple[Path, dict[str, str]], ssd_command: list[str]) -> None:
     for command in (
         "data synth shapes --trainval 8 --test 4",
@@ -284,6 +287,7 @@ def test_a_misspelt_name_in_the_settings_of_pytest_is_one_line(pytest_in: Callab
     assert "INTERNALERROR" not in said
 
 
+@pytest.mark.slow
 def test_pytest_adds_the_checks_unless_certain_tests_are_asked_for(pytest_in: Callable[..., str]) -> None:
     whole = pytest_in("mobilenet_v1_025", "--collect-only", "test_a.py").splitlines()
     assert "test_a.py::test_a" in whole

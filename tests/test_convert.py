@@ -271,6 +271,7 @@ def told(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if line.startswith(("error", "Trace", "ssdcore", "  "))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_is_one_clear_line_and_leaves_no_records(
     workers: int, ssd_command: list[str], small_disk: Path, tmp_path: Path

@@ -146,11 +146,13 @@ def same_losses(run: Path, expected: Path, steps: int) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=0)
 
 
+@pytest.mark.slow
 def test_two_devices_learn_what_one_does(alone: Path, devices: Bench) -> None:
     """50 steps of 4 images, batch statistics of both together: losses within 1e-4 of their size."""
     same_losses(devices.folder / "curve", alone / "curve", 50)
 
 
+@pytest.mark.slow
 def test_two_workers_learn_what_one_device_does(alone: Path, workers: tuple[Bench, list[Told]]) -> None:
     bench, told = workers
     same_losses(bench.folder / "curve", alone / "curve", 50)
@@ -159,11 +161,13 @@ def test_two_workers_learn_what_one_device_does(alone: Path, workers: tuple[Benc
     assert evaluated == [row["step"] for row in rows(alone / "curve") if row["map"]] == ["20", "40", "50"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["curve", "parts", "stages"])
 def test_both_devices_hold_the_same_weights(name: str, devices: Bench) -> None:
     same_weights(devices, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["curve", "resumed", "parts", "early", "recovers", "spoilt", "chain"])
 def test_both_workers_hold_the_same_weights(name: str, workers: tuple[Bench, list[Told]]) -> None:
     same_weights(workers[0], name)
@@ -180,6 +184,7 @@ def same_weights(bench: Bench, name: str) -> None:
     assert sorted(value.tobytes() for value in saved.values()) == sorted(value.tobytes() for value in one.values())
 
 
+@pytest.mark.slow
 def test_only_the_first_worker_writes(pond: Pond, workers: tuple[Bench, list[Told]]) -> None:
     bench, (chief, other) = workers
     assert sum(path.endswith("metrics.csv") or "partial" in path for path in chief.written) > 50
@@ -196,6 +201,7 @@ def test_only_the_first_worker_writes(pond: Pond, workers: tuple[Bench, list[Tol
         assert leftovers(run) == []
 
 
+@pytest.mark.slow
 def test_runs_go_on_with_other_numbers_of_devices(
     pond: Pond, alone: Path, workers: tuple[Bench, list[Told]], tmp_path: Path
 ) -> None:
@@ -212,12 +218,14 @@ def test_runs_go_on_with_other_numbers_of_devices(
             np.testing.assert_allclose(found[name], value, rtol=0, atol=2e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_accumulation_on_two_devices(alone: Path, devices: Bench, workers: tuple[Bench, list[Told]]) -> None:
     """The parts of both devices share their batch statistics, so one device with those parts does the same."""
     same_losses(devices.folder / "parts", alone / "parts", 6)
     same_losses(workers[0].folder / "parts", alone / "parts", 6)
 
 
+@pytest.mark.slow
 def test_workers_that_read_different_checkpoints_stop(
     pond: Pond, alone: Path, workers: tuple[Bench, list[Told]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +236,7 @@ def test_workers_that_read_different_checkpoints_stop(
         train(pond.params.override(CURVE), pond.data, run, pond.plugins, resume=True)
 
 
+@pytest.mark.slow
 def test_an_early_end_comes_to_both_workers_after_the_same_step(workers: tuple[Bench, list[Told]]) -> None:
     """Evaluations follow steps 2 and 4; the first worker asks with step 5, which is heard behind step 6."""
     bench, told = workers
@@ -236,12 +245,14 @@ def test_an_early_end_comes_to_both_workers_after_the_same_step(workers: tuple[B
     assert (progress["step"], progress["stage_over"]) == (6, True)
 
 
+@pytest.mark.slow
 def test_each_wish_to_save_saves_once(workers: tuple[Bench, list[Told]]) -> None:
     """A save is always due; what one step asks for is done behind the next one."""
     kept = RunFolder(workers[0].folder / "saves").numbered()
     assert sorted(map(step_of, kept)) == [0, 2, 4, 6]
 
 
+@pytest.mark.slow
 def test_a_issue_of_one_worker_takes_both_back(workers: tuple[Bench, list[Told]]) -> None:
     """The second worker's images of step 5 are no numbers once."""
     bench, told = workers
@@ -255,12 +266,14 @@ def test_a_issue_of_one_worker_takes_both_back(workers: tuple[Bench, list[Told]]
     assert [row["step"] for row in rows(bench.folder / "recovers") if row["loss"]] == list("12345678")
 
 
+@pytest.mark.slow
 def test_a_lasting_issue_ends_both_workers(workers: tuple[Bench, list[Told]]) -> None:
     for one in workers[1]:
         assert "not finite at step 5, " in one.runs["fails"]["error"]
         assert "going back 1 times, to 0.5 of the rate at last, did not help" in one.runs["fails"]["error"]
 
 
+@pytest.mark.slow
 def test_a_image_that_one_worker_cannot_decode(workers: tuple[Bench, list[Told]]) -> None:
     """The third of the last batch of an epoch: the second worker leaves it out, the other goes on."""
     warnings = [[text for text in one.runs["spoilt"]["warnings"] if "left out" in text] for one in workers[1]]
@@ -268,6 +281,7 @@ def test_a_image_that_one_worker_cannot_decode(workers: tuple[Bench, list[Told]]
     assert [one.runs["spoilt"]["steps"] for one in workers[1]] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_is_refused(pond: Pond, tmp_path: Path) -> None:
     program = pond.child("", *pond.arguments(tmp_path / "run", "--devices", "cpu:2", stage(2, 3)))
     assert program.wait() == 1
@@ -301,6 +315,7 @@ def endings(pond: Pond) -> dict[str, Ending]:
     return end_in_ways(pond, pond.root / "rough", WAYS, CHAIN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "lost", "code"),
     [("second dies", 1, -9), ("first dies", 0, -9), ("first told in an evaluation", 0, 143)],
@@ -321,6 +336,7 @@ def test_a_lost_worker_ends_the_other(way: str, lost: int, code: int, endings: d
         assert ending.after % 8 == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "codes"), [("both told", [143, 143]), ("second told", [130, 143])])
 def test_a_signal_ends_both_workers_after_the_same_step(way: str, codes: list[int], endings: dict[str, Ending]) -> None:
     """It comes behind the second step, goes along with the third, and is heard of behind the fourth."""
@@ -346,6 +362,7 @@ def block(begin: str) -> str:
     return found.partition("\n")[2]
 
 
+@pytest.mark.slow
 def test_they_go_on_to_the_same_weights_by_the_documented_commands(
     pond: Pond, endings: dict[str, Ending], workers: tuple[Bench, list[Told]], ssd_command: list[str], tmp_path: Path
 ) -> None:

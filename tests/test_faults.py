@@ -148,6 +148,7 @@ def test_a_gradient_that_is_no_number_is_a_fault_too(
     assert [changes(step) > 0 for step in steps[:3]] == [True, False, True]
 
 
+@pytest.mark.slow
 def test_faults_that_do_not_end_end_the_run(pond: Pond, tmp_path: Path) -> None:
     """Exit code 1, one line with the story; what is left is good, and goes on once the cause is mended."""
     run = tmp_path / "run"
@@ -201,6 +202,7 @@ TrainingDataset.batches = batches
 """
 
 
+@pytest.mark.slow
 def test_a_fault_on_one_of_two_devices_takes_both_back(pond: Pond, tmp_path: Path) -> None:
     run = tmp_path / "run"
     program = pond.child(TWO_DEVICES, *pond.arguments(run, "--devices", "cpu:2"))
@@ -241,6 +243,7 @@ def test_undecodable_images_are_left_out(pond: Pond, spoilt: Path, tmp_path: Pat
     same_run(tmp_path / "other", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_what_was_left_out_is_still_so_when_a_run_goes_on(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
     class Stop(Told):
         def __init__(self, at: int) -> None:
@@ -264,6 +267,7 @@ def test_what_was_left_out_is_still_so_when_a_run_goes_on(pond: Pond, spoilt: Pa
     assert told.about("left out") == []
 
 
+@pytest.mark.slow
 def test_undecodable_images_on_two_devices(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
     pond.data, whole = spoilt, pond.data
     try:

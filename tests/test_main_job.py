@@ -94,6 +94,7 @@ def test_resume_by_command_has_nothing_left_to_do(trained: Path, run_ssd) -> Non
     assert "step 2 of 2" in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_exits_130(trained: Path, ssd_command: list[str], run_ssd, tmp_path: Path) -> None:
     arguments = ["train", "--data", str(trained / "records"), "--out", str(tmp_path / "run")]
     settings = ["--params", "mobilenet025-ssd300", *QUICK, "train.stages.0.epochs=500"]
@@ -166,6 +167,7 @@ def test_weights_of_another_width_are_refused(mobilenet_weights: Path, plugins: 
         load_weights(ssd, plugins, Weights(file=str(mobilenet_weights)))
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_sixteen_real_images_can_be_learnt_by_heart(
     bccd: Path, mobilenet_weights: Path, plugins: Plugins, tmp_path: Path
@@ -188,6 +190,7 @@ def test_sixteen_real_images_can_be_learnt_by_heart(
     assert result.mean_average_precision >= 0.95
 
 
+@pytest.mark.slow
 def test_the_readme_backbone_keeps_the_contract(tmp_path: Path, plugins: Plugins) -> None:
     """The ten lines in the README are a whole plugin: found, checked and built."""
     import sys

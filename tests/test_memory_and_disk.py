@@ -68,6 +68,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     assert len(told.about("memory")) == 1
 
 
+@pytest.mark.slow
 def test_a_saved_part_of_a_stage_counts_twice_as_many_half_batches(
     pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     same_run(run, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_parameters_and_rows(pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of parameters is written when a run goes on; it is the old one or the new one, never a part."""
     run = tmp_path / "run"

@@ -168,6 +168,7 @@ def test_what_no_loss_scale_helps_is_a_issue() -> None:
     assert adapted(scale, False) == (True, np.inf, 1.0)
 
 
+@pytest.mark.slow
 def test_the_focal_loss_begins_with_background(pond: Pond, tmp_path: Path) -> None:
     """Lin et al. with a softmax of three classes: 0.99 for background, ln(0.99 * 3 / 0.01) = ln 297, the others 0."""
     found = {}
@@ -297,6 +298,7 @@ def test_the_loss_of_an_evaluation_is_the_sum_by_hand(pond: Pond) -> None:
     assert seen == [(3, 4), (4, 4)]
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_may_be_that_of_least_loss(pond: Pond, tmp_path: Path) -> None:
     told: list[tuple[int, bool]] = []
 
@@ -323,6 +325,7 @@ def test_images_and_histograms_are_among_the_events(pond: Pond, tmp_path: Path) 
     assert {step for step, name in found if name == "pond/stage1/kernel"} == {4, 6, 10, 14}
 
 
+@pytest.mark.slow
 def test_a_profile_is_a_trace(pond: Pond, tmp_path: Path) -> None:
     params = pond.params.override(["train.stages.1.steps=15", "train.eval_every=0"])
     train(params, pond.data, tmp_path / "run", pond.plugins, profile=True)

@@ -77,6 +77,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell how much memory is used")
 def test_memory_does_not_grow(long_run: dict[str, Any]) -> None:
     """Steps 501 to 900 against 1,601 to 2,000: in both there is an evaluation."""
@@ -86,5 +87,6 @@ def test_memory_does_not_grow(long_run: dict[str, Any]) -> None:
     assert late < 1.02 * early, f"{early:.1f} MiB became {late:.1f} MiB"
 
 
+@pytest.mark.slow
 def test_each_stage_is_compiled_once(long_run: dict[str, Any]) -> None:
     assert long_run["traces"] == [1, 1]

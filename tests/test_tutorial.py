@@ -59,6 +59,7 @@ def test_the_page_shows_whole_files() -> None:
     assert len(FILES["ssd_squeeze/net.py"].splitlines()) <= 60
 
 
+@pytest.mark.slow
 def test_it_passes_the_check(package: Path, ssd_here: Ssd) -> None:
     code, out, err = ssd_here("backbones", "check", "squeeze")
     assert code == 0, out + err
@@ -93,6 +94,7 @@ def _shown_failure() -> str:
     return " ".join(shown.split())
 
 
+@pytest.mark.slow
 def test_it_trains_on_the_shapes(package: Path, ssd_here: Ssd, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands of the page, with fewer images and two steps."""
     monkeypatch.chdir(package)

@@ -345,6 +345,7 @@ def test_arrays_of_another_rank_are_skipped(plugins: Plugins, tmp_path: Path) ->
     assert (report.matched, len(report.skipped)) == (("vgg_16/conv1_1/bias",), 3)
 
 
+@pytest.mark.slow
 def test_another_set_of_a_detector_is_noted(plugins: Plugins, tmp_path: Path) -> None:
     """All shapes fit, but images are prepared otherwise, or boxes differ: a person must know."""
     layout = tf1_files.LAYOUTS["modular_mobilenet_v1_300"]

@@ -157,6 +157,7 @@ def test_maps_have_the_sizes_of_ssd(name: str) -> None:
         assert net is maps[-1]
 
 
+@pytest.mark.slow
 @some("mobilenet_v3_small")
 def test_keeps_the_contract(name: str) -> None:
     check_backbone(name, PLUGINS)
