@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from ssd_program import environment_with
 from tensorboard.compat.proto.event_pb2 import Event
 
 from ssdcore.contract.plugins import Plugins, load_plugins
@@ -110,7 +111,7 @@ class Pond:
 
     def environment(self) -> dict[str, str]:
         """For programs that are to find the plugin."""
-        return {**os.environ, "PYTHONPATH": str(self.path)}
+        return environment_with(self.path)
 
     def program(self, *arguments: str) -> "Program":
         """Starts the installed program."""

@@ -1,7 +1,6 @@
 """`check_backbone` and its commands: planted faults are named, and a new package is right as it is written."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from planted import GOOD, BaseNet, arg_scope, plant, stages, through
+from ssd_program import environment_with
 
 from ssdcore import ArgScope, Backbone, BatchNorm, Preprocessing
 from ssdcore.contract.plugins import load_plugins
@@ -177,7 +177,7 @@ def test_a_plugin_that_imports_tensorflow_is_named(tmp_path: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ssd-heavy\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ssdcore]\nheavy = ssd_heavy\n")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = environment_with(tmp_path)
     code = "import tensorflow; from ssdcore.testing import check_backbone; check_backbone('heavy')"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "import_is_light: importing ssd-heavy imports TensorFlow; import it inside" in done.stderr
@@ -191,7 +191,7 @@ def pond(tmp_path_factory: pytest.TempPathFactory, ssd_command: list[str]) -> tu
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "--no-index"]
     site = root / "site"
     subprocess.run([*pip, "--no-build-isolation", "--target", site, root / "ssd-my-pond"], check=True)
-    return root, {**os.environ, "PYTHONPATH": str(site)}
+    return root, environment_with(site)
 
 
 def run(pond: tuple[Path, dict[str, str]], *command: str) -> "subprocess.CompletedProcess[str]":

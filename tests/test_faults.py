@@ -43,6 +43,10 @@ def names_of(pond: Pond, stage: int, step: int) -> list[str]:
     return [index.name(number) for number in records_at(8, (0, stage), np.arange(2 * step, 2 * step + 2))]
 
 
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 FIRST, SECOND = "0.01", "0.001"
 HALF = {FIRST: "0.005", SECOND: "0.0005"}
 
@@ -50,12 +54,12 @@ HALF = {FIRST: "0.005", SECOND: "0.0005"}
 @pytest.mark.parametrize(
     ("step", "back", "assignments", "rates"),
     [
-        (1, 0, [], [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
-        (4, 3, [], [FIRST, HALF[FIRST]] + [HALF[SECOND]] * 3),
+        slow(1, 0, [], [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
+        slow(4, 3, [], [FIRST, HALF[FIRST]] + [HALF[SECOND]] * 3),
         (6, 5, [], [FIRST, "mixed"] + [HALF[SECOND]] * 3),
-        (7, 6, [], [FIRST] * 2 + [HALF[SECOND]] * 3),
+        slow(7, 6, [], [FIRST] * 2 + [HALF[SECOND]] * 3),
         (13, 6, BARE, [FIRST] * 2 + [HALF[SECOND]] * 3),
-        (2, 0, BARE, [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
+        slow(2, 0, BARE, [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
     ],
     ids=["first step", "evaluation due", "end of stage", "first of a stage", "rows undone", "first window"],
 )
@@ -111,7 +115,7 @@ def changes(step: dict[str, Any]) -> int:
     return sum(not np.array_equal(one, other) for one, other in pairs)
 
 
-@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("value", ["nan", slow("inf")])
 def test_a_step_without_numbers_changes_no_weight(
     value: str, pond: Pond, tmp_path: Path, steps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +172,7 @@ def test_faults_that_do_not_end_end_the_run(pond: Pond, tmp_path: Path) -> None:
     assert [row["step"] for row in rows(run) if row["loss"]] == ["3", "6", "9", "12", "14"]
 
 
-@pytest.mark.parametrize(("second", "ends"), [(8, True), (5, False)])
+@pytest.mark.parametrize(("second", "ends"), [slow(8, True), (5, False)])
 def test_good_steps_between_faults_let_retries_begin_anew(
     second: int, ends: bool, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

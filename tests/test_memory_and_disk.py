@@ -46,7 +46,7 @@ STAGES = (
 """Sixteen images, then sixteen; an epoch has two steps."""
 
 
-@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("call", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_batch_that_memory_does_not_hold_is_halved(
     call: int, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +109,7 @@ def test_memory_that_halving_does_not_help_is_an_error_with_advice(
         train(params, pond.data, tmp_path / "run", pond.plugins)
 
 
-@pytest.mark.parametrize("target", ["fsync", "link", "size"])
+@pytest.mark.parametrize("target", ["fsync", *(pytest.param(one, marks=pytest.mark.slow) for one in ("link", "size"))])
 def test_a_full_disk_leaves_the_checkpoint_before(
     target: str, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

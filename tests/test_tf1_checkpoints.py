@@ -55,7 +55,11 @@ def assert_same_activations(ours: dict[str, np.ndarray], theirs: dict[str, np.nd
         np.testing.assert_allclose(ours[own], theirs[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
-@pytest.fixture(scope="module", params=DETECTORS)
+FAST = "modular_mobilenet_v1_300"
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in DETECTORS if name != FAST]
+
+
+@pytest.fixture(scope="module", params=[FAST, *SLOW])
 def detector(request: pytest.FixtureRequest, plugins: Plugins, tmp_path_factory: pytest.TempPathFactory):
     layout = tf1_files.LAYOUTS[request.param]
     variables = tf1_files.ssd_variables(layout)

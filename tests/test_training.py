@@ -166,10 +166,11 @@ def test_resume_needs_a_run(tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_
         ("data.train_split=trian", DataError, "no split 'trian'"),
         ("train.stages.0.trainable=[blokc]", ParamError, "no layer's name starts with 'blokc'"),
         ("train.weights=nowhere.h5", CheckpointError, "no weights file"),
-        (
+        pytest.param(
             "train.stages.0.learning_rate.learning_rate=1e30",
             TrainingError,
             r"not finite at step 2, .* lower train\.stages",
+            marks=pytest.mark.slow,
         ),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from caffe_files import Item, caffemodel_bytes
+from ssd_program import environment_with
 from ssdcli.main import main
 
 from ssdcore.contract.plugins import load_plugins
@@ -44,7 +45,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run([*pip, "--no-build-isolation", "--target", site, folder], check=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(site)
-        patch.setenv("PYTHONPATH", str(site))
+        patch.setenv("PYTHONPATH", environment_with(site)["PYTHONPATH"])
         yield root
 
 
