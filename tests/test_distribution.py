@@ -6,6 +6,7 @@ runs that are compared take small steps without augmentation, where that does no
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from injected import killing, planted
 from shared_runs import Bench, Ending, Told, end_in_ways
-from small_runs import Pond, killing, leftovers, rows, same_run, spoil_image
+from small_runs import Pond, leftovers, rows, same_run, spoil_image
 from test_devices import free_ports
 
 from ssdcore.data.order import records_at
@@ -51,17 +53,7 @@ FROZEN = "{kind: fixed, learning_rate: 1.0e-12}"
 EARLY = [*LOG, "train.eval_every=1", "train.early_stop=1", stage(40, 4, ", freeze_batch_norm: true", FROZEN)]
 """Nothing changes, so that the second evaluation, after step 4, is no better than the first."""
 
-POISON = """
-from ssdcore.training.dataset import TrainingDataset
-real, left = TrainingDataset.batches, [{times}]
-def batches(self, stage, progress, total):
-    for number, batch in enumerate(real(self, stage, progress, total), start=progress.step + 1):
-        if number == 5 and left[0] and index == 1:
-            left[0] -= 1
-            batch = (strategy.run(lambda images: images * float("nan"), args=(batch[0],)), *batch[1:])
-        yield batch
-TrainingDataset.batches = batches
-"""
+POISON = planted("poison", step=5, where="second worker")
 RECOVERS = [*LOG, "train.eval_every=1", stage(8)]
 
 
@@ -108,7 +100,7 @@ def workers(pond: Pond, alone: Path) -> tuple[Bench, list[Told]]:
         "resumed": {"assignments": CURVE},
         "parts": {"assignments": PARTS},
         "early": {"assignments": EARLY},
-        "recovers": {"assignments": RECOVERS, "code": POISON.format(times=1)},
+        "recovers": {"assignments": RECOVERS, "code": POISON},
         "chain": {"assignments": CHAIN},
         "saves": {"assignments": ["train.keep=9", "train.eval_every=0", stage(6)]},
     }
@@ -116,7 +108,7 @@ def workers(pond: Pond, alone: Path) -> tuple[Bench, list[Told]]:
     spoilt = shutil.copytree(pond.data, pond.root / "spoilt")
     spoil_image(spoilt, index.name(int(records_at(8, (0, 0), np.array([6]))[0])))
     runs["spoilt"] = {"assignments": [*LOG, "train.eval_every=0", stage(2)], "data": spoilt}
-    code = "from ssdcore.training import trainer; trainer.RETRIES = 1\n" + POISON.format(times=9)
+    code = planted("retry", times=1) + planted("poison", step=5, times=9, where="second worker")
     runs["fails"] = {"assignments": RECOVERS, "code": code}
     bench = Bench(pond, folder, runs)
     return bench, bench.run_on_two_workers()
@@ -290,11 +282,10 @@ def test_a_batch_that_does_not_divide_is_refused(pond: Pond, tmp_path: Path) -> 
     assert not (tmp_path / "run").exists()
 
 
-ON_STEP = "ssdcli.training_progress.TrainingProgress.on_step"
-DIES = killing(ON_STEP, 5)
-IS_TOLD = killing(ON_STEP, 2, "after").replace("SIGKILL", "SIGTERM")
-IS_TOLD_THEN = killing("ssdcore.evaluation.evaluate.Evaluator._warm_up", 1, "after").replace("SIGKILL", "SIGTERM")
-IS_TOLD_FIRST = killing("ssdcore.training.trainer.Trainer._show_images", 1, "after").replace("SIGKILL", "SIGTERM")
+DIES = killing("step shown", 5)
+IS_TOLD = killing("step shown", 2, "after", signal.SIGTERM)
+IS_TOLD_THEN = killing("warm-up", 1, "after", signal.SIGTERM)
+IS_TOLD_FIRST = killing("images shown", 1, "after", signal.SIGTERM)
 WAYS = {
     "second dies": ("", DIES),
     "first dies": (DIES, ""),

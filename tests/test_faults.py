@@ -7,34 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from injected import burst_gradients, planted, poison, retry, wrap_steps
 from small_runs import BARE, Pond, Told, no_event_twice, rows, same_run, spoil_image
 
 from ssdcore.data.order import records_at
 from ssdcore.data.records.index import RecordIndex
 from ssdcore.errors import DataError, TrainingError
 from ssdcore.runs.checkpoint import load_checkpoint
-from ssdcore.training import TrainingCallback, train, trainer
-from ssdcore.training.dataset import TrainingDataset
-
-POISON = """
-import numpy as np
-from ssdcore.training.dataset import TrainingDataset
-real, left = TrainingDataset.batches, [{times}]
-def batches(self, stage, progress, total):
-    for number, batch in enumerate(real(self, stage, progress, total), start=progress.step + 1):
-        if number == {step} and left[0]:
-            left[0] -= 1
-            batch = (batch[0] * np.{value}, *batch[1:])
-        yield batch
-TrainingDataset.batches = batches
-"""
-
-
-def poison(monkeypatch: pytest.MonkeyPatch, step: int, times: int = 1, value: str = "nan") -> None:
-    """Makes the images of a step of the whole run, counted from 1, no numbers so many times."""
-    monkeypatch.setattr(TrainingDataset, "batches", TrainingDataset.batches)
-    exec(POISON.format(step=step, times=times, value=value), {})
+from ssdcore.training import TrainingCallback, train
 
 
 def names_of(pond: Pond, stage: int, step: int) -> list[str]:
@@ -67,7 +47,7 @@ def test_a_loss_that_is_no_number_once_takes_the_run_back(
     step: int, back: int, assignments: list[str], rates: list[str], pond: Pond, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Rates are halved from there on; a row whose steps had both rates has a mean of both."""
-    poison(monkeypatch, step)
+    poison(step, patch=monkeypatch.setattr)
     told = Told()
     train(pond.params.override(assignments), pond.data, tmp_path / "run", pond.plugins, callback=told)
     (story,) = told.about("not finite")
@@ -92,10 +72,8 @@ def test_a_loss_that_is_no_number_once_takes_the_run_back(
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What each step of a run changed: its fault, and the variables before and after it."""
     seen: list[dict[str, Any]] = []
-    real = trainer.make_step
 
-    def watched(ssd: Any, update: Any, *arguments: Any) -> Callable[..., Any]:
-        step = real(ssd, update, *arguments)
+    def watched(step: Callable[..., Any], ssd: Any, update: Any) -> Callable[..., Any]:
         variables = [*update.variables, *update.state[1:]]  # the first counts steps
 
         def watch(batch: Any, wishes: Any) -> Any:
@@ -106,7 +84,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
         return watch
 
-    monkeypatch.setattr(trainer, "make_step", watched)
+    wrap_steps(watched, monkeypatch.setattr)
     return seen
 
 
@@ -119,7 +97,7 @@ def changes(step: dict[str, Any]) -> int:
 def test_a_step_without_numbers_changes_no_weight(
     value: str, pond: Pond, tmp_path: Path, steps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poison(monkeypatch, 8, value=value)
+    poison(8, factor=value, patch=monkeypatch.setattr)
     train(pond.params.override(BARE), pond.data, tmp_path / "run", pond.plugins)
     assert [index + 1 for index, step in enumerate(steps) if step["fault"]] == [8]
     assert changes(steps[7]) == 0
@@ -131,21 +109,8 @@ def test_a_gradient_that_is_no_number_is_a_fault_too(
     pond: Pond, tmp_path: Path, steps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss is finite; the images of one step are marked by a negative corner."""
-    import ssdcore.training.step as step_module
-
-    real = step_module._losses
-
-    def bursting(ssd: Any, batch: Any, positives: Any, shares: int) -> Any:
-        marked = batch[0][0, 0, 0, 0] < 0
-
-        @tf.custom_gradient
-        def burst(losses: Any) -> Any:
-            return tf.identity(losses), lambda upstream: upstream * tf.where(marked, np.inf, 1.0)
-
-        return burst(real(ssd, batch, positives, shares))
-
-    monkeypatch.setattr(step_module, "_losses", bursting)
-    poison(monkeypatch, 2, value="int64(-1)")
+    burst_gradients(monkeypatch.setattr)
+    poison(2, factor="-1", patch=monkeypatch.setattr)
     told = Told()
     train(pond.params.override(BARE), pond.data, tmp_path / "run", pond.plugins, callback=told)
     assert "not finite at step 2" in told.about("not finite")[0]
@@ -156,7 +121,7 @@ def test_a_gradient_that_is_no_number_is_a_fault_too(
 def test_faults_that_do_not_end_end_the_run(pond: Pond, tmp_path: Path) -> None:
     """Exit code 1, one line with the story; what is left is good, and goes on once the cause is mended."""
     run = tmp_path / "run"
-    program = pond.child(POISON.format(step=8, times=-1, value="nan"), *pond.arguments(run))
+    program = pond.child(planted("poison", step=8, times=-1), *pond.arguments(run))
     assert program.wait() == 1
     *_, line = program.lines()
     assert line.startswith("error: the loss or its gradient was not finite at step 8, on the images ")
@@ -177,10 +142,9 @@ def test_good_steps_between_faults_let_retries_begin_anew(
     second: int, ends: bool, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One retry is allowed, and again behind four good steps; rates stay as low as they are."""
-    monkeypatch.setattr(trainer, "RETRIES", 1)
-    monkeypatch.setattr(trainer, "HEALTHY_STEPS", 4)
-    poison(monkeypatch, 2)
-    poison(monkeypatch, second)
+    retry(1, healthy_steps=4, patch=monkeypatch.setattr)
+    poison(2, patch=monkeypatch.setattr)
+    poison(second, patch=monkeypatch.setattr)
     if not ends:
         with pytest.raises(TrainingError, match=r"not finite at step 5, .* going back 1 times"):
             train(pond.params, pond.data, tmp_path / "run", pond.plugins)
@@ -190,26 +154,10 @@ def test_good_steps_between_faults_let_retries_begin_anew(
     assert [progress[name] for name in ("retries", "rate_scale", "fault_step")] == [0, 0.25, 8]
 
 
-TWO_DEVICES = """
-import numpy as np, tensorflow as tf
-from ssdcore.training.dataset import TrainingDataset
-real, left = TrainingDataset.batches, [1]
-def batches(self, stage, progress, total):
-    for number, batch in enumerate(real(self, stage, progress, total), start=progress.step + 1):
-        if number == 8 and left[0]:
-            left[0] -= 1
-            first, second = batch[0].values
-            make = self._strategy.experimental_distribute_values_from_function
-            batch = (make(lambda context: second * np.nan if context.replica_id_in_sync_group else first), *batch[1:])
-        yield batch
-TrainingDataset.batches = batches
-"""
-
-
 @pytest.mark.slow
 def test_a_fault_on_one_of_two_devices_takes_both_back(pond: Pond, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    program = pond.child(TWO_DEVICES, *pond.arguments(run, "--devices", "cpu:2"))
+    program = pond.child(planted("poison", step=8, where="second device"), *pond.arguments(run, "--devices", "cpu:2"))
     assert program.wait() == 0, program.lines()
     (story,) = [line for line in program.lines() if "not finite" in line]
     assert f"at step 8, on the images {', '.join(names_of(pond, 1, 1))}; went back to step 7" in story

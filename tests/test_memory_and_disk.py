@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from injected import wrap_steps
 from small_runs import BARE, Pond, Told, leftovers, no_event_twice, rows, same_run
 
 from ssdcore.errors import CheckpointError, TrainingError
 from ssdcore.runs.checkpoint import load_checkpoint
-from ssdcore.training import TrainingCallback, train, trainer
+from ssdcore.training import TrainingCallback, train
 
 
 class Exhausted:
@@ -22,11 +23,8 @@ class Exhausted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
         self.calls, self.failing, self.images = 0, set(calls), 0
-        real = trainer.make_step
 
-        def make(*arguments: Any) -> Callable[..., Any]:
-            step = real(*arguments)
-
+        def make(step: Callable[..., Any], *_: Any) -> Callable[..., Any]:
             def call(batch: Any, wishes: Any) -> Any:
                 self.calls += 1
                 if self.calls in self.failing:
@@ -36,7 +34,7 @@ class Exhausted:
 
             return call
 
-        monkeypatch.setattr(trainer, "make_step", make)
+        wrap_steps(make, monkeypatch.setattr)
 
 
 STAGES = (

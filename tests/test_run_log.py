@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from injected import wrap_steps
 from small_runs import Pond, events
 
 from ssdcore.data.records.manifest import Manifest
@@ -19,7 +20,7 @@ from ssdcore.model import build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.params import Stage
 from ssdcore.runs.checkpoint import AVERAGES_PREFIX, load_checkpoint, restore_model
-from ssdcore.training import TrainingCallback, train, trainer
+from ssdcore.training import TrainingCallback, train
 from ssdcore.training.loss_scale import FIRST, GROWTH_STEPS, LossScale
 from ssdcore.training.step import METRICS, make_step
 from ssdcore.training.update import Update
@@ -29,10 +30,8 @@ from ssdcore.training.window import Window
 def test_averages_follow_the_recurrence(pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """average += (1 - min(decay, (1 + n) / (10 + n))) * (weight - average), over both stages."""
     sequence: list[dict[str, Any]] = []
-    real = trainer.make_step
 
-    def watched(ssd: Any, *arguments: Any) -> Any:
-        step = real(ssd, *arguments)
+    def watched(step: Any, ssd: Any, _: Any) -> Any:
         found = named_variables(ssd)
 
         def watch(*batch: Any) -> Any:
@@ -44,7 +43,7 @@ def test_averages_follow_the_recurrence(pond: Pond, tmp_path: Path, monkeypatch:
 
         return watch
 
-    monkeypatch.setattr(trainer, "make_step", watched)
+    wrap_steps(watched, monkeypatch.setattr)
     params = pond.params.override(["train.ema_decay=0.5"])
     train(params, pond.data, tmp_path / "run", pond.plugins)
     assert len(sequence) == 15

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_runs import Pond, Program, Told, differences, events, killing, leftovers, rows, same_run
+from injected import killing, planted
+from small_runs import Pond, Program, Told, differences, events, leftovers, rows, same_run
 
 from ssdcore.errors import CheckpointError, Terminated, TrainingError
 from ssdcore.params import ParamSet
@@ -45,13 +46,13 @@ def stop_after(pond: Pond, run: Path, steps: int, params: ParamSet | None = None
 
 
 KILLS = [
-    killing("os.fsync", 6),  # the checkpoint of step 2 without its end
-    killing("ssdcore.training.log.MetricsLog.write", 1, "after"),
-    killing("os.link", 2),  # a checkpoint that is not yet the last one
-    killing("ssdcore.training.trainer.Trainer._keep_best", 1, "after"),
-    killing("pathlib.Path.replace", 5),
-    killing("ssdcli.training_progress.TrainingProgress.on_step", 3),
-    killing("ssdcore.training.trainer.forget_later", 1),
+    killing("sync", 6),  # the checkpoint of step 2 without its end
+    killing("row", 1, "after"),
+    killing("second name", 2),  # a checkpoint that is not yet the last one
+    killing("best checkpoint", 1, "after"),
+    killing("rename", 5),
+    killing("step shown", 3),
+    killing("later checkpoints", 1),
 ]
 """Where a process dies, one after the other; the last ones are so placed that steps are repeated."""
 
@@ -87,7 +88,7 @@ def test_a_deterministic_run_ends_the_same(pond: Pond) -> None:
     setting = "train.deterministic=true"
     whole, run = pond.root / "whole", pond.root / "deterministic"
     ended(pond.child("", *pond.arguments(whole, setting)))
-    for code in (killing("os.fsync", 6), killing("ssdcore.training.scoring.Scorer.score", 1, "after")):
+    for code in (killing("sync", 6), killing("evaluation", 1, "after")):
         was_killed(pond.child(code, *pond.arguments(run, setting)))
     ended(pond.child("", *pond.arguments(run)))
     same_run(run, whole)
@@ -96,7 +97,7 @@ def test_a_deterministic_run_ends_the_same(pond: Pond) -> None:
 @pytest.mark.slow
 def test_killed_before_its_first_checkpoint_it_begins_again(pond: Pond, finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    was_killed(pond.child(killing("os.fsync", 3), *pond.arguments(run)))
+    was_killed(pond.child(killing("sync", 3), *pond.arguments(run)))
     assert len(leftovers(run)) == 1
     with pytest.raises(CheckpointError, match=r"no checkpoint .*last\.npz"):
         train(pond.params, pond.data, run, pond.plugins, resume=True)
@@ -208,34 +209,11 @@ def test_a_signal_in_an_evaluation_repeats_it(
     same_run(tmp_path / "run", finished)
 
 
-SLOW = """
-import time
-import ssdcore.training.interrupt as interrupt
-interrupt.PATIENCE = {patience}
-from ssdcore.training import trainer
-real = trainer.make_step
-def slow(*arguments):
-    step = real(*arguments)
-    def wait(batch, wishes):
-        found = step(batch, wishes)
-        print("slow", file=__import__("sys").stderr, flush=True)
-        for _ in range(300):
-            try:
-                time.sleep(0.1)
-            except KeyboardInterrupt:
-                if not {deaf}:
-                    raise
-        return found
-    return wait
-trainer.make_step = slow
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_step_that_takes_too_long_is_not_waited_for(number: int, code: int, pond: Pond, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    program = pond.child(SLOW.format(patience=0.5, deaf=True), *pond.arguments(run))
+    program = pond.child(planted("slow_steps", patience=0.5, deaf=True), *pond.arguments(run))
     program.wait_for("slow")
     begin = time.monotonic()
     program.send(number)
@@ -248,7 +226,7 @@ def test_a_step_that_takes_too_long_is_not_waited_for(number: int, code: int, po
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_a_second_signal_ends_it_at_once(number: int, code: int, pond: Pond, tmp_path: Path) -> None:
-    program = pond.child(SLOW.format(patience=25, deaf=False), *pond.arguments(tmp_path / "run"))
+    program = pond.child(planted("slow_steps", patience=25, deaf=False), *pond.arguments(tmp_path / "run"))
     program.wait_for("slow")
     program.send(number)
     time.sleep(0.5)

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import pytest
+from ssd_program import environment_with
 
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
@@ -34,10 +35,11 @@ RUN = f"""
 import json, sys
 from pathlib import Path
 from ssdcore.contract.plugins import load_plugins
-from ssdcore.training import TrainingCallback, train, trainer
+from injected import wrap_steps
+from ssdcore.training import TrainingCallback, train
 
-steps, make_step = [], trainer.make_step
-trainer.make_step = lambda *arguments: steps.append(make_step(*arguments)) or steps[-1]
+steps = []
+wrap_steps(lambda step, *_: steps.append(step) or step)
 
 
 class Watch(TrainingCallback):
@@ -72,7 +74,8 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     synthesize(root / "voc", 8, 4, seed=1)
     convert(read_labelled(root / "voc"), root / "records")
     command = [sys.executable, "-c", RUN, str(root / "records"), str(root / "run"), *SMALL]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = environment_with(Path(__file__).parent)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

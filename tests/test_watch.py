@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_runs import Pond, Program, differences, events, killing
+from injected import killing
+from small_runs import Pond, Program, differences, events
 from small_runs import rows as all_rows
 from ssdcli.evaluate import limits
 from tensorboard.compat.proto.event_pb2 import Event
@@ -40,7 +41,6 @@ def patient(run):
 keeping.watched_folders = patient
 """
 """Code that lets a training, whose steps take milliseconds, wait for its watcher behind the first checkpoint."""
-ON_STEP = "ssdcli.training_progress.TrainingProgress.on_step"
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -161,7 +161,7 @@ def test_a_training_that_is_killed_goes_on_beside_it(
 ) -> None:
     run = tmp_path / "run"
     beside = watcher.start(run)
-    for code in (killing(ON_STEP, 9), killing("ssdcore.training.log.cut_back", 1)):
+    for code in (killing("step shown", 9), killing("rows cut back", 1)):
         ended(pond.child(PATIENT + code, *pond.arguments(run)), -signal.SIGKILL)
     ended(pond.child(PATIENT, *pond.arguments(run)))
     ended(beside)
