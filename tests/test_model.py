@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import weakref
 from itertools import product
 from pathlib import Path
 
@@ -101,6 +102,13 @@ np.savez(folder / "outputs.npz", **{{name: value.numpy() for name, value in outp
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     return dict(np.load(folder / "outputs.npz"))
+
+
+def test_a_dropped_network_is_freed_before_another_is_built(plugins: Plugins) -> None:
+    """Keras' networks are reference cycles; a process that builds many would keep them all for a long time."""
+    dropped = weakref.ref(build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins).network)
+    build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins)
+    assert dropped() is None
 
 
 def test_names_of_variables_are_unique_and_complete(plugins: Plugins) -> None:
