@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from ssd_program import environment_with
 from tensorboard.backend.event_processing.plugin_event_accumulator import TENSORS, EventAccumulator
 
 from ssdcore.contract.plugins import Plugins, load_plugins
@@ -111,7 +112,7 @@ class Pond:
 
     def environment(self) -> dict[str, str]:
         """For programs that are to find the plugin."""
-        return {**os.environ, "PYTHONPATH": str(self.path)}
+        return environment_with(self.path, Path(__file__).parent)
 
     def program(self, *arguments: str) -> "Program":
         """Starts the installed program."""
@@ -197,25 +198,6 @@ class Program:
 
     def send(self, number: int) -> None:
         os.kill(self.pid, number)
-
-
-def killing(target: str, number: int, when: str = "before") -> str:
-    """Code that lets the `number`-th call of `target`, such as os.fsync, kill the process before or after it."""
-    return f"""
-import os, pkgutil, signal
-owner, _, name = {target!r}.rpartition(".")
-owner = pkgutil.resolve_name(owner)
-real, calls = getattr(owner, name), [0]
-def deadly(*arguments, **named):
-    calls[0] += 1
-    if calls[0] == {number} and {when!r} == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = real(*arguments, **named)
-    if calls[0] == {number}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-setattr(owner, name, deadly)
-"""
 
 
 class Told(TrainingCallback):

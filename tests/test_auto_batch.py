@@ -59,6 +59,7 @@ print(settled[0].batch_size, settled[0].learning_rate.learning_rate, settled[1] 
 """
 
 
+@pytest.mark.slow
 def test_trial_steps_leave_the_weights_and_scale_the_rate() -> None:
     """Quarter-width MobileNet takes some MiB for each image; with memory without end the largest batch is taken.
 

@@ -162,6 +162,7 @@ def test_logical_devices_of_the_cpu() -> None:
     ], err
 
 
+@pytest.mark.slow
 def test_a_cluster_of_one_worker() -> None:
     config = tf_config({"worker": [f"localhost:{free_ports(1)[0]}"]})
     out, err = run(DESCRIBE, "", TF_CONFIG=config).communicate(timeout=120)
@@ -253,6 +254,7 @@ def start_two(steps: int) -> list["subprocess.Popen[str]"]:
     return [run(LOOP, steps, TF_CONFIG=tf_config(cluster, "worker", index)) for index in (0, 1)]
 
 
+@pytest.mark.slow
 def test_two_workers_run_to_the_end() -> None:
     outs = [worker.communicate(timeout=120) for worker in start_two(30)]
     for index, (out, err) in enumerate(outs):
@@ -260,6 +262,7 @@ def test_two_workers_run_to_the_end() -> None:
         assert out.splitlines() == [expected, "running 2.0", "end"], err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_lost_worker_ends_the_other_with_a_reason(lost: int) -> None:
     workers = start_two(100_000)

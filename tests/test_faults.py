@@ -7,40 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from injected import burst_gradients, planted, poison, retry, wrap_steps
 from small_runs import BARE, Pond, Told, no_event_twice, rows, same_run, spoil_image
 
 from ssdcore.data.order import records_at
 from ssdcore.data.records.index import RecordIndex
 from ssdcore.errors import DataError, TrainingError
 from ssdcore.runs.checkpoint import load_checkpoint
-from ssdcore.training import TrainingCallback, loop, recovery, train
-from ssdcore.training.dataset import TrainingDataset
-
-POISON = """
-import numpy as np
-from ssdcore.training.dataset import TrainingDataset
-real, left = TrainingDataset.batches, [{times}]
-def batches(self, stage, state, total):
-    for number, batch in enumerate(real(self, stage, state, total), start=state.step + 1):
-        if number == {step} and left[0]:
-            left[0] -= 1
-            batch = (batch[0] * np.{value}, *batch[1:])
-        yield batch
-TrainingDataset.batches = batches
-"""
-
-
-def poison(monkeypatch: pytest.MonkeyPatch, step: int, times: int = 1, value: str = "nan") -> None:
-    """Makes the images of a step of the whole run, counted from 1, no numbers so many times."""
-    monkeypatch.setattr(TrainingDataset, "batches", TrainingDataset.batches)
-    exec(POISON.format(step=step, times=times, value=value), {})
+from ssdcore.training import TrainingCallback, train
 
 
 def names_of(pond: Pond, stage: int, step: int) -> list[str]:
     """The images of a stage's step, from 0."""
     index = RecordIndex.of_split(pond.data, "trainval")
     return [index.name(number) for number in records_at(8, (0, stage), np.arange(2 * step, 2 * step + 2))]
+
+
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 FIRST, SECOND = "0.01", "0.001"
@@ -50,12 +34,12 @@ HALF = {FIRST: "0.005", SECOND: "0.0005"}
 @pytest.mark.parametrize(
     ("step", "back", "assignments", "rates"),
     [
-        (1, 0, [], [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
-        (4, 3, [], [FIRST, HALF[FIRST]] + [HALF[SECOND]] * 3),
+        slow(1, 0, [], [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
+        slow(4, 3, [], [FIRST, HALF[FIRST]] + [HALF[SECOND]] * 3),
         (6, 5, [], [FIRST, "mixed"] + [HALF[SECOND]] * 3),
-        (7, 6, [], [FIRST] * 2 + [HALF[SECOND]] * 3),
+        slow(7, 6, [], [FIRST] * 2 + [HALF[SECOND]] * 3),
         (13, 6, BARE, [FIRST] * 2 + [HALF[SECOND]] * 3),
-        (2, 0, BARE, [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
+        slow(2, 0, BARE, [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
     ],
     ids=["first step", "evaluation due", "end of stage", "first of a stage", "rows undone", "first window"],
 )
@@ -63,7 +47,7 @@ def test_a_loss_that_is_no_number_once_takes_the_run_back(
     step: int, back: int, assignments: list[str], rates: list[str], pond: Pond, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Rates are halved from there on; a row whose steps had both rates has a mean of both."""
-    poison(monkeypatch, step)
+    poison(step, patch=monkeypatch.setattr)
     told = Told()
     train(pond.params.override(assignments), pond.data, tmp_path / "run", pond.plugins, callback=told)
     (story,) = told.about("not finite")
@@ -88,10 +72,8 @@ def test_a_loss_that_is_no_number_once_takes_the_run_back(
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What each step of a run changed: whether it was not finite, and the variables before and after it."""
     seen: list[dict[str, Any]] = []
-    real = loop.make_step
 
-    def watched(ssd: Any, params: Any, update: Any, *arguments: Any) -> Callable[..., Any]:
-        step = real(ssd, params, update, *arguments)
+    def watched(step: Callable[..., Any], ssd: Any, update: Any) -> Callable[..., Any]:
         variables = [*update.variables, *update.state[1:]]  # the first counts steps
 
         def watch(batch: Any, requests: Any) -> Any:
@@ -102,7 +84,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
         return watch
 
-    monkeypatch.setattr(loop, "make_step", watched)
+    wrap_steps(watched, monkeypatch.setattr)
     return seen
 
 
@@ -111,11 +93,11 @@ def changes(step: dict[str, Any]) -> int:
     return sum(not np.array_equal(one, other) for one, other in pairs)
 
 
-@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("value", ["nan", slow("inf")])
 def test_a_step_without_numbers_changes_no_weight(
     value: str, pond: Pond, tmp_path: Path, steps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poison(monkeypatch, 8, value=value)
+    poison(8, factor=value, patch=monkeypatch.setattr)
     train(pond.params.override(BARE), pond.data, tmp_path / "run", pond.plugins)
     assert [index + 1 for index, step in enumerate(steps) if step["non_finite"]] == [8]
     assert changes(steps[7]) == 0
@@ -127,31 +109,19 @@ def test_a_gradient_that_is_no_number_is_a_fault_too(
     pond: Pond, tmp_path: Path, steps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss is finite; the images of one step are marked by a negative corner."""
-    import ssdcore.training.step as step_module
-
-    real = step_module._losses
-
-    def bursting(ssd: Any, params: Any, batch: Any, positives: Any, parts: int) -> Any:
-        marked = batch[0][0, 0, 0, 0] < 0
-
-        @tf.custom_gradient
-        def burst(losses: Any) -> Any:
-            return tf.identity(losses), lambda upstream: upstream * tf.where(marked, np.inf, 1.0)
-
-        return burst(real(ssd, params, batch, positives, parts))
-
-    monkeypatch.setattr(step_module, "_losses", bursting)
-    poison(monkeypatch, 2, value="int64(-1)")
+    burst_gradients(monkeypatch.setattr)
+    poison(2, factor="-1", patch=monkeypatch.setattr)
     told = Told()
     train(pond.params.override(BARE), pond.data, tmp_path / "run", pond.plugins, callback=told)
     assert "not finite at step 2" in told.about("not finite")[0]
     assert [changes(step) > 0 for step in steps[:3]] == [True, False, True]
 
 
+@pytest.mark.slow
 def test_faults_that_do_not_end_end_the_run(pond: Pond, tmp_path: Path) -> None:
     """Exit code 1, one line with the story; what is left is good, and goes on once the cause is mended."""
     run = tmp_path / "run"
-    program = pond.child(POISON.format(step=8, times=-1, value="nan"), *pond.arguments(run))
+    program = pond.child(planted("poison", step=8, times=-1), *pond.arguments(run))
     assert program.wait() == 1
     *_, line = program.lines()
     assert line.startswith("error: loss or gradient was not finite at step 8, on the images ")
@@ -167,15 +137,14 @@ def test_faults_that_do_not_end_end_the_run(pond: Pond, tmp_path: Path) -> None:
     assert [row["step"] for row in rows(run) if row["loss"]] == ["3", "6", "9", "12", "14"]
 
 
-@pytest.mark.parametrize(("second", "ends"), [(8, True), (5, False)])
+@pytest.mark.parametrize(("second", "ends"), [slow(8, True), (5, False)])
 def test_good_steps_between_faults_let_retries_begin_anew(
     second: int, ends: bool, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One retry is allowed, and again behind four good steps; rates stay as low as they are."""
-    monkeypatch.setattr(recovery, "RETRIES", 1)
-    monkeypatch.setattr(recovery, "HEALTHY_STEPS", 4)
-    poison(monkeypatch, 2)
-    poison(monkeypatch, second)
+    retry(1, healthy_steps=4, patch=monkeypatch.setattr)
+    poison(2, patch=monkeypatch.setattr)
+    poison(second, patch=monkeypatch.setattr)
     if not ends:
         with pytest.raises(TrainingError, match=r"not finite at step 5, .* 1 restarts"):
             train(pond.params, pond.data, tmp_path / "run", pond.plugins)
@@ -185,25 +154,10 @@ def test_good_steps_between_faults_let_retries_begin_anew(
     assert [progress[name] for name in ("retries", "rate_scale", "non_finite_step")] == [0, 0.25, 8]
 
 
-TWO_DEVICES = """
-import numpy as np, tensorflow as tf
-from ssdcore.training.dataset import TrainingDataset
-real, left = TrainingDataset.batches, [1]
-def batches(self, stage, state, total):
-    for number, batch in enumerate(real(self, stage, state, total), start=state.step + 1):
-        if number == 8 and left[0]:
-            left[0] -= 1
-            first, second = batch[0].values
-            make = self._strategy.experimental_distribute_values_from_function
-            batch = (make(lambda context: second * np.nan if context.replica_id_in_sync_group else first), *batch[1:])
-        yield batch
-TrainingDataset.batches = batches
-"""
-
-
+@pytest.mark.slow
 def test_a_fault_on_one_of_two_devices_takes_both_back(pond: Pond, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    program = pond.child(TWO_DEVICES, *pond.arguments(run, "--devices", "cpu:2"))
+    program = pond.child(planted("poison", step=8, where="second device"), *pond.arguments(run, "--devices", "cpu:2"))
     assert program.wait() == 0, program.lines()
     (story,) = [line for line in program.lines() if "not finite" in line]
     assert f"at step 8, on the images {', '.join(names_of(pond, 1, 1))}; restarted from step 7" in story
@@ -241,6 +195,7 @@ def test_undecodable_images_are_left_out(pond: Pond, spoilt: Path, tmp_path: Pat
     same_run(tmp_path / "other", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_what_was_left_out_is_still_so_when_a_run_goes_on(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
     class Stop(Told):
         def __init__(self, at: int) -> None:
@@ -264,6 +219,7 @@ def test_what_was_left_out_is_still_so_when_a_run_goes_on(pond: Pond, spoilt: Pa
     assert told.about("left out") == []
 
 
+@pytest.mark.slow
 def test_undecodable_images_on_two_devices(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
     pond.data, whole = spoilt, pond.data
     try:

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from injected import wrap_steps
 from small_runs import BARE, Pond, Told, leftovers, no_event_twice, rows, same_run
 
 from ssdcore.errors import CheckpointError, TrainingError
 from ssdcore.runs.checkpoint import load_checkpoint
-from ssdcore.training import TrainingCallback, loop, train
+from ssdcore.training import TrainingCallback, train
 
 
 class Exhausted:
@@ -22,11 +23,8 @@ class Exhausted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
         self.calls, self.failing, self.images = 0, set(calls), 0
-        real = loop.make_step
 
-        def make(*arguments: Any) -> Callable[..., Any]:
-            step = real(*arguments)
-
+        def make(step: Callable[..., Any], *_: Any) -> Callable[..., Any]:
             def call(batch: Any, requests: Any) -> Any:
                 self.calls += 1
                 if self.calls in self.failing:
@@ -36,7 +34,7 @@ class Exhausted:
 
             return call
 
-        monkeypatch.setattr(loop, "make_step", make)
+        wrap_steps(make, monkeypatch.setattr)
 
 
 STAGES = (
@@ -46,7 +44,7 @@ STAGES = (
 """Sixteen images, then sixteen; an epoch has two steps."""
 
 
-@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("call", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_batch_that_memory_does_not_hold_is_halved(
     call: int, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +68,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     assert len(told.about("memory")) == 1
 
 
+@pytest.mark.slow
 def test_a_saved_part_of_a_stage_counts_twice_as_many_half_batches(
     pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +109,7 @@ def test_memory_that_halving_does_not_help_is_an_error_with_advice(
         train(params, pond.data, tmp_path / "run", pond.plugins)
 
 
-@pytest.mark.parametrize("target", ["fsync", "link", "size"])
+@pytest.mark.parametrize("target", ["fsync", *(pytest.param(one, marks=pytest.mark.slow) for one in ("link", "size"))])
 def test_a_full_disk_leaves_the_checkpoint_before(
     target: str, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +149,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     same_run(run, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_parameters_and_rows(pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of parameters is written when a run goes on; it is the old one or the new one, never a part."""
     run = tmp_path / "run"

@@ -22,6 +22,7 @@ def test_it_is_stored_without_outputs() -> None:
     assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # jupyter_client's and zmq's own
 def test_it_finds_and_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a net that has barely learnt, told to show anything, the image comes back with boxes on it."""

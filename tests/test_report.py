@@ -343,6 +343,7 @@ OVERLAYS = """[...document.querySelectorAll('.cut')].map(cut => {
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_browser_shows_the_pages(one: Path, two: Path, tmp_path: Path) -> None:
     with browser.open_tab() as tab:
@@ -373,6 +374,7 @@ def test_a_browser_shows_the_pages(one: Path, two: Path, tmp_path: Path) -> None
     assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 1000  # photographs, not an empty page
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_browser_tells_of_what_is_wrong(tmp_path: Path) -> None:
     """Otherwise the silence above would mean nothing."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from injected import wrap_steps
 from small_runs import Pond, events
 
 from ssdcore.data.records.manifest import Manifest
@@ -19,7 +20,7 @@ from ssdcore.model import build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.params import Stage
 from ssdcore.runs.checkpoint import AVERAGES_PREFIX, load_checkpoint, restore_model
-from ssdcore.training import TrainingCallback, loop, train
+from ssdcore.training import TrainingCallback, train
 from ssdcore.training.metrics import NonFiniteError, StepMetrics
 from ssdcore.training.optimizers import Update
 from ssdcore.training.precision import FIRST_SCALE, GROWTH_STEPS, LossScale
@@ -29,10 +30,8 @@ from ssdcore.training.step import METRICS, make_step
 def test_averages_follow_the_recurrence(pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """average += (1 - min(decay, (1 + n) / (10 + n))) * (weight - average), over both stages."""
     sequence: list[dict[str, Any]] = []
-    real = loop.make_step
 
-    def watched(ssd: Any, *arguments: Any) -> Any:
-        step = real(ssd, *arguments)
+    def watched(step: Any, ssd: Any, _: Any) -> Any:
         found = named_variables(ssd)
 
         def watch(*batch: Any) -> Any:
@@ -44,7 +43,7 @@ def test_averages_follow_the_recurrence(pond: Pond, tmp_path: Path, monkeypatch:
 
         return watch
 
-    monkeypatch.setattr(loop, "make_step", watched)
+    wrap_steps(watched, monkeypatch.setattr)
     params = pond.params.override(["train.ema_decay=0.5"])
     train(params, pond.data, tmp_path / "run", pond.plugins)
     assert len(sequence) == 15
@@ -172,6 +171,7 @@ def test_what_no_loss_scale_helps_is_non_finite() -> None:
     assert adapted(scale, False) == (True, np.inf, 1.0)
 
 
+@pytest.mark.slow
 def test_the_focal_loss_begins_with_background(pond: Pond, tmp_path: Path) -> None:
     """Lin et al. with a softmax of three classes: 0.99 for background, ln(0.99 * 3 / 0.01) = ln 297, the others 0."""
     found = {}
@@ -301,6 +301,7 @@ def test_the_loss_of_an_evaluation_is_the_sum_by_hand(pond: Pond) -> None:
     assert seen == [(3, 4), (4, 4)]
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_may_be_that_of_least_loss(pond: Pond, tmp_path: Path) -> None:
     told: list[tuple[int, bool]] = []
 
@@ -327,6 +328,7 @@ def test_images_and_histograms_are_among_the_events(pond: Pond, tmp_path: Path) 
     assert {step for step, name in found if name == "pond/stage1/kernel"} == {4, 6, 10, 14}
 
 
+@pytest.mark.slow
 def test_a_profile_is_a_trace(pond: Pond, tmp_path: Path) -> None:
     params = pond.params.override(["train.stages.1.steps=15", "train.eval_every=0"])
     train(params, pond.data, tmp_path / "run", pond.plugins, profile=True)

@@ -95,6 +95,7 @@ def test_metrics_have_a_row_per_window_and_stage_end(finished: Path) -> None:
         assert float(row["negatives"]) == pytest.approx(3 * float(row["positives"]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_first_stage_leaves_the_backbone_alone(
     tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ class Stop(TrainingCallback):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_weights(
     finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
@@ -166,10 +168,11 @@ def test_resume_needs_a_run(tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_
         ("data.train_split=trian", DataError, "no split 'trian'"),
         ("train.stages.0.trainable=[blokc]", ParamError, "no layer's name starts with 'blokc'"),
         ("train.weights=nowhere.h5", CheckpointError, "no weights file"),
-        (
+        pytest.param(
             "train.stages.0.learning_rate.learning_rate=1e30",
             TrainingError,
             r"not finite at step 2, .* lower train\.stages",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -247,6 +250,7 @@ def test_a_fixed_backbone_of_random_weights_is_refused(shapes: Path, plugins: Pl
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_training_starts_from_the_classes_of_another_detector(
     tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
@@ -285,6 +289,7 @@ def test_a_fixed_backbone_that_the_file_does_not_fill_is_refused(
         train(params, shapes, tmp_path / "run", plugins)
 
 
+@pytest.mark.slow
 def test_default_boxes_that_miss_the_objects_are_warned_of(
     tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import pytest
+from ssd_program import environment_with
 
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
@@ -35,10 +36,11 @@ import json, sys
 from pathlib import Path
 import psutil
 from ssdcore.contract.plugins import load_plugins
-from ssdcore.training import TrainingCallback, loop, train
+from injected import wrap_steps
+from ssdcore.training import TrainingCallback, train
 
-steps, make_step = [], loop.make_step
-loop.make_step = lambda *arguments: steps.append(make_step(*arguments)) or steps[-1]
+steps = []
+wrap_steps(lambda step, *_: steps.append(step) or step)
 
 
 class Watch(TrainingCallback):
@@ -72,11 +74,13 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     synthesize(root / "voc", 8, 4, seed=1)
     convert(read_labelled(root / "voc"), root / "records")
     command = [sys.executable, "-c", RUN, str(root / "records"), str(root / "run"), *SMALL]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = environment_with(Path(__file__).parent)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow(long_run: dict[str, Any]) -> None:
     """Steps 501 to 900 against 1,601 to 2,000: in both there is an evaluation."""
     assert len(long_run["memory"]) == 2000 // EVERY
@@ -85,5 +89,6 @@ def test_memory_does_not_grow(long_run: dict[str, Any]) -> None:
     assert late < 1.02 * early, f"{early:.1f} MiB became {late:.1f} MiB"
 
 
+@pytest.mark.slow
 def test_each_stage_is_compiled_once(long_run: dict[str, Any]) -> None:
     assert long_run["traces"] == [1, 1]

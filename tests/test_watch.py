@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_runs import Pond, Program, differences, events, killing
+from injected import killing
+from small_runs import Pond, Program, differences, events
 from small_runs import rows as all_rows
 from ssdcli.evaluate import limits
 from tensorboard.compat.proto.event_pb2 import Event
@@ -40,7 +41,6 @@ def patient(run):
 keeping.watched_folders = patient
 """
 """Code that lets a training, whose steps take milliseconds, wait for its watcher behind the first checkpoint."""
-ON_STEP = "ssdcli.training_progress.TrainingProgress.on_step"
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -155,12 +155,13 @@ def test_each_checkpoint_of_a_training_is_scored_once(
         assert differences(run / f"checkpoints/{name}.npz", finished / f"checkpoints/{name}.npz") == []
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_goes_on_beside_it(
     pond: Pond, watcher: Watcher, finished: Path, scores: dict[int, float], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     beside = watcher.start(run)
-    for code in (killing(ON_STEP, 9), killing("ssdcore.training.log.cut_back", 1)):
+    for code in (killing("step shown", 9), killing("rows cut back", 1)):
         ended(pond.child(PATIENT + code, *pond.arguments(run)), -signal.SIGKILL)
     ended(pond.child(PATIENT, *pond.arguments(run)))
     ended(beside)
@@ -170,6 +171,7 @@ def test_a_training_that_is_killed_goes_on_beside_it(
     assert differences(run / "checkpoints/last.npz", finished / "checkpoints/last.npz") == []
 
 
+@pytest.mark.slow
 def test_a_watcher_that_is_killed_loses_nothing(
     watcher: Watcher, run: Path, scores: dict[int, float], tmp_path: Path
 ) -> None:
@@ -186,6 +188,7 @@ def test_a_watcher_that_is_killed_loses_nothing(
     whole(run, scores)
 
 
+@pytest.mark.slow
 def test_checkpoints_some_steps_apart(
     watcher: Watcher, run: Path, scores: dict[int, float], pond: Pond, ssd_here: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +215,7 @@ class Stop(TrainingCallback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_it_ends_with_a_training_that_does_not_come_back(pond: Pond, watcher: Watcher, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -226,6 +230,7 @@ def test_it_ends_with_a_training_that_does_not_come_back(pond: Pond, watcher: Wa
     assert end.startswith("training has ended before its end; 4 checkpoints scored on 'test'")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_waiting(watcher: Watcher, tmp_path: Path) -> None:
     program = watcher.start(tmp_path / "run")
     program.wait_for("waiting")
@@ -305,6 +310,7 @@ def test_options_that_do_not_go_together(pond: Pond, run: Path, ssd_here: Run, m
     assert telling in err
 
 
+@pytest.mark.slow
 def test_a_process_that_takes_too_much_memory_ends(pond: Pond, watcher: Watcher, run: Path) -> None:
     program = watcher.start(run, "--memory", "0.2")
     ended(program, 1)
@@ -314,6 +320,7 @@ def test_a_process_that_takes_too_much_memory_ends(pond: Pond, watcher: Watcher,
     assert limits.resident() > 0.2
 
 
+@pytest.mark.slow
 def test_threads_and_priority(watcher: Watcher, run: Path) -> None:
     """What is set is there while checkpoints are scored."""
     code = """
