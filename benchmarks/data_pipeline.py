@@ -27,8 +27,8 @@ from ssdcore.data.records.record import decode, parse
 from ssdcore.model import build_ssd
 from ssdcore.model.variables import set_trainable
 from ssdcore.params import AugmentParams, DataParams
+from ssdcore.training.optimizers import Update
 from ssdcore.training.step import make_step
-from ssdcore.training.update import Update
 
 SIZE = (300, 300)
 BATCH = 16

@@ -42,7 +42,7 @@ from ssdcore.params import Fixed, ParamSet, TrainParams
 from ssdcore.training import TrainingCallback, train
 from ssdcore.training.dataset import TrainingDataset
 from ssdcore.training.optimizers import make_optimizer
-from ssdcore.training.progress import Progress
+from ssdcore.training.state import TrainingState
 
 PARAMS = ("mobilenet025-ssd300", "mobilenet-ssd300", "vgg16-ssd300")
 PRECISIONS = ("float32", "mixed_bfloat16")
@@ -62,8 +62,8 @@ def prepared(params: ParamSet, steps: int, batch: int) -> ParamSet:
 def peers(ssd: SSD, params: ParamSet, records: Path) -> dict[str, Callable[[], object]]:
     """Functions that take one step: on a batch in memory, and on further batches of the records."""
     stage = params.train.stages[0]
-    feed = TrainingDataset(ssd, params, records, tf.distribute.get_strategy(), TrainingCallback())
-    batches = feed.batches(stage, Progress(feed.images), (stage.steps or 0) + 1)
+    dataset = TrainingDataset(ssd, params, records, tf.distribute.get_strategy(), TrainingCallback())
+    batches = dataset.batches(stage, TrainingState(dataset.images), (stage.steps or 0) + 1)
     step, batch = bare_step(ssd, params.train), next(batches)
     return {"bare": lambda: step(*batch), "fed": lambda: step(*next(batches))}
 

@@ -60,8 +60,8 @@ def our_step(name: str, batch: int) -> tuple[Callable[[], object], float]:
     from ssdcore.model.targets import encode_targets
     from ssdcore.model.variables import set_trainable
     from ssdcore.params import Fixed, Sgd
+    from ssdcore.training.optimizers import Update
     from ssdcore.training.step import make_step
-    from ssdcore.training.update import Update
 
     plugins = load_plugins()
     params = plugins.param_sets[name]

@@ -50,6 +50,10 @@ class TrainingError(SsdError):
     """A training run cannot start or go on."""
 
 
+class TrainingWarning(SsdError):  # noqa: N818
+    """Something a person should know of a training run that goes on; given to callbacks, not raised."""
+
+
 class Terminated(SystemExit):
     """SIGTERM asked the program to end, and what it was doing has been saved. Left alone it exits with 143."""
 

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,13 +26,32 @@ def atomic_file(path: Path, error: type[SsdError] = SsdError) -> Iterator[Binary
     Raises:
         SsdError: of the class `error`, reason `cannot_write`: the disk is full or the folder cannot be written.
     """
+    with _renamed_to(path, error) as partial, partial.open("xb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def link_atomic(path: Path, target: Path, error: type[SsdError] = SsdError) -> None:
+    """Gives the file `path` a second name, `target`; copies it where the file system has no links.
+
+    Raises:
+        SsdError: as `atomic_file`.
+    """
+    with _renamed_to(target, error) as partial:
+        try:
+            os.link(path, partial)
+        except OSError:
+            shutil.copyfile(path, partial)
+
+
+@contextmanager
+def _renamed_to(path: Path, error: type[SsdError]) -> Iterator[Path]:
+    """A fresh hidden name, to be renamed to `path` when the block ends."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     with explain_writing(path, error):
         try:
-            with partial.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
+            yield partial
             partial.replace(path)
         finally:
             with suppress(OSError):
@@ -45,16 +65,16 @@ def write_atomic(path: Path, content: bytes, error: type[SsdError] = SsdError) -
 
 
 @contextmanager
-def explain_writing(path: Path, error: type[SsdError] = SsdError) -> Iterator[None]:
+def explain_writing(path: Path, error: type[SsdError] = SsdError, reason: str = "cannot_write") -> Iterator[None]:
     """Turns an OSError of the block into one that names the path.
 
     Raises:
-        SsdError: of the class `error`, reason `cannot_write`.
+        SsdError: of the class `error`, with this reason.
     """
     try:
         yield
     except OSError as failure:
-        raise error(f"cannot write {path.absolute()}: {failure.strerror or failure}", "cannot_write") from None
+        raise error(f"cannot write {path.absolute()}: {failure.strerror or failure}", reason) from None
 
 
 def require_unused(folder: Path, error: type[SsdError] = SsdError) -> None:

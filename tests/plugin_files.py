@@ -1,10 +1,9 @@
 """Writes plugins, good and broken, and runs programs that see them."""
 
-import os
 import subprocess
 from pathlib import Path
 
-from ssd_program import Completed
+from ssd_program import Completed, environment_with
 
 TOY_BACKBONE = """
 from ssdcore import Backbone, hookimpl
@@ -48,5 +47,5 @@ def write_plugin(folder: Path, name: str, code: str, module: str | None = None) 
 
 
 def run_program(command: list[str], *path: Path) -> Completed:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))}
+    environment = environment_with(*path)
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -41,8 +41,8 @@ class Noted(TrainingCallback):
         self.steps, self.warnings = 0, []
     def on_step(self, done, total):
         self.steps += 1
-    def on_warning(self, message):
-        self.warnings.append(message)
+    def on_warning(self, warning):
+        self.warnings.append(str(warning))
 
 from ssdcore.training.dataset import TrainingDataset
 healthy = TrainingDataset.batches

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorboard.compat.proto.event_pb2 import Event
+from ssd_program import environment_with
+from tensorboard.backend.event_processing.plugin_event_accumulator import TENSORS, EventAccumulator
 
 from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.synth import synthesize
+from ssdcore.errors import TrainingWarning
 from ssdcore.params import ParamSet
 from ssdcore.runs.checkpoint import load_checkpoint
 from ssdcore.training import TrainingCallback
@@ -110,7 +112,7 @@ class Pond:
 
     def environment(self) -> dict[str, str]:
         """For programs that are to find the plugin."""
-        return {**os.environ, "PYTHONPATH": str(self.path)}
+        return environment_with(self.path, Path(__file__).parent)
 
     def program(self, *arguments: str) -> "Program":
         """Starts the installed program."""
@@ -198,33 +200,14 @@ class Program:
         os.kill(self.pid, number)
 
 
-def killing(target: str, number: int, when: str = "before") -> str:
-    """Code that lets the `number`-th call of `target`, such as os.fsync, kill the process before or after it."""
-    return f"""
-import os, pkgutil, signal
-owner, _, name = {target!r}.rpartition(".")
-owner = pkgutil.resolve_name(owner)
-real, calls = getattr(owner, name), [0]
-def deadly(*arguments, **named):
-    calls[0] += 1
-    if calls[0] == {number} and {when!r} == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = real(*arguments, **named)
-    if calls[0] == {number}:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-setattr(owner, name, deadly)
-"""
-
-
 class Told(TrainingCallback):
     """Collects the warnings of a run."""
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
-    def on_warning(self, message: str) -> None:
-        self.warnings.append(message)
+    def on_warning(self, warning: TrainingWarning) -> None:
+        self.warnings.append(str(warning))
 
     def about(self, part: str) -> list[str]:
         return [message for message in self.warnings if part in message]
@@ -250,16 +233,14 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 def events(run: Path) -> Counter[tuple[int, str, float]]:
-    """How often each step, name and number is among TensorBoard's events; 0 for what is no number."""
+    """How often TensorBoard shows each step, name and number; 0 for what is no number."""
     found: Counter[tuple[int, str, float]] = Counter()
-    for path in (run / "events").glob("events.out.tfevents.*"):
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            event = Event.FromString(record)
-            for value in event.summary.value:
-                array = tf.make_ndarray(value.tensor)
-                number = float(array) if array.dtype == np.float32 and array.ndim == 0 else 0.0
-                if value.tag not in TIMES:
-                    found[event.step, value.tag, number] += 1
+    accumulator = EventAccumulator(str(run / "events"), size_guidance={TENSORS: 0}).Reload()
+    for tag in set(accumulator.Tags()["tensors"]) - set(TIMES):
+        for event in accumulator.Tensors(tag):
+            array = tf.make_ndarray(event.tensor_proto)
+            number = float(array) if array.dtype == np.float32 and array.ndim == 0 else 0.0
+            found[event.step, tag, number] += 1
     return found
 
 

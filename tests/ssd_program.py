@@ -1,10 +1,18 @@
 """Runs programs, and tells whether the `ssd` program ended with one clear line."""
 
+import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 Completed = subprocess.CompletedProcess[str]
 RunHere = Callable[..., tuple[int, str, str]]
+
+
+def environment_with(*folders: Path) -> dict[str, str]:
+    """For subprocesses that are to find these folders' modules, and else import what this process imports."""
+    path = os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path}
 
 
 def run_program(*command: str) -> Completed:

@@ -269,12 +269,8 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ssd(ssd_command: list[str]) -> Run:
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [*ssd_command, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-    return run
+def ssd(ssd_in_process: Run) -> Run:
+    return ssd_in_process
 
 
 TOO_LARGE = (

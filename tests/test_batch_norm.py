@@ -163,11 +163,13 @@ def assert_close(found: Learnt, expected: Learnt, **tolerance: float) -> None:
         np.testing.assert_allclose(getattr(found, kind), value, err_msg=kind, **tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["together", "together-nchw"])
 def test_two_replicas_in_step_are_one_batch(name: str, two_replicas: dict[str, np.ndarray]) -> None:
     assert_close(learnt(two_replicas, name), by_formula(*case()), rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_two_replicas_in_step_are_one_batch_in_bfloat16(two_replicas: dict[str, np.ndarray]) -> None:
     """Inputs of up to 20 have 8 bits: outputs of up to 12 and their sines are off by some hundredths."""
     found, expected = learnt(two_replicas, "together-bfloat16"), by_formula(*case())
@@ -177,6 +179,7 @@ def test_two_replicas_in_step_are_one_batch_in_bfloat16(two_replicas: dict[str, 
     assert found.variance.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_two_replicas_apart_normalise_their_own_and_share_averages(two_replicas: dict[str, np.ndarray]) -> None:
     inputs, weights = case()
     halves = [by_formula(inputs[part], weights[part]) for part in (slice(0, 4), slice(4, 8))]

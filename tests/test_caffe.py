@@ -43,7 +43,11 @@ class Pair:
         return cv2.resize(image, (self.model.size, self.model.size)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=MODELS)
+FAST = "MobileNet-SSD merged"
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name != FAST]
+
+
+@pytest.fixture(scope="module", params=[FAST, *SLOW])
 def pair(
     request: pytest.FixtureRequest, bccd: Path, plugins: Plugins, tmp_path_factory: pytest.TempPathFactory
 ) -> Pair:

@@ -133,6 +133,7 @@ def measuring(monkeypatch: pytest.MonkeyPatch) -> Measuring:
     return Measuring(monkeypatch)
 
 
+@pytest.mark.slow
 def test_one_that_fails_is_named_and_the_others_are_measured(
     records: Path, runs: Path, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ssd_here: Ssd
 ) -> None:
@@ -158,6 +159,7 @@ def test_one_that_fails_is_named_and_the_others_are_measured(
         assert [row["name"] for row in csv.DictReader(file)] == ["run"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.0, 1.0], ids=["while its process starts", "while that loads"])
 def test_ctrl_c_ends_it_at_once_with_one_line(delay: float, records: Path, ssd_command: list[str]) -> None:
     """A terminal sends it to both processes; the one that measures gets it first here, and must not mind."""

@@ -1,7 +1,6 @@
 """`check_backbone` and its commands: planted faults are named, and a new package is right as it is written."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from planted import GOOD, BaseNet, arg_scope, plant, stages, through
+from ssd_program import environment_with
 
 from ssdcore import ArgScope, Backbone, BatchNorm, Preprocessing
 from ssdcore.contract.plugins import load_plugins
@@ -170,13 +170,14 @@ def ssdcore_backbones():
 """
 
 
+@pytest.mark.slow
 def test_a_plugin_that_imports_tensorflow_is_named(tmp_path: Path) -> None:
     (tmp_path / "ssd_heavy.py").write_text(HEAVY)
     info = tmp_path / "ssd_heavy-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ssd-heavy\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ssdcore]\nheavy = ssd_heavy\n")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = environment_with(tmp_path)
     code = "import tensorflow; from ssdcore.testing import check_backbone; check_backbone('heavy')"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "import_is_light: importing ssd-heavy imports TensorFlow; import it inside" in done.stderr
@@ -190,7 +191,7 @@ def pond(tmp_path_factory: pytest.TempPathFactory, ssd_command: list[str]) -> tu
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "--no-index"]
     site = root / "site"
     subprocess.run([*pip, "--no-build-isolation", "--target", site, root / "ssd-my-pond"], check=True)
-    return root, {**os.environ, "PYTHONPATH": str(site)}
+    return root, environment_with(site)
 
 
 def run(pond: tuple[Path, dict[str, str]], *command: str) -> "subprocess.CompletedProcess[str]":
@@ -204,6 +205,7 @@ def test_a_new_package_passes_the_check(pond: tuple[Path, dict[str, str]], ssd_c
     assert done.stdout.count("ok    ") == 13
 
 
+@pytest.mark.slow
 def test_a_new_package_passes_its_own_tests(pond: tuple[Path, dict[str, str]]) -> None:
     """One of its own, and thirteen of the contract by a line in its settings."""
     folder = pond[0] / "ssd-my-pond"
@@ -211,6 +213,7 @@ def test_a_new_package_passes_its_own_tests(pond: tuple[Path, dict[str, str]]) -
     assert "14 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_new_package_trains_on_the_shapes(pond: tuple[Path, dict[str, str]], ssd_command: list[str]) -> None:
     for command in (
         "data synth shapes --trainval 8 --test 4",
@@ -284,6 +287,7 @@ def test_a_misspelt_name_in_the_settings_of_pytest_is_one_line(pytest_in: Callab
     assert "INTERNALERROR" not in said
 
 
+@pytest.mark.slow
 def test_pytest_adds_the_checks_unless_certain_tests_are_asked_for(pytest_in: Callable[..., str]) -> None:
     whole = pytest_in("mobilenet_v1_025", "--collect-only", "test_a.py").splitlines()
     assert "test_a.py::test_a" in whole

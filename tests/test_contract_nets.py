@@ -351,6 +351,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     sys.modules.pop("fake_one", None)
 
 
+@pytest.mark.slow
 def test_branches_in_the_order_of_a_set_are_named(install: Callable[..., Subject]) -> None:
     """Eight have the same order in two processes once in 40,320 times."""
     subject = install("{'north', 'east', 'south', 'west', 'up', 'down', 'in', 'out'}")
@@ -359,6 +360,7 @@ def test_branches_in_the_order_of_a_set_are_named(install: Callable[..., Subject
     assert "a set has another order in each" in found
 
 
+@pytest.mark.slow
 def test_names_that_differ_from_process_to_process_are_named(install: Callable[..., Subject]) -> None:
     found = fault_of(checks.save_and_load_give_the_same, install("[f'p{os.getpid()}', 'b']")) or ""
     assert "another process cannot load what this one saved" in found

@@ -45,12 +45,12 @@ def told(out: Path) -> dict[str, dict]:
 
 
 ODD = {
-    "cmyk.jpg": (Image.new("CMYK", (50, 40), (0, 255, 255, 0)), {}),
-    "deep.png": (Image.fromarray(np.full((40, 50), 65535 // 2, np.uint16)), {}),
-    "clear.png": (Image.new("RGBA", (50, 40), (10, 200, 30, 99)), {}),
-    "dot.png": (Image.new("RGB", (1, 1)), {}),
-    "grey.webp": (Image.new("L", (50, 40), 77), {}),
-    "vast.png": (Image.new("RGB", (10_000, 8_000), (90, 90, 90)), {"compress_level": 1}),
+    "cmyk.jpg": (lambda: Image.new("CMYK", (50, 40), (0, 255, 255, 0)), {}),
+    "deep.png": (lambda: Image.fromarray(np.full((40, 50), 65535 // 2, np.uint16)), {}),
+    "clear.png": (lambda: Image.new("RGBA", (50, 40), (10, 200, 30, 99)), {}),
+    "dot.png": (lambda: Image.new("RGB", (1, 1)), {}),
+    "grey.webp": (lambda: Image.new("L", (50, 40), 77), {}),
+    "vast.png": (lambda: Image.new("RGB", (10_000, 8_000), (90, 90, 90)), {"compress_level": 1}),
 }
 """Images of unusual kinds, and how they are saved."""
 
@@ -58,8 +58,8 @@ ODD = {
 def test_unusual_images_are_detected_and_unreadable_ones_named(detect, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
-    for name, (image, options) in ODD.items():
-        image.save(folder / name, **options)
+    for name, (make, options) in ODD.items():
+        make().save(folder / name, **options)
     turned = Image.Exif()
     turned[0x0112] = 6  # a quarter to the right
     Image.new("RGB", (50, 40), (200, 30, 30)).save(folder / "turned.jpg", exif=turned)
@@ -153,6 +153,7 @@ def test_paths_on_standard_input(detect, shapes: Path, tmp_path: Path, monkeypat
     assert set(told(tmp_path / "out")) == {"00001", "00003"}
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_real_program_leaves_a_playable_video(pond: Pond, run: Path, tmp_path: Path) -> None:
     clip = write_video(tmp_path / "clip.mp4", 4000)
     program = pond.program("detect", str(run), str(clip), "--out", str(tmp_path / "out"))

@@ -6,6 +6,7 @@ runs that are compared take small steps without augmentation, where that does no
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from injected import killing, planted
 from shared_runs import Bench, Ending, Told, end_in_ways
-from small_runs import Pond, killing, leftovers, rows, same_run, spoil_image
+from small_runs import Pond, leftovers, rows, same_run, spoil_image
 from test_devices import free_ports
 
 from ssdcore.data.order import records_at
@@ -24,8 +26,9 @@ from ssdcore.data.records.index import RecordIndex
 from ssdcore.errors import TrainingError
 from ssdcore.runs.checkpoint import load_checkpoint
 from ssdcore.runs.run_folder import RunFolder, step_of
-from ssdcore.training import train, trainer
+from ssdcore.training import train
 from ssdcore.training.dataset import TrainingDataset
+from ssdcore.training.distributed import agreement
 from ssdcore.training.distributed.cluster import read_cluster
 
 PLAIN = ["augment={horizontal_flip: 0, crop: null, expand: null, photometric: null, interpolations: [bilinear]}"]
@@ -51,17 +54,7 @@ FROZEN = "{kind: fixed, learning_rate: 1.0e-12}"
 EARLY = [*LOG, "train.eval_every=1", "train.early_stop=1", stage(40, 4, ", freeze_batch_norm: true", FROZEN)]
 """Nothing changes, so that the second evaluation, after step 4, is no better than the first."""
 
-POISON = """
-from ssdcore.training.dataset import TrainingDataset
-real, left = TrainingDataset.batches, [{times}]
-def batches(self, stage, progress, total):
-    for number, batch in enumerate(real(self, stage, progress, total), start=progress.step + 1):
-        if number == 5 and left[0] and index == 1:
-            left[0] -= 1
-            batch = (strategy.run(lambda images: images * float("nan"), args=(batch[0],)), *batch[1:])
-        yield batch
-TrainingDataset.batches = batches
-"""
+POISON = planted("poison", step=5, where="second worker")
 RECOVERS = [*LOG, "train.eval_every=1", stage(8)]
 
 
@@ -108,7 +101,7 @@ def workers(pond: Pond, alone: Path) -> tuple[Bench, list[Told]]:
         "resumed": {"assignments": CURVE},
         "parts": {"assignments": PARTS},
         "early": {"assignments": EARLY},
-        "recovers": {"assignments": RECOVERS, "code": POISON.format(times=1)},
+        "recovers": {"assignments": RECOVERS, "code": POISON},
         "chain": {"assignments": CHAIN},
         "saves": {"assignments": ["train.keep=9", "train.eval_every=0", stage(6)]},
     }
@@ -116,7 +109,7 @@ def workers(pond: Pond, alone: Path) -> tuple[Bench, list[Told]]:
     spoilt = shutil.copytree(pond.data, pond.root / "spoilt")
     spoil_image(spoilt, index.name(int(records_at(8, (0, 0), np.array([6]))[0])))
     runs["spoilt"] = {"assignments": [*LOG, "train.eval_every=0", stage(2)], "data": spoilt}
-    code = "from ssdcore.training import trainer; trainer.RETRIES = 1\n" + POISON.format(times=9)
+    code = planted("retry", times=1) + planted("poison", step=5, times=9, where="second worker")
     runs["fails"] = {"assignments": RECOVERS, "code": code}
     bench = Bench(pond, folder, runs)
     return bench, bench.run_on_two_workers()
@@ -146,11 +139,13 @@ def same_losses(run: Path, expected: Path, steps: int) -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=0)
 
 
+@pytest.mark.slow
 def test_two_devices_learn_what_one_does(alone: Path, devices: Bench) -> None:
     """50 steps of 4 images, batch statistics of both together: losses within 1e-4 of their size."""
     same_losses(devices.folder / "curve", alone / "curve", 50)
 
 
+@pytest.mark.slow
 def test_two_workers_learn_what_one_device_does(alone: Path, workers: tuple[Bench, list[Told]]) -> None:
     bench, told = workers
     same_losses(bench.folder / "curve", alone / "curve", 50)
@@ -159,11 +154,13 @@ def test_two_workers_learn_what_one_device_does(alone: Path, workers: tuple[Benc
     assert evaluated == [row["step"] for row in rows(alone / "curve") if row["map"]] == ["20", "40", "50"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["curve", "parts", "stages"])
 def test_both_devices_hold_the_same_weights(name: str, devices: Bench) -> None:
     same_weights(devices, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["curve", "resumed", "parts", "early", "recovers", "spoilt", "chain"])
 def test_both_workers_hold_the_same_weights(name: str, workers: tuple[Bench, list[Told]]) -> None:
     same_weights(workers[0], name)
@@ -180,6 +177,7 @@ def same_weights(bench: Bench, name: str) -> None:
     assert sorted(value.tobytes() for value in saved.values()) == sorted(value.tobytes() for value in one.values())
 
 
+@pytest.mark.slow
 def test_only_the_first_worker_writes(pond: Pond, workers: tuple[Bench, list[Told]]) -> None:
     bench, (chief, other) = workers
     assert sum(path.endswith("metrics.csv") or "partial" in path for path in chief.written) > 50
@@ -189,13 +187,14 @@ def test_only_the_first_worker_writes(pond: Pond, workers: tuple[Bench, list[Tol
     for name in bench.runs:
         run = bench.folder / name
         kinds = {path.name for path in run.iterdir()}
-        assert kinds == {"params.yaml", "classes.json", "metrics.csv", "checkpoints", "events"}
+        assert kinds == {".lock", "params.yaml", "classes.json", "metrics.csv", "checkpoints", "events"}
         written_by = {path.name.split(".")[-3] for path in (run / "events").iterdir()}
         assert str(chief.pid) in written_by
         assert str(other.pid) not in written_by
         assert leftovers(run) == []
 
 
+@pytest.mark.slow
 def test_runs_go_on_with_other_numbers_of_devices(
     pond: Pond, alone: Path, workers: tuple[Bench, list[Told]], tmp_path: Path
 ) -> None:
@@ -212,22 +211,25 @@ def test_runs_go_on_with_other_numbers_of_devices(
             np.testing.assert_allclose(found[name], value, rtol=0, atol=2e-4, err_msg=name)
 
 
+@pytest.mark.slow
 def test_accumulation_on_two_devices(alone: Path, devices: Bench, workers: tuple[Bench, list[Told]]) -> None:
     """The parts of both devices share their batch statistics, so one device with those parts does the same."""
     same_losses(devices.folder / "parts", alone / "parts", 6)
     same_losses(workers[0].folder / "parts", alone / "parts", 6)
 
 
+@pytest.mark.slow
 def test_workers_that_read_different_checkpoints_stop(
     pond: Pond, alone: Path, workers: tuple[Bench, list[Told]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [one.numbers for one in workers[1]] == [[3, 4], [3, 4]]
-    monkeypatch.setattr(trainer, "numbers_of_all", lambda strategy, number: [number, number - 2])
+    monkeypatch.setattr(agreement, "numbers_of_all", lambda strategy, number: [number, number - 2])
     run = stopped_at_20(alone / "curve", tmp_path / "run")
-    with pytest.raises(TrainingError, match=rf"different steps \(20, 18\) in {run}/checkpoints; give all"):
+    with pytest.raises(TrainingError, match=rf"different steps \(20, 18\) in {run}/checkpoints; all of them"):
         train(pond.params.override(CURVE), pond.data, run, pond.plugins, resume=True)
 
 
+@pytest.mark.slow
 def test_an_early_end_comes_to_both_workers_after_the_same_step(workers: tuple[Bench, list[Told]]) -> None:
     """Evaluations follow steps 2 and 4; the first worker asks with step 5, which is heard behind step 6."""
     bench, told = workers
@@ -236,51 +238,55 @@ def test_an_early_end_comes_to_both_workers_after_the_same_step(workers: tuple[B
     assert (progress["step"], progress["stage_over"]) == (6, True)
 
 
-def test_each_wish_to_save_saves_once(workers: tuple[Bench, list[Told]]) -> None:
+@pytest.mark.slow
+def test_each_request_to_save_saves_once(workers: tuple[Bench, list[Told]]) -> None:
     """A save is always due; what one step asks for is done behind the next one."""
     kept = RunFolder(workers[0].folder / "saves").numbered()
     assert sorted(map(step_of, kept)) == [0, 2, 4, 6]
 
 
-def test_a_issue_of_one_worker_takes_both_back(workers: tuple[Bench, list[Told]]) -> None:
+@pytest.mark.slow
+def test_a_non_finite_step_of_one_worker_takes_both_back(workers: tuple[Bench, list[Told]]) -> None:
     """The second worker's images of step 5 are no numbers once."""
     bench, told = workers
     for one in told:
         (warning,) = [text for text in one.runs["recovers"]["warnings"] if "not finite" in text]
         assert "not finite at step 5, " in warning
-        assert "went back to step 4, rates are 0.5 of what they were at first (1 of 3 times)" in warning
+        assert "restarted from step 4 with 0.5 of the original learning rates (restart 1 of 3)" in warning
         assert one.runs["recovers"]["steps"] == 8 + 1
     last = load_checkpoint(bench.folder / "recovers/checkpoints/last.npz")
     assert (last.progress["step"], last.progress["retries"], last.progress["rate_scale"]) == (8, 1, 0.5)
     assert [row["step"] for row in rows(bench.folder / "recovers") if row["loss"]] == list("12345678")
 
 
-def test_a_lasting_issue_ends_both_workers(workers: tuple[Bench, list[Told]]) -> None:
+@pytest.mark.slow
+def test_lasting_non_finite_steps_end_both_workers(workers: tuple[Bench, list[Told]]) -> None:
     for one in workers[1]:
         assert "not finite at step 5, " in one.runs["fails"]["error"]
-        assert "going back 1 times, to 0.5 of the rate at last, did not help" in one.runs["fails"]["error"]
+        assert "1 restarts, the last at 0.5 of the learning rate, did not help" in one.runs["fails"]["error"]
 
 
-def test_a_image_that_one_worker_cannot_decode(workers: tuple[Bench, list[Told]]) -> None:
+@pytest.mark.slow
+def test_an_image_that_one_worker_cannot_decode(workers: tuple[Bench, list[Told]]) -> None:
     """The third of the last batch of an epoch: the second worker leaves it out, the other goes on."""
     warnings = [[text for text in one.runs["spoilt"]["warnings"] if "left out" in text] for one in workers[1]]
     assert [len(found) for found in warnings] == [0, 1]
     assert [one.runs["spoilt"]["steps"] for one in workers[1]] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_is_refused(pond: Pond, tmp_path: Path) -> None:
     program = pond.child("", *pond.arguments(tmp_path / "run", "--devices", "cpu:2", stage(2, 3)))
     assert program.wait() == 1
     (line,) = [line for line in program.lines() if line]
-    assert line == ("error: a batch of 3 images cannot be shared evenly among 2 devices; set batch_size to 2 or 4")
+    assert line == ("error: a batch of 3 images cannot be divided evenly among 2 devices; set batch_size to 2 or 4")
     assert not (tmp_path / "run").exists()
 
 
-ON_STEP = "ssdcli.training_progress.TrainingProgress.on_step"
-DIES = killing(ON_STEP, 5)
-IS_TOLD = killing(ON_STEP, 2, "after").replace("SIGKILL", "SIGTERM")
-IS_TOLD_THEN = killing("ssdcore.evaluation.evaluate.Evaluator._warm_up", 1, "after").replace("SIGKILL", "SIGTERM")
-IS_TOLD_FIRST = killing("ssdcore.training.trainer.Trainer._show_images", 1, "after").replace("SIGKILL", "SIGTERM")
+DIES = killing("step shown", 5)
+IS_TOLD = killing("step shown", 2, "after", signal.SIGTERM)
+IS_TOLD_THEN = killing("warm-up", 1, "after", signal.SIGTERM)
+IS_TOLD_FIRST = killing("images shown", 1, "after", signal.SIGTERM)
 WAYS = {
     "second dies": ("", DIES),
     "first dies": (DIES, ""),
@@ -301,6 +307,7 @@ def endings(pond: Pond) -> dict[str, Ending]:
     return end_in_ways(pond, pond.root / "rough", WAYS, CHAIN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "lost", "code"),
     [("second dies", 1, -9), ("first dies", 0, -9), ("first told in an evaluation", 0, 143)],
@@ -312,8 +319,8 @@ def test_a_lost_worker_ends_the_other(way: str, lost: int, code: int, endings: d
     assert ending.codes[1 - lost] == 1, messages
     errors = [line for line in messages if line.startswith("error: ")]
     assert errors == messages[-1:]
-    assert errors[0].startswith("error: a worker was lost, so the other cannot go on (")
-    assert errors[0].endswith("find out why in its log, and start all of them again with --resume")
+    assert errors[0].startswith("error: a worker was lost, so the other cannot continue (")
+    assert errors[0].endswith("its log says why; restart all workers with --resume")
     assert ending.seconds < BOUND
     if code < 0:
         assert ending.before + 3 <= ending.after <= ending.before + 5
@@ -321,6 +328,7 @@ def test_a_lost_worker_ends_the_other(way: str, lost: int, code: int, endings: d
         assert ending.after % 8 == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("way", "codes"), [("both told", [143, 143]), ("second told", [130, 143])])
 def test_a_signal_ends_both_workers_after_the_same_step(way: str, codes: list[int], endings: dict[str, Ending]) -> None:
     """It comes behind the second step, goes along with the third, and is heard of behind the fourth."""
@@ -346,6 +354,7 @@ def block(begin: str) -> str:
     return found.partition("\n")[2]
 
 
+@pytest.mark.slow
 def test_they_go_on_to_the_same_weights_by_the_documented_commands(
     pond: Pond, endings: dict[str, Ending], workers: tuple[Bench, list[Told]], ssd_command: list[str], tmp_path: Path
 ) -> None:

@@ -7,40 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
+from injected import burst_gradients, planted, poison, retry, wrap_steps
 from small_runs import BARE, Pond, Told, no_event_twice, rows, same_run, spoil_image
 
 from ssdcore.data.order import records_at
 from ssdcore.data.records.index import RecordIndex
 from ssdcore.errors import DataError, TrainingError
 from ssdcore.runs.checkpoint import load_checkpoint
-from ssdcore.training import TrainingCallback, train, trainer
-from ssdcore.training.dataset import TrainingDataset
-
-POISON = """
-import numpy as np
-from ssdcore.training.dataset import TrainingDataset
-real, left = TrainingDataset.batches, [{times}]
-def batches(self, stage, progress, total):
-    for number, batch in enumerate(real(self, stage, progress, total), start=progress.step + 1):
-        if number == {step} and left[0]:
-            left[0] -= 1
-            batch = (batch[0] * np.{value}, *batch[1:])
-        yield batch
-TrainingDataset.batches = batches
-"""
-
-
-def poison(monkeypatch: pytest.MonkeyPatch, step: int, times: int = 1, value: str = "nan") -> None:
-    """Makes the images of a step of the whole run, counted from 1, no numbers so many times."""
-    monkeypatch.setattr(TrainingDataset, "batches", TrainingDataset.batches)
-    exec(POISON.format(step=step, times=times, value=value), {})
+from ssdcore.training import TrainingCallback, train
 
 
 def names_of(pond: Pond, stage: int, step: int) -> list[str]:
     """The images of a stage's step, from 0."""
     index = RecordIndex.of_split(pond.data, "trainval")
     return [index.name(number) for number in records_at(8, (0, stage), np.arange(2 * step, 2 * step + 2))]
+
+
+def slow(*values: Any) -> Any:
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 FIRST, SECOND = "0.01", "0.001"
@@ -50,12 +34,12 @@ HALF = {FIRST: "0.005", SECOND: "0.0005"}
 @pytest.mark.parametrize(
     ("step", "back", "assignments", "rates"),
     [
-        (1, 0, [], [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
-        (4, 3, [], [FIRST, HALF[FIRST]] + [HALF[SECOND]] * 3),
+        slow(1, 0, [], [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
+        slow(4, 3, [], [FIRST, HALF[FIRST]] + [HALF[SECOND]] * 3),
         (6, 5, [], [FIRST, "mixed"] + [HALF[SECOND]] * 3),
-        (7, 6, [], [FIRST] * 2 + [HALF[SECOND]] * 3),
+        slow(7, 6, [], [FIRST] * 2 + [HALF[SECOND]] * 3),
         (13, 6, BARE, [FIRST] * 2 + [HALF[SECOND]] * 3),
-        (2, 0, BARE, [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
+        slow(2, 0, BARE, [HALF[FIRST]] * 2 + [HALF[SECOND]] * 3),
     ],
     ids=["first step", "evaluation due", "end of stage", "first of a stage", "rows undone", "first window"],
 )
@@ -63,13 +47,13 @@ def test_a_loss_that_is_no_number_once_takes_the_run_back(
     step: int, back: int, assignments: list[str], rates: list[str], pond: Pond, tmp_path: Path, monkeypatch: Any
 ) -> None:
     """Rates are halved from there on; a row whose steps had both rates has a mean of both."""
-    poison(monkeypatch, step)
+    poison(step, patch=monkeypatch.setattr)
     told = Told()
     train(pond.params.override(assignments), pond.data, tmp_path / "run", pond.plugins, callback=told)
     (story,) = told.about("not finite")
     stage, in_stage = (0, step - 1) if step <= 6 else (1, step - 7)
     assert f"not finite at step {step}, on the images {', '.join(names_of(pond, stage, in_stage))};" in story
-    assert f"went back to step {back}, rates are 0.5 of what they were at first (1 of 3 times)" in story
+    assert f"restarted from step {back} with 0.5 of the original learning rates (restart 1 of 3)" in story
     found = [row for row in rows(tmp_path / "run") if row["loss"]]
     assert [row["step"] for row in found] == ["3", "6", "9", "12", "14"]
     for row, rate in zip(found, rates, strict=True):
@@ -86,23 +70,21 @@ def test_a_loss_that_is_no_number_once_takes_the_run_back(
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What each step of a run changed: its fault, and the variables before and after it."""
+    """What each step of a run changed: whether it was not finite, and the variables before and after it."""
     seen: list[dict[str, Any]] = []
-    real = trainer.make_step
 
-    def watched(ssd: Any, update: Any, *arguments: Any) -> Callable[..., Any]:
-        step = real(ssd, update, *arguments)
+    def watched(step: Callable[..., Any], ssd: Any, update: Any) -> Callable[..., Any]:
         variables = [*update.variables, *update.state[1:]]  # the first counts steps
 
-        def watch(batch: Any, wishes: Any) -> Any:
+        def watch(batch: Any, requests: Any) -> Any:
             before = [variable.numpy() for variable in variables]
-            metrics = step(batch, wishes)
-            seen.append({"fault": float(metrics[-4]), "before": before, "after": [v.numpy() for v in variables]})
+            metrics = step(batch, requests)
+            seen.append({"non_finite": float(metrics[-4]), "before": before, "after": [v.numpy() for v in variables]})
             return metrics
 
         return watch
 
-    monkeypatch.setattr(trainer, "make_step", watched)
+    wrap_steps(watched, monkeypatch.setattr)
     return seen
 
 
@@ -111,13 +93,13 @@ def changes(step: dict[str, Any]) -> int:
     return sum(not np.array_equal(one, other) for one, other in pairs)
 
 
-@pytest.mark.parametrize("value", ["nan", "inf"])
+@pytest.mark.parametrize("value", ["nan", slow("inf")])
 def test_a_step_without_numbers_changes_no_weight(
     value: str, pond: Pond, tmp_path: Path, steps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poison(monkeypatch, 8, value=value)
+    poison(8, factor=value, patch=monkeypatch.setattr)
     train(pond.params.override(BARE), pond.data, tmp_path / "run", pond.plugins)
-    assert [index + 1 for index, step in enumerate(steps) if step["fault"]] == [8]
+    assert [index + 1 for index, step in enumerate(steps) if step["non_finite"]] == [8]
     assert changes(steps[7]) == 0
     assert min(changes(step) for index, step in enumerate(steps) if index != 7) > 10
     assert len(steps) == 9 + 8  # the fault was found in the row of step 9
@@ -127,39 +109,27 @@ def test_a_gradient_that_is_no_number_is_a_fault_too(
     pond: Pond, tmp_path: Path, steps: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss is finite; the images of one step are marked by a negative corner."""
-    import ssdcore.training.step as step_module
-
-    real = step_module._losses
-
-    def bursting(ssd: Any, batch: Any, positives: Any, shares: int) -> Any:
-        marked = batch[0][0, 0, 0, 0] < 0
-
-        @tf.custom_gradient
-        def burst(losses: Any) -> Any:
-            return tf.identity(losses), lambda upstream: upstream * tf.where(marked, np.inf, 1.0)
-
-        return burst(real(ssd, batch, positives, shares))
-
-    monkeypatch.setattr(step_module, "_losses", bursting)
-    poison(monkeypatch, 2, value="int64(-1)")
+    burst_gradients(monkeypatch.setattr)
+    poison(2, factor="-1", patch=monkeypatch.setattr)
     told = Told()
     train(pond.params.override(BARE), pond.data, tmp_path / "run", pond.plugins, callback=told)
     assert "not finite at step 2" in told.about("not finite")[0]
     assert [changes(step) > 0 for step in steps[:3]] == [True, False, True]
 
 
+@pytest.mark.slow
 def test_faults_that_do_not_end_end_the_run(pond: Pond, tmp_path: Path) -> None:
     """Exit code 1, one line with the story; what is left is good, and goes on once the cause is mended."""
     run = tmp_path / "run"
-    program = pond.child(POISON.format(step=8, times=-1, value="nan"), *pond.arguments(run))
+    program = pond.child(planted("poison", step=8, times=-1), *pond.arguments(run))
     assert program.wait() == 1
     *_, line = program.lines()
-    assert line.startswith("error: the loss or its gradient was not finite at step 8, on the images ")
-    assert "going back 3 times, to 0.125 of the rate at last, did not help; look at these images" in line
-    assert f"the last good weights are in {run}/checkpoints/last.npz" in line
+    assert line.startswith("error: loss or gradient was not finite at step 8, on the images ")
+    assert "3 restarts, the last at 0.125 of the learning rate, did not help; check the images" in line
+    assert line.endswith(f"the last good weights are in {run}/checkpoints/last.npz; 'ssd data show' draws the images")
     assert not [line for line in program.lines() if "Traceback" in line]
-    told = [line for line in program.lines() if "went back to step 7" in line]
-    assert [line.rpartition("(")[2] for line in told] == ["1 of 3 times)", "2 of 3 times)", "3 of 3 times)"]
+    told = [line for line in program.lines() if "restarted from step 7" in line]
+    assert [line.rpartition("(")[2] for line in told] == ["restart 1 of 3)", "restart 2 of 3)", "restart 3 of 3)"]
     last = load_checkpoint(run / "checkpoints/last.npz")
     assert last.progress["step"] == 7
     assert all(np.isfinite(value).all() for value in last.arrays.values())
@@ -167,46 +137,30 @@ def test_faults_that_do_not_end_end_the_run(pond: Pond, tmp_path: Path) -> None:
     assert [row["step"] for row in rows(run) if row["loss"]] == ["3", "6", "9", "12", "14"]
 
 
-@pytest.mark.parametrize(("second", "ends"), [(8, True), (5, False)])
+@pytest.mark.parametrize(("second", "ends"), [slow(8, True), (5, False)])
 def test_good_steps_between_faults_let_retries_begin_anew(
     second: int, ends: bool, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One retry is allowed, and again behind four good steps; rates stay as low as they are."""
-    monkeypatch.setattr(trainer, "RETRIES", 1)
-    monkeypatch.setattr(trainer, "HEALTHY_STEPS", 4)
-    poison(monkeypatch, 2)
-    poison(monkeypatch, second)
+    retry(1, healthy_steps=4, patch=monkeypatch.setattr)
+    poison(2, patch=monkeypatch.setattr)
+    poison(second, patch=monkeypatch.setattr)
     if not ends:
-        with pytest.raises(TrainingError, match=r"not finite at step 5, .* going back 1 times"):
+        with pytest.raises(TrainingError, match=r"not finite at step 5, .* 1 restarts"):
             train(pond.params, pond.data, tmp_path / "run", pond.plugins)
         return
     train(pond.params, pond.data, tmp_path / "run", pond.plugins)
     progress = load_checkpoint(tmp_path / "run/checkpoints/last.npz").progress
-    assert [progress[name] for name in ("retries", "rate_scale", "fault_step")] == [0, 0.25, 8]
+    assert [progress[name] for name in ("retries", "rate_scale", "non_finite_step")] == [0, 0.25, 8]
 
 
-TWO_DEVICES = """
-import numpy as np, tensorflow as tf
-from ssdcore.training.dataset import TrainingDataset
-real, left = TrainingDataset.batches, [1]
-def batches(self, stage, progress, total):
-    for number, batch in enumerate(real(self, stage, progress, total), start=progress.step + 1):
-        if number == 8 and left[0]:
-            left[0] -= 1
-            first, second = batch[0].values
-            make = self._strategy.experimental_distribute_values_from_function
-            batch = (make(lambda context: second * np.nan if context.replica_id_in_sync_group else first), *batch[1:])
-        yield batch
-TrainingDataset.batches = batches
-"""
-
-
+@pytest.mark.slow
 def test_a_fault_on_one_of_two_devices_takes_both_back(pond: Pond, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    program = pond.child(TWO_DEVICES, *pond.arguments(run, "--devices", "cpu:2"))
+    program = pond.child(planted("poison", step=8, where="second device"), *pond.arguments(run, "--devices", "cpu:2"))
     assert program.wait() == 0, program.lines()
     (story,) = [line for line in program.lines() if "not finite" in line]
-    assert f"at step 8, on the images {', '.join(names_of(pond, 1, 1))}; went back to step 7" in story
+    assert f"at step 8, on the images {', '.join(names_of(pond, 1, 1))}; restarted from step 7" in story
     last = load_checkpoint(run / "checkpoints/last.npz")
     assert all(np.isfinite(value).all() for value in last.arrays.values())
     assert [row["step"] for row in rows(run) if row["loss"]] == ["3", "6", "9", "12", "14"]
@@ -241,6 +195,7 @@ def test_undecodable_images_are_left_out(pond: Pond, spoilt: Path, tmp_path: Pat
     same_run(tmp_path / "other", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_what_was_left_out_is_still_so_when_a_run_goes_on(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
     class Stop(Told):
         def __init__(self, at: int) -> None:
@@ -264,6 +219,7 @@ def test_what_was_left_out_is_still_so_when_a_run_goes_on(pond: Pond, spoilt: Pa
     assert told.about("left out") == []
 
 
+@pytest.mark.slow
 def test_undecodable_images_on_two_devices(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
     pond.data, whole = spoilt, pond.data
     try:

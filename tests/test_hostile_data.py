@@ -99,6 +99,7 @@ def test_hostile_voc_is_checked_in_bounds(ssd_command: list[str], hostile: Path)
     assert "root:" not in ended.out + ended.err
 
 
+@pytest.mark.slow
 def test_hostile_voc_is_converted_without_the_faulty_ones(ssd_command: list[str], hostile: Path) -> None:
     out = hostile.parent / "records"
     assert_calm(run_bounded(ssd_command, "data", "convert", hostile, "--out", out, "--skip-faulty"))
@@ -134,6 +135,7 @@ def vast(tmp_path_factory: pytest.TempPathFactory) -> Path:
 VAST_ISSUES = {"unreadable annotation": 4, "missing image": 1}
 
 
+@pytest.mark.slow
 def test_a_vast_coco_file_is_checked_in_bounds_and_leads_nowhere(ssd_command: list[str], vast: Path) -> None:
     started = time.monotonic()
     ended = run_bounded(ssd_command, "data", "check", vast, "--json")
@@ -143,6 +145,7 @@ def test_a_vast_coco_file_is_checked_in_bounds_and_leads_nowhere(ssd_command: li
     assert json.loads(ended.out)["splits"]["train"]["objects"] == 1
 
 
+@pytest.mark.slow
 def test_a_vast_coco_file_is_converted_without_the_faulty_ones(ssd_command: list[str], vast: Path) -> None:
     out = vast.parent.parent / "records"
     assert_calm(run_bounded(ssd_command, "data", "convert", vast, "--out", out, "--skip-faulty"))

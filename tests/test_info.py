@@ -11,6 +11,7 @@ from ssdcore.model import build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.runs.checkpoint import load_checkpoint, save_checkpoint
 from ssdcore.runs.provenance import provenance
+from ssdcore.runs.run_folder import RunFolder
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -65,3 +66,18 @@ def test_averages_are_what_a_checkpoint_stands_for(plugins: Plugins, tmp_path: P
     name = "block9_conv1/kernel"
     np.testing.assert_array_equal(checkpoint.weights()[name], checkpoint.weights(averaged=False)[name] + 1)
     assert json.loads(ssd_here("info", tmp_path / "model.npz", "--json")[1])["averaged"] is True
+
+
+def test_info_shows_the_best_scores_of_training_and_of_watchers(plugins: Plugins, tmp_path: Path, ssd_here) -> None:
+    """The first step of the best mAP; rows without one, and half a row, do not count."""
+    params = plugins.param_sets["mobilenet025-ssd300"]
+    run = RunFolder(tmp_path)
+    run.checkpoints.mkdir()
+    save_checkpoint(run.last, build_ssd(params, ("cat",), plugins), params)
+    run.metrics.write_text("step,stage,map\n2,first,\n4,first,0.25\n6,first,0.5\n8,first,0.5\n10")
+    run.watches.mkdir()
+    run.watch_csv("test").write_text("step,map\n3,0.75\n9,0.125\n")
+    found = json.loads(ssd_here("info", tmp_path, "--json")[1])
+    assert (found["best_training"], found["best_watch_test"]) == ({"map": 0.5, "step": 6}, {"map": 0.75, "step": 3})
+    assert "map 0.75, step 3" in ssd_here("info", tmp_path)[1]
+    assert "best_training" not in json.loads(ssd_here("info", run.last, "--json")[1])

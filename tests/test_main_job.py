@@ -3,12 +3,15 @@
 import json
 import signal
 import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
 import keras
 import numpy as np
 import pytest
+from ssd_program import environment_with
 
 from ssdcore import load_detector
 from ssdcore.contract.plugins import Plugins
@@ -27,13 +30,8 @@ SHAPES = {"circle", "square", "triangle"}
 
 
 @pytest.fixture(scope="module")
-def run_ssd(ssd_command: list[str]):
-    def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([*ssd_command, *map(str, arguments)], capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stderr
-        return done
-
-    return run
+def run_ssd(ssd_in_process: Callable[..., object]):
+    return partial(ssd_in_process, code=0)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +92,8 @@ def test_resume_by_command_has_nothing_left_to_do(trained: Path, run_ssd) -> Non
     assert "step 2 of 2" in done.stderr
 
 
-def test_ctrl_c_saves_and_exits_130(trained: Path, ssd_command: list[str], run_ssd, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_ctrl_c_saves_and_exits_130(trained: Path, ssd_command: list[str], tmp_path: Path) -> None:
     arguments = ["train", "--data", str(trained / "records"), "--out", str(tmp_path / "run")]
     settings = ["--params", "mobilenet025-ssd300", *QUICK, "train.stages.0.epochs=500"]
     with subprocess.Popen([*ssd_command, *arguments, *settings], stderr=subprocess.PIPE, text=True) as program:
@@ -166,6 +165,7 @@ def test_weights_of_another_width_are_refused(mobilenet_weights: Path, plugins: 
         load_weights(ssd, plugins, Weights(file=str(mobilenet_weights)))
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_sixteen_real_images_can_be_learnt_by_heart(
     bccd: Path, mobilenet_weights: Path, plugins: Plugins, tmp_path: Path
@@ -188,6 +188,7 @@ def test_sixteen_real_images_can_be_learnt_by_heart(
     assert result.mean_average_precision >= 0.95
 
 
+@pytest.mark.slow
 def test_the_readme_backbone_keeps_the_contract(tmp_path: Path, plugins: Plugins) -> None:
     """The ten lines in the README are a whole plugin: found, checked and built."""
     import sys
@@ -205,6 +206,6 @@ def test_the_readme_backbone_keeps_the_contract(tmp_path: Path, plugins: Plugins
         "print(plugins.feature_layers('pond', 'ssd300'))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", check], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", check], env=environment_with(tmp_path), capture_output=True, text=True, check=False
     )
     assert "('stage3', 'stage4', 'stage5')" in done.stdout, done.stderr

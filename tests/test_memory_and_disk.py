@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from injected import wrap_steps
 from small_runs import BARE, Pond, Told, leftovers, no_event_twice, rows, same_run
 
 from ssdcore.errors import CheckpointError, TrainingError
 from ssdcore.runs.checkpoint import load_checkpoint
-from ssdcore.training import TrainingCallback, train, trainer
+from ssdcore.training import TrainingCallback, train
 
 
 class Exhausted:
@@ -22,21 +23,18 @@ class Exhausted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
         self.calls, self.failing, self.images = 0, set(calls), 0
-        real = trainer.make_step
 
-        def make(*arguments: Any) -> Callable[..., Any]:
-            step = real(*arguments)
-
-            def call(batch: Any, wishes: Any) -> Any:
+        def make(step: Callable[..., Any], *_: Any) -> Callable[..., Any]:
+            def call(batch: Any, requests: Any) -> Any:
                 self.calls += 1
                 if self.calls in self.failing:
                     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\na tensor")
                 self.images += len(batch[0])
-                return step(batch, wishes)
+                return step(batch, requests)
 
             return call
 
-        monkeypatch.setattr(trainer, "make_step", make)
+        wrap_steps(make, monkeypatch.setattr)
 
 
 STAGES = (
@@ -46,7 +44,7 @@ STAGES = (
 """Sixteen images, then sixteen; an epoch has two steps."""
 
 
-@pytest.mark.parametrize("call", [1, 2])
+@pytest.mark.parametrize("call", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_batch_that_memory_does_not_hold_is_halved(
     call: int, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,7 +52,9 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     params = pond.params.override([STAGES, *BARE[1:], "train.eval_every=1"])
     train(params, pond.data, tmp_path / "run", pond.plugins, callback=told)
     (story,) = told.about("memory")
-    assert story == "memory does not hold a batch of 4 images; going on from step 0 with 2 and half the rate"
+    assert story == (
+        "a batch of 4 images does not fit into memory; continuing from step 0 with 2 and half the learning rates"
+    )
     assert memory.images == 16 + 16 + 4 * (call - 1)
     found = [row for row in rows(tmp_path / "run") if row["loss"]]
     assert [row["step"] for row in found] == ["3", "6", "8", "11", "14", "16"]
@@ -68,6 +68,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved(
     assert len(told.about("memory")) == 1
 
 
+@pytest.mark.slow
 def test_a_saved_part_of_a_stage_counts_twice_as_many_half_batches(
     pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,11 +76,11 @@ def test_a_saved_part_of_a_stage_counts_twice_as_many_half_batches(
     memory = Exhausted(monkeypatch, 2)
     seen: list[tuple[int, int]] = []
 
-    class Listener(TrainingCallback):
+    class Callback(TrainingCallback):
         def on_stage(self, name: str, done: int, total: int) -> None:
             seen.append((done, total))
 
-    train(pond.params.override([STAGES]), pond.data, tmp_path / "run", pond.plugins, callback=Listener())
+    train(pond.params.override([STAGES]), pond.data, tmp_path / "run", pond.plugins, callback=Callback())
     assert seen == [(0, 4), (2, 8), (0, 8)]
     assert memory.images == 16 + 16
     assert [row["step"] for row in rows(tmp_path / "run") if row["loss"]][-1] == "15"
@@ -101,14 +102,14 @@ def test_memory_that_halving_does_not_help_is_an_error_with_advice(
     Exhausted(monkeypatch, *calls)
     params = pond.params.override([f"train.stages=[{stage}]", *BARE])
     says = (
-        rf"^memory does not hold a batch of {size} images \(OOM when allocating a tensor\); set a smaller "
-        r"train\.stages\.0\.batch_size, or go through it in parts \(train\.stages\.0\.accumulate=\d\)$"
+        rf"^a batch of {size} images does not fit into memory \(OOM when allocating a tensor\); set a smaller "
+        r"train\.stages\.0\.batch_size, or split it \(train\.stages\.0\.accumulate=\d\)$"
     )
     with pytest.raises(TrainingError, match=says):
         train(params, pond.data, tmp_path / "run", pond.plugins)
 
 
-@pytest.mark.parametrize("target", ["fsync", "link", "size"])
+@pytest.mark.parametrize("target", ["fsync", *(pytest.param(one, marks=pytest.mark.slow) for one in ("link", "size"))])
 def test_a_full_disk_leaves_the_checkpoint_before(
     target: str, pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,11 +134,11 @@ def test_a_full_disk_leaves_the_checkpoint_before(
             monkeypatch.setattr(os, "link", no_space)
             monkeypatch.setattr(shutil, "copyfile", no_space)
         else:
-            monkeypatch.setattr("ssdcore.runs.checkpoint.os.fsync", no_space)
+            monkeypatch.setattr("ssdcore.files.os.fsync", no_space)
 
     says = "File too large" if target == "size" else "No space left on device"
     try:
-        with pytest.raises(CheckpointError, match=rf"^cannot write the checkpoint {run}/checkpoints/.*: {says}"):
+        with pytest.raises(CheckpointError, match=rf"^cannot write {run}/checkpoints/.*: {says}"):
             train(pond.params, pond.data, run, pond.plugins, callback=Full())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -148,6 +149,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
     same_run(run, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_parameters_and_rows(pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file of parameters is written when a run goes on; it is the old one or the new one, never a part."""
     run = tmp_path / "run"
@@ -177,7 +179,7 @@ def test_a_disk_too_full_for_events_is_no_lack_of_memory(
         real(name, value)
 
     monkeypatch.setattr(tf.summary, "scalar", full)
-    with pytest.raises(TrainingError, match=r"^cannot write .*/run/events: .*No space left on device Failed to flush;"):
+    with pytest.raises(TrainingError, match=r"^cannot write .*/run/events: .*No space left on device Failed to flush"):
         train(pond.params, pond.data, tmp_path / "run", pond.plugins)
     monkeypatch.undo()
     train(pond.params, pond.data, tmp_path / "run", pond.plugins, resume=True)

@@ -23,6 +23,7 @@ def test_it_is_stored_without_outputs() -> None:
     assert [(cell.outputs, cell.execution_count) for cell in cells] == [([], None)] * len(cells)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # jupyter_client's and zmq's own
 def test_it_detects_and_draws_quietly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a barely trained network and a threshold of 0, the image comes back with boxes on it."""

@@ -33,7 +33,7 @@ from ssdcore.params import (
     Sgd,
     Stage,
 )
-from ssdcore.training.update import Update, rate_factor
+from ssdcore.training.optimizers import Update, rate_factor
 
 Array = Any
 STEPS = 10
@@ -329,7 +329,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from pydantic import TypeAdapter
 from ssdcore.params import Exponential, Optimizer, Stage
-from ssdcore.training.update import Update
+from ssdcore.training.optimizers import Update
 
 rng = np.random.default_rng(0)
 shapes = {"a/kernel": (3, 3, 2, 4), "a/bias": (4,)}

@@ -353,6 +353,7 @@ OVERLAYS = """[...document.querySelectorAll('.cut')].map(cut => {
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_browser_shows_the_pages(one: Path, two: Path, tmp_path: Path) -> None:
     with browser.open_tab() as tab:
@@ -383,6 +384,7 @@ def test_a_browser_shows_the_pages(one: Path, two: Path, tmp_path: Path) -> None
     assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 1000  # photographs, not an empty page
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_the_browser_reports_errors_of_a_page(tmp_path: Path) -> None:
     """Otherwise the silence above would mean nothing."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from injected import wrap_steps
 from small_runs import Pond, events
 
 from ssdcore.data.records.manifest import Manifest
@@ -19,20 +20,18 @@ from ssdcore.model import build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.params import Stage
 from ssdcore.runs.checkpoint import AVERAGES_PREFIX, load_checkpoint, restore_model
-from ssdcore.training import TrainingCallback, train, trainer
-from ssdcore.training.loss_scale import FIRST, GROWTH_STEPS, LossScale
+from ssdcore.training import TrainingCallback, train
+from ssdcore.training.metrics import NonFiniteError, StepMetrics
+from ssdcore.training.optimizers import Update
+from ssdcore.training.precision import FIRST_SCALE, GROWTH_STEPS, LossScale
 from ssdcore.training.step import METRICS, make_step
-from ssdcore.training.update import Update
-from ssdcore.training.window import Window
 
 
 def test_averages_follow_the_recurrence(pond: Pond, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """average += (1 - min(decay, (1 + n) / (10 + n))) * (weight - average), over both stages."""
     sequence: list[dict[str, Any]] = []
-    real = trainer.make_step
 
-    def watched(ssd: Any, *arguments: Any) -> Any:
-        step = real(ssd, *arguments)
+    def watched(step: Any, ssd: Any, _: Any) -> Any:
         found = named_variables(ssd)
 
         def watch(*batch: Any) -> Any:
@@ -44,7 +43,7 @@ def test_averages_follow_the_recurrence(pond: Pond, tmp_path: Path, monkeypatch:
 
         return watch
 
-    monkeypatch.setattr(trainer, "make_step", watched)
+    wrap_steps(watched, monkeypatch.setattr)
     params = pond.params.override(["train.ema_decay=0.5"])
     train(params, pond.data, tmp_path / "run", pond.plugins)
     assert len(sequence) == 15
@@ -148,13 +147,13 @@ def test_l2_in_the_loss_is_the_sum_by_hand(pond: Pond) -> None:
 
 
 def adapted(scale: LossScale, finite: bool, loss: float = 1.0) -> tuple[bool, float, float]:
-    fault, norm = scale.adapt(tf.constant(finite), tf.constant(7.0 if finite else np.inf), tf.constant(loss))
-    return bool(fault), float(norm), float(scale.value)
+    non_finite, norm = scale.adapt(tf.constant(finite), tf.constant(7.0 if finite else np.inf), tf.constant(loss))
+    return bool(non_finite), float(norm), float(scale.value)
 
 
 def test_the_loss_scale_falls_at_once_and_rises_slowly() -> None:
     scale = LossScale()
-    assert float(scale.value) == FIRST == 32768
+    assert float(scale.value) == FIRST_SCALE == 32768
     assert adapted(scale, False) == (False, 0.0, 16384)
     assert adapted(scale, False) == (False, 0.0, 8192)
     for _ in range(GROWTH_STEPS - 1):
@@ -172,6 +171,7 @@ def test_what_no_loss_scale_helps_is_non_finite() -> None:
     assert adapted(scale, False) == (True, np.inf, 1.0)
 
 
+@pytest.mark.slow
 def test_the_focal_loss_begins_with_background(pond: Pond, tmp_path: Path) -> None:
     """Lin et al. with a softmax of three classes: 0.99 for background, ln(0.99 * 3 / 0.01) = ln 297, the others 0."""
     found = {}
@@ -198,12 +198,12 @@ def test_an_overflow_in_half_precision_is_skipped(pond: Pond) -> None:
     step = make_step(ssd, params.train, update, None, scale, 1, tf.distribute.get_strategy())
     before = {name: variable.numpy() for name, variable in named_variables(ssd).items()}
     metrics = dict(zip(METRICS, step(random_batch(ssd, 2), tf.zeros(3)).numpy(), strict=True))
-    assert (metrics["fault"], metrics["gradient_norm"], float(scale.value)) == (0.0, 0.0, 2.0**59)
+    assert (metrics["non_finite"], metrics["gradient_norm"], float(scale.value)) == (0.0, 0.0, 2.0**59)
     for name, variable in named_variables(ssd).items():
         np.testing.assert_array_equal(variable.numpy(), before[name], err_msg=name)
     scale.state["scale"].assign(2.0**5)
     metrics = dict(zip(METRICS, step(random_batch(ssd, 2), tf.zeros(3)).numpy(), strict=True))
-    assert metrics["fault"] == 0.0
+    assert metrics["non_finite"] == 0.0
     assert 0 < metrics["gradient_norm"] < np.inf
     assert any(not np.array_equal(v.numpy(), before[name]) for name, v in named_variables(ssd).items())
 
@@ -301,14 +301,15 @@ def test_the_loss_of_an_evaluation_is_the_sum_by_hand(pond: Pond) -> None:
     assert seen == [(3, 4), (4, 4)]
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_may_be_that_of_least_loss(pond: Pond, tmp_path: Path) -> None:
     told: list[tuple[int, bool]] = []
 
-    class Listener(TrainingCallback):
+    class Callback(TrainingCallback):
         def on_evaluation(self, step: int, evaluation: Any, is_best: bool) -> None:
             told.append((step, is_best))
 
-    train(pond.params.override(["train.monitor=loss"]), pond.data, tmp_path / "run", pond.plugins, callback=Listener())
+    train(pond.params.override(["train.monitor=loss"]), pond.data, tmp_path / "run", pond.plugins, callback=Callback())
     with (tmp_path / "run/metrics.csv").open(newline="") as file:
         losses = [float(row["eval_loss"]) for row in csv.DictReader(file) if row["eval_loss"]]
     assert [best for _, best in told] == [loss < min([np.inf, *losses[:n]]) for n, loss in enumerate(losses)]
@@ -323,10 +324,11 @@ def test_images_and_histograms_are_among_the_events(pond: Pond, tmp_path: Path) 
     params = pond.params.override(["train.images=2", "train.histograms=true", "train.ema_decay=null"])
     train(params, pond.data, tmp_path / "run", pond.plugins)
     found = {(step, name) for step, name, _ in events(tmp_path / "run")}
-    assert {step for step, name in found if name == "1 as it is"} == {0, 6}
+    assert {step for step, name in found if name == "1 original"} == {0, 6}
     assert {step for step, name in found if name == "pond/stage1/kernel"} == {4, 6, 10, 14}
 
 
+@pytest.mark.slow
 def test_a_profile_is_a_trace(pond: Pond, tmp_path: Path) -> None:
     params = pond.params.override(["train.stages.1.steps=15", "train.eval_every=0"])
     train(params, pond.data, tmp_path / "run", pond.plugins, profile=True)
@@ -334,28 +336,30 @@ def test_a_profile_is_a_trace(pond: Pond, tmp_path: Path) -> None:
     assert trace.stat().st_size > 1000
 
 
-def test_a_window_counts_no_time_outside_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_time_outside_of_steps_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four steps of 0.5 s over 2 images, each waiting 0.1 s; the first, compiled, and 9 s between are left out."""
     clock = [0.0]
-    monkeypatch.setattr("ssdcore.training.window.time.perf_counter", lambda: clock[0])
-    window = Window()
+    monkeypatch.setattr("ssdcore.training.metrics.time.perf_counter", lambda: clock[0])
+    metrics = StepMetrics()
     for number in range(5):
-        with window.timed(2):
-            with window.waiting():
+        with metrics.timed(2):
+            with metrics.waiting():
                 clock[0] += 0.1
             clock[0] += 0.4
         if number == 0:
-            window.begin_timing()
-        window.add(np.full(len(METRICS), number, np.float32) * [name != "fault" for name in METRICS])
+            metrics.restart_timing()
+        metrics.add(np.full(len(METRICS), number, np.float32) * [name != "non_finite" for name in METRICS])
         clock[0] += 9
-    assert window.first_fault() is None
-    row = window.take()
+    metrics.check_finite()
+    row = metrics.take()
     assert (row["loss"], row["images_per_second"], row["data_wait"]) == (2.0, 4.0, 0.2)
-    assert window.values().shape == (0, len(METRICS))
+    assert metrics.values().shape == (0, len(METRICS))
 
 
-def test_a_window_tells_how_long_ago_the_first_fault_was() -> None:
-    window = Window(np.zeros((2, len(METRICS)), np.float32))
+def test_the_first_non_finite_step_is_reported() -> None:
+    metrics = StepMetrics(np.zeros((2, len(METRICS)), np.float32))
     for number in range(5):
-        window.add(np.array([name == "fault" and number in (1, 3) for name in METRICS], np.float32))
-    assert window.first_fault() == 4
+        metrics.add(np.array([name == "non_finite" and number in (1, 3) for name in METRICS], np.float32))
+    with pytest.raises(NonFiniteError) as error:
+        metrics.check_finite()
+    assert error.value.steps_ago == 4

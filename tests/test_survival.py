@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_runs import Pond, Program, Told, differences, events, killing, leftovers, rows, same_run
+from injected import killing, planted
+from small_runs import Pond, Program, Told, differences, events, leftovers, rows, same_run
 
 from ssdcore.errors import CheckpointError, Terminated, TrainingError
 from ssdcore.params import ParamSet
@@ -45,17 +46,18 @@ def stop_after(pond: Pond, run: Path, steps: int, params: ParamSet | None = None
 
 
 KILLS = [
-    killing("os.fsync", 6),  # the checkpoint of step 2 without its end
-    killing("ssdcore.training.log.MetricsLog.write", 1, "after"),
-    killing("os.link", 2),  # a checkpoint that is not yet the last one
-    killing("ssdcore.training.trainer.Trainer._keep_best", 1, "after"),
-    killing("pathlib.Path.replace", 5),
-    killing("ssdcli.training_progress.TrainingProgress.on_step", 3),
-    killing("ssdcore.training.trainer.forget_later", 1),
+    killing("sync", 6),  # the checkpoint of step 2 without its end
+    killing("row", 1, "after"),
+    killing("second name", 2),  # a checkpoint that is not yet the last one
+    killing("best checkpoint", 1, "after"),
+    killing("rename", 5),
+    killing("step shown", 3),
+    killing("later checkpoints", 1),
 ]
 """Where a process dies, one after the other; the last ones are so placed that steps are repeated."""
 
 
+@pytest.mark.slow
 def test_killed_ten_times_it_ends_the_same(pond: Pond, finished: Path) -> None:
     """Seven kills at chosen places, three from outside at any time; each time the program is started again."""
     run, rng = pond.root / "killed", np.random.default_rng()
@@ -81,19 +83,21 @@ def ended(program: Program) -> None:
     assert program.wait() == 0, program.lines()
 
 
+@pytest.mark.slow
 def test_a_deterministic_run_ends_the_same(pond: Pond) -> None:
     setting = "train.deterministic=true"
     whole, run = pond.root / "whole", pond.root / "deterministic"
     ended(pond.child("", *pond.arguments(whole, setting)))
-    for code in (killing("os.fsync", 6), killing("ssdcore.training.scoring.Scorer.score", 1, "after")):
+    for code in (killing("sync", 6), killing("evaluation", 1, "after")):
         was_killed(pond.child(code, *pond.arguments(run, setting)))
     ended(pond.child("", *pond.arguments(run)))
     same_run(run, whole)
 
 
+@pytest.mark.slow
 def test_killed_before_its_first_checkpoint_it_begins_again(pond: Pond, finished: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    was_killed(pond.child(killing("os.fsync", 3), *pond.arguments(run)))
+    was_killed(pond.child(killing("sync", 3), *pond.arguments(run)))
     assert len(leftovers(run)) == 1
     with pytest.raises(CheckpointError, match=r"no checkpoint .*last\.npz"):
         train(pond.params, pond.data, run, pond.plugins, resume=True)
@@ -101,6 +105,7 @@ def test_killed_before_its_first_checkpoint_it_begins_again(pond: Pond, finished
     same_run(run, finished)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["truncated", "flipped", "empty", "missing"])
 def test_a_lost_last_checkpoint_is_replaced_by_the_one_before(
     name: str, pond: Pond, finished: Path, tmp_path: Path
@@ -109,14 +114,14 @@ def test_a_lost_last_checkpoint_is_replaced_by_the_one_before(
     stop_after(pond, run, 9)
     spoil(run / "checkpoints/last.npz", name)
     (run / "checkpoints/step-00000011.npz").write_bytes(b"of a later step, and damaged")
-    (run / "checkpoints/.last.npz.partial-1").write_bytes(b"half")
+    (run / "checkpoints/.last.npz.1234.partial").write_bytes(b"half")
     callback = Told()
     train(pond.params, pond.data, run, pond.plugins, resume=True, callback=callback)
     wrong = "there is no checkpoint" if name == "missing" else "is damaged"
     step, kept = (9, "step-00000009.npz") if name == "missing" else (8, "step-00000008.npz")
     warning = next(message for message in callback.warnings if "last.npz" in message)
     assert wrong in warning
-    assert f"going on from step {step}, {kept}" in warning
+    assert f"continuing from step {step}, {kept}" in warning
     same_run(run, finished)
 
 
@@ -131,6 +136,7 @@ def spoil(path: Path, how: str) -> None:
     path.write_bytes({"truncated": content[:middle], "flipped": content, "empty": b""}[how])
 
 
+@pytest.mark.slow
 def test_checkpoints_of_later_steps_are_forgotten(pond: Pond, finished: Path, tmp_path: Path) -> None:
     """A last checkpoint that was brought back from elsewhere counts, whatever else is there."""
     run = tmp_path / "run"
@@ -151,6 +157,7 @@ def stop_after_resume(pond: Pond, run: Path, steps: int) -> None:
         train(pond.params, pond.data, run, pond.plugins, resume=True, callback=Signal(steps))
 
 
+@pytest.mark.slow
 def test_without_any_whole_checkpoint_there_is_one_error(pond: Pond, finished: Path, tmp_path: Path) -> None:
     run = shutil.copytree(finished, tmp_path / "run")
     for path in (run / "checkpoints").iterdir():
@@ -161,6 +168,7 @@ def test_without_any_whole_checkpoint_there_is_one_error(pond: Pond, finished: P
     assert line.startswith(f"error: {run}/checkpoints/last.npz is damaged")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_program_behind_a_step(
     number: int, code: int, pond: Pond, finished: Path, tmp_path: Path
@@ -201,45 +209,24 @@ def test_a_signal_in_an_evaluation_repeats_it(
     same_run(tmp_path / "run", finished)
 
 
-SLOW = """
-import time
-import ssdcore.training.interrupt as interrupt
-interrupt.PATIENCE = {patience}
-from ssdcore.training import trainer
-real = trainer.make_step
-def slow(*arguments):
-    step = real(*arguments)
-    def wait(batch, wishes):
-        found = step(batch, wishes)
-        print("slow", file=__import__("sys").stderr, flush=True)
-        for _ in range(300):
-            try:
-                time.sleep(0.1)
-            except KeyboardInterrupt:
-                if not {deaf}:
-                    raise
-        return found
-    return wait
-trainer.make_step = slow
-"""
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_step_that_takes_too_long_is_not_waited_for(number: int, code: int, pond: Pond, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    program = pond.child(SLOW.format(patience=0.5, deaf=True), *pond.arguments(run))
+    program = pond.child(planted("slow_steps", patience=0.5, deaf=True), *pond.arguments(run))
     program.wait_for("slow")
     begin = time.monotonic()
     program.send(number)
     assert program.wait() == code
     assert 0.4 < time.monotonic() - begin < 8
-    assert "stopped in a step of over 0.5 s; go on from the last checkpoint" in program.lines()
+    assert "a step took over 0.5 s: exiting without saving" in program.lines()
     assert load_checkpoint(run / "checkpoints/last.npz").progress["step"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 def test_a_second_signal_ends_it_at_once(number: int, code: int, pond: Pond, tmp_path: Path) -> None:
-    program = pond.child(SLOW.format(patience=25, deaf=False), *pond.arguments(tmp_path / "run"))
+    program = pond.child(planted("slow_steps", patience=25, deaf=False), *pond.arguments(tmp_path / "run"))
     program.wait_for("slow")
     program.send(number)
     time.sleep(0.5)
@@ -273,6 +260,7 @@ def test_handlers_are_given_back(pond: Pond, tmp_path: Path) -> None:
     assert signal.set_wakeup_fd(-1) == -1
 
 
+@pytest.mark.slow
 def test_a_run_in_another_thread(pond: Pond, finished: Path, tmp_path: Path) -> None:
     thread = threading.Thread(target=train, args=(pond.params, pond.data, tmp_path / "run", pond.plugins))
     thread.start()
@@ -290,6 +278,7 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(pond: Pond, finished: Pat
     assert snapshot(run) == snapshot(finished)
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_if_it_is_given_more_steps(pond: Pond, finished: Path, tmp_path: Path) -> None:
     """The rate is fixed, so that this equals a run that had those steps from the start, but for the evaluation."""
     longer = pond.params.override(["train.stages.1.steps=11", "train.log_every=2"])
@@ -333,7 +322,7 @@ def test_other_images_of_the_same_number_are_refused(pond: Pond, finished: Path,
     from ssdcore.data.formats import read_labelled
 
     convert(read_labelled(other), tmp_path / "records")
-    with pytest.raises(TrainingError, match="was made of other images or annotations"):
+    with pytest.raises(TrainingError, match="was made from other images or annotations"):
         train(pond.params, tmp_path / "records", finished, pond.plugins, resume=True)
 
 
@@ -353,6 +342,7 @@ def test_rows_that_a_crash_cut_off_are_made_again(tmp_path: Path) -> None:
     log.close()
     with run.metrics.open("a") as file:
         file.write("8,0.5,sec")  # no end of line
+    written = {path: path.read_bytes() for path in run.events.iterdir()}
     again = MetricsLog(run, 2, 4)
     again.write({"step": 6, "loss": 0.7})
     again.close()
@@ -362,5 +352,6 @@ def test_rows_that_a_crash_cut_off_are_made_again(tmp_path: Path) -> None:
         (4, "loss"): 0.4,
         (6, "loss"): 0.7,
     }
-    with pytest.raises(TrainingError, match="has 3 rows, the checkpoint was made behind 4"):
+    assert {path: path.read_bytes() for path in written} == written  # TensorBoard itself discards what was undone
+    with pytest.raises(TrainingError, match="has 3 rows, the checkpoint was saved after 4"):
         MetricsLog(run, 4, 8)

@@ -55,7 +55,11 @@ def assert_same_activations(ours: dict[str, np.ndarray], theirs: dict[str, np.nd
         np.testing.assert_allclose(ours[own], theirs[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
-@pytest.fixture(scope="module", params=DETECTORS)
+FAST = "modular_mobilenet_v1_300"
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in DETECTORS if name != FAST]
+
+
+@pytest.fixture(scope="module", params=[FAST, *SLOW])
 def detector(request: pytest.FixtureRequest, plugins: Plugins, tmp_path_factory: pytest.TempPathFactory):
     layout = tf1_files.LAYOUTS[request.param]
     variables = tf1_files.ssd_variables(layout)
@@ -83,6 +87,7 @@ def test_every_layer_of_a_detector_computes_the_same(detector) -> None:
     np.testing.assert_allclose(ours["offsets"], theirs["loc"], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version1", [False, True], ids=["V2", "V1"])
 def test_slim_vgg_without_fully_connected_layers(version1: bool, plugins: Plugins, tmp_path: Path) -> None:
     variables = tf1_files.vgg_16_variables()
@@ -97,6 +102,7 @@ def test_slim_vgg_without_fully_connected_layers(version1: bool, plugins: Plugin
     assert_same_activations(activations(ssd.backbone, images), theirs, "")
 
 
+@pytest.mark.slow
 def test_slim_vggs_fully_connected_layers_become_block7(plugins: Plugins, tmp_path: Path) -> None:
     """Taps 0, 3, 6 of fc6 and every fourth of its outputs; every fourth input and output of fc7."""
     variables = tf1_files.vgg_16_variables(with_fc=True)

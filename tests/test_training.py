@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from ssdcli.advice import with_advice
 
 from ssdcore.contract.plugins import Plugins
 from ssdcore.data.convert import choose_splits, convert
@@ -19,7 +20,7 @@ from ssdcore.model.variables import named_variables
 from ssdcore.params import ParamSet, Stage
 from ssdcore.runs.checkpoint import load_checkpoint, save_checkpoint
 from ssdcore.training import TrainingCallback, train
-from ssdcore.training.progress import ends_epochs, stage_steps
+from ssdcore.training.state import ends_epochs, stage_steps
 
 TINY = [
     "augment.crop=null",
@@ -94,6 +95,7 @@ def test_metrics_have_a_row_per_window_and_stage_end(finished: Path) -> None:
         assert float(row["negatives"]) == pytest.approx(3 * float(row["positives"]), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_first_stage_leaves_the_backbone_alone(
     tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
@@ -117,6 +119,7 @@ class Stop(TrainingCallback):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_weights(
     finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
@@ -136,8 +139,9 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
 
 
 def test_a_used_folder_needs_resume(finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins) -> None:
-    with pytest.raises(TrainingError, match="--resume"):
+    with pytest.raises(TrainingError, match=r"is in use$") as error:
         train(tiny, shapes, finished, plugins)
+    assert with_advice(error.value).endswith("; give --resume to continue that run, or another --out")
 
 
 def test_resume_refuses_other_parameters(finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins) -> None:
@@ -164,10 +168,11 @@ def test_resume_needs_a_run(tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_
         ("data.train_split=trian", DataError, "no split 'trian'"),
         ("train.stages.0.trainable=[blokc]", ParamError, "no layer's name starts with 'blokc'"),
         ("train.weights=nowhere.h5", CheckpointError, "no weights file"),
-        (
+        pytest.param(
             "train.stages.0.learning_rate.learning_rate=1e30",
             TrainingError,
             r"not finite at step 2, .* lower train\.stages",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -245,16 +250,17 @@ def test_a_fixed_backbone_of_random_weights_is_refused(shapes: Path, plugins: Pl
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_training_starts_from_the_classes_of_another_detector(
     tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
-    """A detector for two other classes and one of ours is told to the callback and kept where names agree."""
+    """A detector for two other classes and one of ours is reported to the callback and kept where names agree."""
     classes = ("moon", "square", "sun")
     donor = build_ssd(tiny, classes, plugins)
     save_checkpoint(tmp_path / "donor.npz", donor, tiny)
     reports = []
 
-    class Listener(TrainingCallback):
+    class Callback(TrainingCallback):
         def on_weights(self, report):
             reports.append(report)
 
@@ -262,7 +268,7 @@ def test_training_starts_from_the_classes_of_another_detector(
         "train.stages=[{name: only, steps: 1, batch_size: 2, learning_rate: {kind: fixed, learning_rate: 1e-9}}]"
     ]
     start = [f"train.weights={tmp_path / 'donor.npz'}"]
-    ssd = train(tiny.override(one_step + start), shapes, tmp_path / "run", plugins, callback=Listener())
+    ssd = train(tiny.override(one_step + start), shapes, tmp_path / "run", plugins, callback=Callback())
     (report,) = reports
     assert (report.missing, report.skipped, report.classes.kept) == ((), (), ("square",))
     ours = ssd.network.get_layer("block9_logits").bias.numpy().reshape(-1, len(ssd.classes) + 1)
@@ -283,20 +289,22 @@ def test_a_fixed_backbone_that_the_file_does_not_fill_is_refused(
         train(params, shapes, tmp_path / "run", plugins)
 
 
+@pytest.mark.slow
 def test_default_boxes_that_miss_the_objects_are_warned_of(
     tiny: ParamSet, shapes: Path, plugins: Plugins, tmp_path: Path
 ) -> None:
     """Boxes of 2 to 8 px for shapes of 30 px and more; with the set's own boxes nothing is said."""
     warnings = []
 
-    class Listener(TrainingCallback):
-        def on_warning(self, message):
-            warnings.append(message)
+    class Callback(TrainingCallback):
+        def on_warning(self, warning):
+            warnings.append(warning)
 
     step = ["train.stages=[{name: only, steps: 1, batch_size: 2}]", "train.weights=null"]
     boxes = ["model.default_boxes.min_sizes=[2,3,4,5,6,7]", "model.default_boxes.max_sizes=[3,4,5,6,7,8]"]
-    train(tiny.override(step), shapes, tmp_path / "good", plugins, callback=Listener())
+    train(tiny.override(step), shapes, tmp_path / "good", plugins, callback=Callback())
     assert warnings == []
-    train(tiny.override(step + boxes), shapes, tmp_path / "bad", plugins, callback=Listener())
-    assert len(warnings) == 1
-    assert "overlap only 0.0% of the objects by 0.5" in warnings[0]
+    train(tiny.override(step + boxes), shapes, tmp_path / "bad", plugins, callback=Callback())
+    (warning,) = warnings
+    assert "overlap only 0.0% of the ground-truth boxes by 0.5" in str(warning)
+    assert (warning.reason, warning.facts) == ("low_recall", {"data": shapes})

@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 import pytest
+from ssd_program import environment_with
 
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
@@ -33,11 +34,13 @@ SMALL = [
 RUN = f"""
 import json, sys
 from pathlib import Path
+import psutil
 from ssdcore.contract.plugins import load_plugins
-from ssdcore.training import TrainingCallback, train, trainer
+from injected import wrap_steps
+from ssdcore.training import TrainingCallback, train
 
-steps, make_step = [], trainer.make_step
-trainer.make_step = lambda *arguments: steps.append(make_step(*arguments)) or steps[-1]
+steps = []
+wrap_steps(lambda step, *_: steps.append(step) or step)
 
 
 class Watch(TrainingCallback):
@@ -49,8 +52,7 @@ class Watch(TrainingCallback):
 
     def on_step(self, done, total):
         if self.stage == "long" and done % {EVERY} == 0:
-            lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-            self.memory.append(int(lines["VmRSS"].split()[0]) / 1024)
+            self.memory.append(psutil.Process().memory_info().rss / 2**20)
 
     def on_evaluation(self, step, evaluation, is_best):
         self.evaluations.append(step)
@@ -72,12 +74,13 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     synthesize(root / "voc", 8, 4, seed=1)
     convert(read_labelled(root / "voc"), root / "records")
     command = [sys.executable, "-c", RUN, str(root / "records"), str(root / "run"), *SMALL]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = environment_with(Path(__file__).parent)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system does not tell how much memory is used")
+@pytest.mark.slow
 def test_memory_does_not_grow(long_run: dict[str, Any]) -> None:
     """Steps 501 to 900 against 1,601 to 2,000: in both there is an evaluation."""
     assert len(long_run["memory"]) == 2000 // EVERY
@@ -86,5 +89,6 @@ def test_memory_does_not_grow(long_run: dict[str, Any]) -> None:
     assert late < 1.02 * early, f"{early:.1f} MiB became {late:.1f} MiB"
 
 
+@pytest.mark.slow
 def test_each_stage_is_compiled_once(long_run: dict[str, Any]) -> None:
     assert long_run["traces"] == [1, 1]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from caffe_files import Item, caffemodel_bytes
+from ssd_program import environment_with
 from ssdcli.main import main
 
 from ssdcore.contract.plugins import load_plugins
@@ -44,7 +45,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run([*pip, "--no-build-isolation", "--target", site, folder], check=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(site)
-        patch.setenv("PYTHONPATH", str(site))
+        patch.setenv("PYTHONPATH", environment_with(site)["PYTHONPATH"])
         yield root
 
 
@@ -59,6 +60,7 @@ def test_the_page_shows_whole_files() -> None:
     assert len(FILES["ssd_squeeze/net.py"].splitlines()) <= 60
 
 
+@pytest.mark.slow
 def test_it_passes_the_check(package: Path, ssd_here: Ssd) -> None:
     code, out, err = ssd_here("backbones", "check", "squeeze")
     assert code == 0, out + err
@@ -93,6 +95,7 @@ def _shown_failure() -> str:
     return " ".join(shown.split())
 
 
+@pytest.mark.slow
 def test_it_trains_on_the_shapes(package: Path, ssd_here: Ssd, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands on the page, with fewer images and two steps."""
     monkeypatch.chdir(package)

@@ -15,7 +15,8 @@ import numpy as np
 import psutil
 import pytest
 import tensorflow as tf
-from small_runs import Pond, Program, differences, events, killing
+from injected import killing
+from small_runs import Pond, Program, differences, events
 from small_runs import rows as all_rows
 from ssdcli.evaluate import watch
 from ssdcli.evaluate.watch import ScoreTable
@@ -132,6 +133,7 @@ def test_each_checkpoint_of_a_training_is_scored_once(
         assert differences(run / f"checkpoints/{name}.npz", finished / f"checkpoints/{name}.npz") == []
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_is_resumed_beside_it(
     pond: Pond, watcher: Watcher, scores: dict[int, float], tmp_path: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_a_training_that_is_killed_is_resumed_beside_it(
     whole(run, scores)
 
 
+@pytest.mark.slow
 def test_a_watcher_that_is_killed_loses_nothing(watcher: Watcher, run: Path, scores: dict[int, float]) -> None:
     """Before its first row, after the second one, and before an event."""
     writing = "ssdcli.evaluate.watch.write_atomic"
@@ -156,6 +159,7 @@ def test_a_watcher_that_is_killed_loses_nothing(watcher: Watcher, run: Path, sco
     whole(run, scores)
 
 
+@pytest.mark.slow
 def test_checkpoints_some_steps_apart(
     watcher: Watcher, run: Path, scores: dict[int, float], pond: Pond, ssd_here: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +186,7 @@ class Stop(TrainingCallback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_it_ends_with_a_training_that_does_not_come_back(pond: Pond, watcher: Watcher, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -196,6 +201,7 @@ def test_it_ends_with_a_training_that_does_not_come_back(pond: Pond, watcher: Wa
     assert end.startswith("training has ended; 4 checkpoints scored on 'test'")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_waiting(watcher: Watcher, tmp_path: Path) -> None:
     program = watcher.start(tmp_path / "run")
     program.wait_for("waiting")
@@ -217,6 +223,7 @@ def test_rows_after_a_step_that_a_run_goes_back_to_are_removed(tmp_path: Path) -
     assert (tmp_path / "test.csv").read_text().splitlines()[:2] == ["step,metric,map", "0,voc07,0.1"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_removed_before_it_is_read_is_skipped(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -231,6 +238,7 @@ def test_a_checkpoint_that_is_removed_before_it_is_read_is_skipped(
     assert capsys.readouterr().err == "no training is running; waiting 0 s in case it is resumed\n"
 
 
+@pytest.mark.slow
 def test_two_watchers_do_not_share_a_split(
     run: Path, pond: Pond, ssd_here: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +267,7 @@ def test_options_that_do_not_go_together(pond: Pond, run: Path, ssd_here: Run, m
     assert telling in err
 
 
+@pytest.mark.slow
 def test_a_process_that_takes_too_much_memory_ends(pond: Pond, watcher: Watcher, run: Path) -> None:
     program = watcher.start(run, "--memory", "0.2")
     ended(program, 1)
@@ -268,6 +277,7 @@ def test_a_process_that_takes_too_much_memory_ends(pond: Pond, watcher: Watcher,
     assert psutil.Process().memory_info().rss > 0.2 * 2**30
 
 
+@pytest.mark.slow
 def test_threads_and_priority(watcher: Watcher, run: Path) -> None:
     """What is set is there while checkpoints are scored."""
     code = """

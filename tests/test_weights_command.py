@@ -1,7 +1,8 @@
-"""`ssd weights` as a user runs it: real files, real processes."""
+"""`ssd weights` as a user runs it, on real files."""
 
 import json
-import subprocess
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,8 @@ def slim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def ssd(ssd_command: list[str]):
-    def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([*ssd_command, *map(str, arguments)], capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stderr
-        return done
-
-    return run
+def ssd(ssd_in_process: Callable[..., object]):
+    return partial(ssd_in_process, code=0)
 
 
 def test_a_backbone_file_becomes_a_checkpoint_and_that_a_detector_of_other_classes(ssd, slim: Path, tmp_path: Path):

@@ -229,12 +229,12 @@ def test_an_own_checkpoint_with_a_lying_member_is_refused(plugins: Plugins, tmp_
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("top", [False, True], ids=["without top", "with top"])
+@pytest.mark.parametrize("top", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["without top", "with top"])
 @pytest.mark.parametrize("old_names", [False, True], ids=["kernel:0", "W_1:0"])
 def test_keras_vgg_16(top: bool, old_names: bool, plugins: Plugins, tmp_path: Path) -> None:
     """The base net gives Keras' own activations; its BGR becomes our RGB; fc1 and fc2 become block7."""
-    network = keras.applications.VGG16(weights=None, include_top=top, input_shape=(224, 224, 3), classes=10)
-    arrays = {weight.path: weight.numpy() for weight in network.weights}
+    network = keras.applications.VGG16(weights=None, include_top=False, input_shape=(224, 224, 3))
+    arrays = {weight.path: weight.numpy() for weight in network.weights} | (top_of_vgg_16() if top else {})
     path = tmp_path / "vgg16.h5"
     write_keras_h5(path, arrays, old_names)
     params = plugins.param_sets["vgg16-ssd300"]
@@ -254,6 +254,15 @@ def test_keras_vgg_16(top: bool, old_names: bool, plugins: Plugins, tmp_path: Pa
         taken = ssd.network.get_layer("block7_conv1").kernel
         assert taken[1, 2, 5, 9] == fc1[(3 * 7 + 6) * 512 + 5, 36]
         assert ssd.network.get_layer("block7_conv2").kernel[0, 0, 2, 3] == fc2[8, 12]
+
+
+def top_of_vgg_16() -> dict[str, np.ndarray]:
+    """Its fully connected layers, nearly all zeros, which take no memory."""
+    arrays = {"fc1/kernel": np.zeros((25088, 4096), np.float32), "fc2/kernel": np.zeros((4096, 4096), np.float32)}
+    for kernel in arrays.values():
+        kernel[:, 36] = np.random.default_rng(1).normal(0, 1, len(kernel))
+        kernel[8] = np.random.default_rng(2).normal(0, 1, kernel.shape[1])
+    return arrays | {"fc1/bias": np.ones(4096, np.float32), "fc2/bias": np.ones(4096, np.float32)}
 
 
 def write_keras_h5(path: Path, arrays: dict[str, np.ndarray], old_names: bool) -> None:
@@ -346,6 +355,7 @@ def test_arrays_of_another_rank_are_skipped(plugins: Plugins, tmp_path: Path) ->
     assert (report.matched, len(report.skipped)) == (("vgg_16/conv1_1/bias",), 3)
 
 
+@pytest.mark.slow
 def test_another_set_of_a_detector_is_noted(plugins: Plugins, tmp_path: Path) -> None:
     """All shapes fit, but images are prepared otherwise, or boxes differ: a person must know."""
     layout = tf1_files.LAYOUTS["modular_mobilenet_v1_300"]

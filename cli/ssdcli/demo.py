@@ -1,4 +1,4 @@
-"""`ssd demo`: the whole way from images to detections, on drawn shapes."""
+"""`ssd demo`: from images to detections, on drawn shapes."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ssdcore.runs.run_folder import find_checkpoint
 
 PARAMS = "mobilenet025-ssd300"
 TRAINVAL, TEST, SHOWN = 600, 100, 20
-# Drawn shapes are all alike, so that they need neither a long training nor much augmentation.
+# Drawn shapes are much alike: they need neither long training nor much augmentation.
 SETTINGS = (
     "train.stages.0.epochs=8",
     "train.stages.0.batch_size=8",
@@ -24,10 +24,10 @@ SETTINGS = (
 
 
 @click.command()
-@click.option("--out", default="demo-run", show_default=True, type=PathOption, help="Folder to make.")
+@click.option("--out", default="demo-run", show_default=True, type=PathOption, help="Folder to create.")
 @pass_program
 def demo(program: Program, out: Path) -> None:
-    """Draw shapes, learn to find them, and show what was found; takes minutes on a CPU."""
+    """Draw shapes, train a detector on them, and show its detections; takes minutes on a CPU."""
     params = find_params(PARAMS, program.plugins).override(SETTINGS)
     load_tensorflow()
     from ssdcli.detect.loop import detect_sources
@@ -42,7 +42,7 @@ def demo(program: Program, out: Path) -> None:
     from ssdcore.runs.checkpoint import load_checkpoint, restore_model
 
     plugins = program.plugins
-    images, records, run, found = (out / name for name in ("shapes", "records", "run", "detections"))
+    images, records, run, detections = (out / name for name in ("shapes", "records", "run", "detections"))
     require_unused(out)
     with progress_bar("drawing images") as bar:
         synthesize(images, TRAINVAL, TEST, 0, bar.update)
@@ -54,7 +54,7 @@ def demo(program: Program, out: Path) -> None:
         result = Evaluator(ssd, records, "test", params.eval).run(bar.update)
     test = (images / "ImageSets/Main/test.txt").read_text("utf-8").split()
     shown = find_sources([str(images / f"JPEGImages/{name}.jpg") for name in test[:SHOWN]], ())
-    detect_sources(load_detector(run, 0.5, plugins), shown, DetectRequest(found))
+    detect_sources(load_detector(run, 0.5, plugins), shown, DetectRequest(detections))
     print_evaluation(result)
-    click.echo(f"images to look at: {found}/*.jpg")
+    click.echo(f"images with detections: {detections}/*.jpg")
     click.echo(f"the run: {run}   TensorBoard: tensorboard --logdir {run}/events")

@@ -1,5 +1,6 @@
 """`ssd info`: what a checkpoint is, and how it was made."""
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ import click
 
 from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
 from ssdcli.output import print_json, print_table
+from ssdcore.runs.run_folder import RunFolder, find_checkpoint
 
 if TYPE_CHECKING:
     from ssdcore.runs.checkpoint import Checkpoint
@@ -24,15 +26,14 @@ def info(program: Program, model: Path, as_json: bool) -> None:
     """
     load_tensorflow()
     from ssdcore.runs.checkpoint import load_checkpoint
-    from ssdcore.runs.run_folder import find_checkpoint
 
     checkpoint = load_checkpoint(find_checkpoint(model))
+    facts = {**_facts(checkpoint), **_best_scores(RunFolder(model))}
     if as_json:
         params = checkpoint.params.model_dump(mode="json")
-        print_json({**_facts(checkpoint), "progress": dict(checkpoint.progress), "params": params})
+        print_json({**facts, "progress": dict(checkpoint.progress), "params": params})
     else:
-        rows = [(name.replace("_", " "), _text(value)) for name, value in _facts(checkpoint).items()]
-        print_table(("what", "value"), rows)
+        print_table(("what", "value"), [(name.replace("_", " "), _text(value)) for name, value in facts.items()])
 
 
 def _facts(checkpoint: "Checkpoint") -> dict[str, Any]:
@@ -59,11 +60,28 @@ def _stage(checkpoint: "Checkpoint") -> str | None:
     return f"{checkpoint.params.train.stages[number].name}, step {step}"
 
 
+def _best_scores(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """The best mAP in the rows of training and of `ssd eval --watch`, and its step; empty without such rows."""
+    tables = {"training": run.metrics}
+    tables |= {f"watch_{path.stem}": path for path in sorted(run.watches.glob("*.csv"))}
+    best = {name: max(scores) for name, path in tables.items() if (scores := _scores(path))}
+    return {f"best_{name}": {"map": score, "step": -step} for name, (score, step) in best.items()}
+
+
+def _scores(path: Path) -> list[tuple[float, int]]:
+    """The mAP and negative step of each row that has them; the last row may be half written."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("map") and (row.get("step") or "").isdigit()]
+    return [(float(row["map"]), -int(row["step"])) for row in rows]
+
+
 def _text(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {item or '-'}" for name, item in value.items())
+        return ", ".join(f"{name} {'-' if item is None else item}" for name, item in value.items())
     if isinstance(value, float):
         return f"{value:.4f}"
     if isinstance(value, int) and not isinstance(value, bool):

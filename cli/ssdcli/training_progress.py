@@ -1,4 +1,4 @@
-"""Shows a training run; imports TensorFlow."""
+"""Progress of a training run; imports TensorFlow."""
 
 import sys
 from collections.abc import Mapping
@@ -7,7 +7,9 @@ from typing import Self
 
 import click
 
+from ssdcli.advice import with_advice
 from ssdcli.output import Bar, describe_row, progress_bar, speed
+from ssdcore.errors import TrainingWarning
 from ssdcore.evaluation import Evaluation
 from ssdcore.training import TrainingCallback
 from ssdcore.weights import ImportReport
@@ -33,8 +35,8 @@ class TrainingProgress(TrainingCallback):
     def on_start(self, summary: str) -> None:
         click.echo(summary, err=True)
 
-    def on_warning(self, message: str) -> None:
-        click.echo(f"warning: {message}", err=True)
+    def on_warning(self, warning: TrainingWarning) -> None:
+        click.echo(f"warning: {with_advice(warning)}", err=True)
 
     def on_stage(self, name: str, done: int, total: int) -> None:
         self._stack.close()

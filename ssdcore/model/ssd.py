@@ -1,5 +1,7 @@
 """Builds an SSD detector from a param set: the only place that reads model parameters."""
 
+import gc
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +24,7 @@ from ssdcore.params.data import Resize
 
 Tensor = Any
 DATA_FORMAT = "channels_last"
+_built: "weakref.WeakSet[keras.Model]" = weakref.WeakSet()
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ def build_ssd(
     if keras.backend.backend() != "tensorflow":
         raise ModelError(f"Keras runs on {keras.backend.backend()}; set KERAS_BACKEND=tensorflow")
     classes = check_class_names(classes)
+    if _built:
+        # A dropped network is a reference cycle: a few thousand objects, too few for Python to collect it soon, that
+        # hold 100 MB of tensors, which Python does not count.
+        gc.collect()
     with _dtype_policy(precision):
         return _build(params, classes, plugins or load_plugins())
 
@@ -100,6 +107,7 @@ def _build(params: ParamSet, classes: tuple[str, ...], plugins: Plugins) -> SSD:
     outputs = _predict(named, len(classes) + 1, model, scope)
     boxes = default_boxes_xyxy(model.default_boxes, model.image_size, [size for _, size in feature_maps])
     network = keras.Model(images, outputs, name=model.name)
+    _built.add(network)
     return SSD(network, base_net, boxes, feature_maps, classes, model, params.data.resize)
 
 

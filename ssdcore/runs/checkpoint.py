@@ -1,9 +1,8 @@
-"""Checkpoints: one `.npz` file of plain arrays and a JSON text. Nothing in it is ever executed."""
+"""Checkpoints: `.npz` files of plain arrays and a JSON text. Nothing in them is ever executed."""
 
 import io
 import json
 import math
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.errors import CheckpointError, ParamError
+from ssdcore.files import atomic_file
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import named_variables
 from ssdcore.params import ParamSet
@@ -41,9 +41,9 @@ class Checkpoint:
         path: where it was read.
         params: the param set the model was built from.
         classes: names of classes 1..C.
-        progress: where training stood; empty in a file that holds a model only.
-        made: on what data, with which versions; see `ssdcore.runs.provenance`.
-        arrays: `model/<variable>`, `averages/<variable>` and whatever training keeps beside them -> values.
+        progress: the `TrainingState`; empty in a file that holds a model only.
+        made: data and versions it was made with; see `ssdcore.runs.provenance`.
+        arrays: name -> value of `model/<variable>`, `averages/<variable>` and what training adds.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Checkpoint:
         return {name.removeprefix(prefix): value for name, value in self.arrays.items() if name.startswith(prefix)}
 
     def weights(self, averaged: bool = True) -> dict[str, NDArray[Any]]:
-        """Variable -> value: the averages of the weights if there are any and they are wanted, else the weights."""
+        """Variable -> value: the averages of the weights, if there are any and `averaged` is set, else the weights."""
         return (averaged and self.below(AVERAGES_PREFIX)) or self.below(MODEL_PREFIX)
 
 
@@ -70,14 +70,14 @@ def save_checkpoint(
     more: Mapping[str, NDArray[Any]] = MappingProxyType({}),
     made: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Writes a checkpoint under a temporary name, flushes it to disk, then renames it.
+    """Writes a checkpoint, whole or not at all.
 
     Args:
-        path: file to make or replace.
+        path: file to create or replace.
         ssd: the model, with the weights to save.
         params: the param set that it was built from.
-        progress: where training stands, plain values.
-        more: arrays to keep beside the weights, by whole names.
+        progress: the `TrainingState` as plain values.
+        more: further arrays, by their full names.
         made: see `ssdcore.runs.provenance`.
 
     Raises:
@@ -92,24 +92,15 @@ def save_checkpoint(
     }
     arrays = {MODEL_PREFIX + name: variable.numpy() for name, variable in named_variables(ssd).items()} | dict(more)
     arrays[_META] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"cannot write the checkpoint {path.absolute()}: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic_file(path, CheckpointError) as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint file.
 
     Raises:
-        CheckpointError: it is missing, damaged, or no checkpoint of ours.
+        CheckpointError: it is missing, damaged, or not one of our checkpoints.
     """
     try:
         content = io.BytesIO(path.read_bytes())
@@ -122,22 +113,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except FileNotFoundError:
         raise CheckpointError(f"there is no checkpoint {path.absolute()}") from None
     except (*_DAMAGE, ParamError):
-        raise CheckpointError(
-            f"{path.absolute()} is damaged or no checkpoint of this program; use another one, or make one of other "
-            "people's weights with 'ssd weights import'"
-        ) from None
+        raise CheckpointError(f"{path.absolute()} is damaged or no checkpoint of ssdcore", "not_a_checkpoint") from None
     if version != FORMAT:
-        advice = "update ssdcore" if version > FORMAT else "use the version that made it, or train anew"
+        advice = "update ssdcore" if version > FORMAT else "use the version that made it, or train again"
         raise CheckpointError(f"{path.absolute()} has format {version}, this version reads {FORMAT}; {advice}")
     params = ParamSet.parse(meta["params"], str(path))
     return Checkpoint(path, params, classes, progress, made, arrays)
 
 
 def _check_members(content: io.BytesIO) -> None:
-    """Makes sure that no array is packed, or declares another size than it has, before any is made.
+    """Makes sure, before any array is allocated, that each is stored uncompressed and has the size it declares.
 
     Raises:
-        ValueError: one does.
+        ValueError: one is not.
     """
     with zipfile.ZipFile(content) as archive:
         for info in archive.infolist():
@@ -145,7 +133,7 @@ def _check_members(content: io.BytesIO) -> None:
                 shape, _, dtype = _read_header(member)
                 size = member.tell() + math.prod(shape) * dtype.itemsize
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != size:
-                raise ValueError(f"{info.filename} is not as large as it says")
+                raise ValueError(f"{info.filename} does not have the size it declares")
     content.seek(0)
 
 
@@ -170,7 +158,7 @@ def load_ssd(path: Path | str, plugins: Plugins | None = None) -> SSD:
 
 
 def restore_model(checkpoint: Checkpoint, plugins: Plugins) -> SSD:
-    """Builds the checkpoint's model and gives it its weights: their averages, where training kept such.
+    """Builds the checkpoint's model with its weights: their averages, if the checkpoint has them.
 
     Raises:
         PluginError: its backbone is not installed.
@@ -187,23 +175,23 @@ def assign_weights(ssd: SSD, checkpoint: Checkpoint, averaged: bool = True) -> N
     Args:
         ssd: the model.
         checkpoint: where they come from.
-        averaged: take the averages of the weights, where training kept such.
+        averaged: take the averages of the weights, if the checkpoint has them.
 
     Raises:
         CheckpointError: names or shapes differ.
     """
     variables, saved = named_variables(ssd), checkpoint.weights(averaged)
-    faults = [f"{name} is missing" for name in variables.keys() - saved.keys()]
-    faults += [f"{name} is unknown" for name in saved.keys() - variables.keys()]
-    faults += [
+    problems = [f"{name} is missing" for name in variables.keys() - saved.keys()]
+    problems += [f"{name} is unknown" for name in saved.keys() - variables.keys()]
+    problems += [
         f"{name} has shape {saved[name].shape}, not {tuple(variable.shape)}"
         for name, variable in variables.items()
         if name in saved and saved[name].shape != tuple(variable.shape)
     ]
-    if faults:
+    if problems:
         raise CheckpointError(
             f"{checkpoint.path.absolute()} does not fit the model of {ssd.backbone.name!r} as installed: "
-            f"{'; '.join(sorted(faults)[:3])}{f' and {len(faults) - 3} more' if len(faults) > 3 else ''}; "
+            f"{'; '.join(sorted(problems)[:3])}{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}; "
             "install the version of the backbone it was trained with"
         )
     for name, variable in variables.items():

@@ -1,4 +1,4 @@
-"""Where weights come from: on what data, with which versions they were made."""
+"""The provenance of weights: the data and the versions they were made with."""
 
 import platform
 import subprocess
@@ -15,7 +15,7 @@ def provenance(data: str, digest: str, plugins: Iterable[str]) -> dict[str, Any]
 
     Args:
         data: folder of records.
-        digest: of its images and annotations.
+        digest: of their images and annotations.
         plugins: distributions of the backbones that are installed.
     """
     return {
@@ -36,7 +36,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the folder that the program runs in, with a mark where files differ from it."""
+    """The commit of the working directory, marked `-dirty` if files differ from it."""
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],

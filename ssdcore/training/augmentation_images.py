@@ -1,4 +1,4 @@
-"""Images of what augmentation does, one part of it after the other."""
+"""Images that show what each part of the augmentation does."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,23 +11,23 @@ from ssdcore.data.records.record import decode, parse
 from ssdcore.params import AugmentParams, ParamSet
 
 PARTS: dict[str, tuple[str, ...]] = {
-    "zoom out": ("expand",),
-    "zoom in": ("crop",),
-    "colours": ("photometric",),
+    "expand": ("expand",),
+    "crop": ("crop",),
+    "photometric distortion": ("photometric",),
     "flips and turns": ("horizontal_flip", "vertical_flip", "quarter_turn"),
 }
-COLOUR = (0.0, 255.0, 0.0)
+BOX_COLOR = (0.0, 255.0, 0.0)
 
 
 def augmentation_stages(serialized: Sequence[bytes], params: ParamSet, stage: int) -> dict[str, Any]:
-    """Records as the network would see them without augmentation, and as each further part changes them.
+    """Records as the network sees them without augmentation, and with more and more of its parts.
 
-    The draws are the same in all of them, so that one part's doing shows.
+    The random draws are the same in all of them, so that each part's effect shows.
 
     Args:
         serialized: records.
         params: the augmentation, and the size of the network input.
-        stage: number of the training stage, on which draws depend.
+        stage: index of the training stage, on which draws depend.
 
     Returns:
         title -> (N, h, w, 3) uint8 RGB with the boxes drawn.
@@ -39,12 +39,12 @@ def augmentation_stages(serialized: Sequence[bytes], params: ParamSet, stage: in
 
 
 def _chains(whole: AugmentParams) -> dict[str, AugmentParams]:
-    """Augmentations that do nothing, then more and more of `whole`."""
+    """No augmentation, then more and more of the parts of `whole`."""
     off: dict[str, Any] = {
         **dict.fromkeys(("expand", "crop", "photometric")),
         **dict.fromkeys(PARTS["flips and turns"], 0.0),
     }
-    chains = {"1 as it is": whole.model_copy(update=off)}
+    chains = {"1 original": whole.model_copy(update=off)}
     for number, (title, keys) in enumerate(PARTS.items(), start=2):
         off = {key: value for key, value in off.items() if key not in keys}
         chains[f"{number} {title}"] = whole.model_copy(update=off)
@@ -63,5 +63,5 @@ def _drawn(serialized: bytes, params: ParamSet, chain: AugmentParams, seed: tupl
         params.data.resize,
     )
     yxyx = tf.gather(boxes, [1, 0, 3, 2], axis=1)
-    drawn = tf.image.draw_bounding_boxes(image[None], yxyx[None], tf.constant([COLOUR]))
+    drawn = tf.image.draw_bounding_boxes(image[None], yxyx[None], tf.constant([BOX_COLOR]))
     return tf.cast(drawn[0], tf.uint8).numpy()

@@ -1,10 +1,11 @@
-"""The largest batch that memory holds, found by trying small ones."""
+"""The largest batch that fits into memory, found by trying small ones."""
 
 import math
+import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import psutil
 import tensorflow as tf
 
 from ssdcore.errors import TrainingError
@@ -12,45 +13,42 @@ from ssdcore.model import SSD
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.variables import set_trainable
 from ssdcore.params import ParamSet
-from ssdcore.params.loss import Loss
 
-SIZES, USUAL = (64, 32, 16, 8), 32
-"""Images per device to choose from, and those that learning rates are meant for."""
+SIZES, REFERENCE_SIZE = (64, 32, 16, 8), 32
+"""Images per device to choose from, and the batch size that learning rates are meant for."""
 
-SHARE = 0.6
+MEMORY_FRACTION = 0.6
 """Of the free memory that may be used."""
 
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_MEMORY = Path("/proc/meminfo")
-_UNTOLD = "this system does not tell how much memory is free or in use; set train.stages.N.batch_size yourself"
+SAMPLING_SECONDS = 0.002
 
 
 def resolve_auto_batch(
     params: ParamSet, ssd: SSD, replicas: int, agree: Callable[[int], int] = lambda size: size
 ) -> ParamSet:
-    """The same parameters with numbers for `auto` batches, and rates in proportion to them.
+    """The same parameters with numbers for `auto` batches, and learning rates in proportion to them.
 
     Args:
-        params: what to settle.
+        params: with `auto` batches or without.
         ssd: the detector; its weights are left as they are.
         replicas: devices that share a batch.
-        agree: gives the least of the sizes per device that workers have found.
+        agree: returns the least of the sizes per device that the workers have found.
 
     Raises:
-        TrainingError: memory use cannot be measured here, or does not hold a single image.
+        TrainingError: memory does not hold the smallest batch.
     """
     if all(stage.batch_size != "auto" for stage in params.train.stages):
         return params
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
-    # How much a GPU has left is not told; what does not fit there fails and can be caught.
-    limit = math.inf if on_gpu else SHARE * free_memory()
-    size = replicas * agree(largest_batch(_Trial(ssd, params.train.loss, on_gpu), limit))
+    # TensorFlow does not report the free memory of a GPU; a batch that does not fit there fails and can be caught.
+    limit = math.inf if on_gpu else MEMORY_FRACTION * free_memory()
+    size = replicas * agree(largest_batch(_Trial(ssd, params, on_gpu), limit))
     stages = [
         stage.model_copy(
             update={
                 "batch_size": size,
                 "learning_rate": stage.learning_rate.model_copy(
-                    update={"learning_rate": stage.learning_rate.learning_rate * size / USUAL}
+                    update={"learning_rate": stage.learning_rate.learning_rate * size / REFERENCE_SIZE}
                 ),
             }
         )
@@ -62,48 +60,59 @@ def resolve_auto_batch(
 
 
 def largest_batch(peak_of: Callable[[int], int | None], limit: float) -> int:
-    """The largest of 64, 32, 16 and 8 whose use of memory stays within a limit.
+    """The largest of 64, 32, 16 and 8 whose peak memory stays within a limit.
 
     Args:
-        peak_of: tries a step with so many images; gives the bytes it took, None if that was too much.
+        peak_of: tries a step with this many images; returns its peak memory in bytes, None if it did not fit.
         limit: bytes.
 
     Raises:
-        TrainingError: not even one image fits.
+        TrainingError: not even 8 images fit.
     """
     small, large = peak_of(2), peak_of(8)
     if small is None or large is None:
-        raise TrainingError("memory does not hold a batch of 8 images; choose train.stages.N.batch_size yourself")
+        raise TrainingError("a batch of 8 images does not fit into memory; set train.stages.N.batch_size")
     each = max((large - small) / 6, 1.0)
     fitting = [size for size in SIZES if large + (size - 8) * each <= limit]
     if not fitting:
         raise TrainingError(
-            f"a step takes about {each / 2**20:.0f} MiB for each image, {limit / 2**20:.0f} MiB may be used; choose "
-            "train.stages.N.batch_size yourself, and a smaller model.image_size or accumulate if it does not fit"
+            f"a step takes about {each / 2**20:.0f} MiB per image, {limit / 2**20:.0f} MiB may be used; set "
+            "train.stages.N.batch_size, and a smaller model.image_size or accumulate if it does not fit"
         )
     return next(size for size in fitting if size == 8 or peak_of(size) is not None)
 
 
 def free_memory() -> int:
-    """Bytes that the machine can still give to programs.
+    """Bytes that the machine can still give to programs."""
+    return int(psutil.virtual_memory().available)
 
-    Raises:
-        TrainingError: this system does not say.
-    """
+
+def peak_memory(work: Callable[[], object]) -> int:
+    """The most memory in bytes that this process holds while `work` runs, by sampling."""
+    process, done = psutil.Process(), threading.Event()
+    peak = process.memory_info().rss
+
+    def sample() -> None:
+        nonlocal peak
+        while not done.wait(SAMPLING_SECONDS):
+            peak = max(peak, process.memory_info().rss)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
     try:
-        lines = dict(line.split(":", 1) for line in _MEMORY.read_text().splitlines())
-    except OSError:
-        raise TrainingError(
-            "this system does not tell how much memory is free; set train.stages.N.batch_size"
-        ) from None
-    return int(lines["MemAvailable"].split()[0]) * 1024
+        work()
+    finally:
+        done.set()
+        thread.join()
+    return int(peak)
 
 
 class _Trial:
-    """Tries steps on images of noise, everything learning, and leaves the weights as they were."""
+    """Tries steps on random images with everything trainable, and leaves the weights as they were."""
 
-    def __init__(self, ssd: SSD, loss: Loss, on_gpu: bool) -> None:
-        self._ssd, self._loss = ssd, loss
+    def __init__(self, ssd: SSD, params: ParamSet, on_gpu: bool) -> None:
+        self._ssd = ssd
+        self._image_size, self._loss = params.model.image_size, params.train.loss
         self._on_gpu = on_gpu
         self._gradients = tf.function(self._gradients_of, reduce_retracing=True)
 
@@ -111,7 +120,7 @@ class _Trial:
         before = [variable.numpy() for variable in self._ssd.network.variables]
         set_trainable(self._ssd, "all")
         try:
-            return self._peak(tf.random.uniform((size, *self._ssd.model.image_size, 3), maxval=255.0))
+            return self._peak(tf.random.uniform((size, *self._image_size, 3), maxval=255.0))
         except tf.errors.ResourceExhaustedError:
             return None
         finally:
@@ -119,26 +128,20 @@ class _Trial:
                 variable.assign(value)  # batch statistics have moved
 
     def _peak(self, images: Any) -> int:
-        if self._on_gpu:
-            tf.config.experimental.reset_memory_stats("GPU:0")
-            self._gradients(images)
-            return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
-        try:
-            _RESET.write_text("5")  # begins to note the peak anew
-            self._gradients(images)
-            lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
-        except OSError:
-            raise TrainingError(_UNTOLD) from None
-        return int(lines["VmHWM"].split()[0]) * 1024
+        if not self._on_gpu:
+            return peak_memory(lambda: self._gradients(images))
+        tf.config.experimental.reset_memory_stats("GPU:0")
+        self._gradients(images)
+        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
 
     def _gradients_of(self, images: Any) -> Any:
-        """The gradient of a loss in which one default box in a hundred is an object."""
+        """The gradients of a loss in which one default box in a hundred is positive."""
         variables = self._ssd.network.trainable_variables
         shape = (tf.shape(images)[0], len(self._ssd.default_boxes))
         labels = tf.broadcast_to(tf.cast(tf.range(shape[1]) % 100 == 0, tf.int32), shape)
         with tf.GradientTape() as tape:
-            found = self._ssd.network(images, training=True)
-            targets = tf.zeros_like(found["offsets"])
-            sums = multibox_loss(found["logits"], found["offsets"], labels, targets, self._loss)
+            outputs = self._ssd.network(images, training=True)
+            targets = tf.zeros_like(outputs["offsets"])
+            sums = multibox_loss(outputs["logits"], outputs["offsets"], labels, targets, self._loss)
             loss = sums.positive_classes + sums.negative_classes + sums.boxes
         return [tf.reduce_sum(gradient) for gradient in tape.gradient(loss, variables) if gradient is not None]

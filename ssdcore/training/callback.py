@@ -1,28 +1,29 @@
-"""What a program can watch of a training run."""
+"""Callbacks of a training run."""
 
 from collections.abc import Mapping
 
+from ssdcore.errors import TrainingWarning
 from ssdcore.evaluation import Evaluation
 from ssdcore.weights import ImportReport
 
 
 class TrainingCallback:
-    """Override what is of interest; every method does nothing.
+    """Override what you need; the methods do nothing.
 
-    Methods are called between steps, in the thread that trains; what they raise ends the run.
+    They are called between steps, in the thread that trains; an exception ends the run.
     """
 
     def on_weights(self, report: ImportReport) -> None:
-        """The detector starts from the weights of a file."""
+        """The weights of a file were loaded into the detector."""
 
     def on_start(self, summary: str) -> None:
-        """The run is about to begin; `summary` says with what, in one line."""
+        """The run is about to begin; `summary` describes it in one line."""
 
-    def on_warning(self, message: str) -> None:
+    def on_warning(self, warning: TrainingWarning) -> None:
         """Something a person should know; training goes on."""
 
     def on_stage(self, name: str, done: int, total: int) -> None:
-        """A stage begins, or goes on, with `done` of its `total` steps taken."""
+        """A stage begins or continues, with `done` of its `total` steps taken."""
 
     def on_step(self, done: int, total: int) -> None:
         """A step was taken."""

@@ -1,4 +1,4 @@
-"""The batches of a stage, from anywhere in it, for this process's devices."""
+"""The batches of a stage, from any of its steps on, for the devices of this process."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,14 +12,14 @@ from ssdcore.data.pipeline import TrainingExample, training_stream
 from ssdcore.data.records.index import RecordIndex
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.data.records.undecodable import UNDECODABLE, find_undecodable
-from ssdcore.errors import DataError
+from ssdcore.errors import DataError, TrainingWarning
 from ssdcore.model import SSD
 from ssdcore.model.targets import encode_targets
 from ssdcore.params import ParamSet, Stage
 from ssdcore.training.augmentation_images import augmentation_stages
 from ssdcore.training.callback import TrainingCallback
 from ssdcore.training.distributed.devices import worker_count, worker_index
-from ssdcore.training.progress import Progress, batch_size
+from ssdcore.training.state import TrainingState, batch_size
 
 READ_AHEAD = 2
 
@@ -37,67 +37,66 @@ class TrainingDataset:
         Raises:
             DataError: it is missing, empty or damaged.
         """
-        self._ssd, self._params = ssd, params
+        self._default_boxes = ssd.default_boxes
+        self._params = params
         self._folder = folder
         self._strategy = strategy
-        self._listener = callback
-        self._split = Manifest.load(folder).train_split(params.data.train_split)
-        self._index = RecordIndex.of_split(folder, self._split)
+        self._callback = callback
+        self._index = RecordIndex.of_split(folder, Manifest.load(folder).train_split(params.data.train_split))
         self._skip: set[int] = set()
         self.images = len(self._index)
 
-    def batches(self, stage: Stage, progress: Progress, total: int) -> Iterator[tuple[Any, Any, Any]]:
-        """What is left of a stage of `total` steps, from where `progress` stands.
+    def batches(self, stage: Stage, state: TrainingState, total: int) -> Iterator[tuple[Any, Any, Any]]:
+        """The batches left of a stage of `total` steps, from `state` on.
 
-        Images that cannot be decoded are named to the callback and left out: the next image of
+        Images that cannot be decoded are reported to the callback and left out: the next image of
         the split takes their place.
 
         Raises:
             DataError: there are more of those than the parameters allow.
         """
-        step = progress.stage_step
+        step = state.stage_step
         while step < total:
-            iterator = iter(self._distributed(stage, progress.stage, step, total - step))
+            iterator = iter(self._distributed(stage, state.stage, step, total - step))
             try:
                 for batch in iterator:
                     step += 1
                     yield tuple(batch)
             except UNDECODABLE as error:
-                self._find_and_leave_out(error, stage, progress, step)
+                self._leave_out_undecodable(error, stage, state, step)
 
     def names(self, stage: Stage, number: int, step: int) -> list[str]:
-        """The images of the batch of a stage's step, 0 for its first."""
+        """Names of the images in the batch of a stage's step, 0 for its first."""
         return [self._index.name(record) for record in self._records(stage, number, step)]
 
-    def leave_out(self, progress: Progress) -> None:
-        """Leaves out what was left out when a checkpoint was made; and notes what has been since then."""
-        self._skip |= set(progress.left_out)
-        progress.left_out, progress.undecodable = sorted(self._skip), len(self._skip)
+    def leave_out(self, state: TrainingState) -> None:
+        """Leaves out the images that `state` lists, and adds to its list those left out since."""
+        self._skip |= set(state.left_out)
+        state.left_out, state.undecodable = sorted(self._skip), len(self._skip)
 
     def augmented(self, number: int) -> dict[str, Any]:
-        """Images of a stage as each part of the augmentation leaves them; see `augmentation_stages`."""
-        params = self._params
-        records = range(min(params.train.images, self.images))
-        return augmentation_stages([self._index.read(record) for record in records], params, number)
+        """Images of a stage after each part of the augmentation; see `augmentation_stages`."""
+        records = range(min(self._params.train.images, self.images))
+        return augmentation_stages([self._index.read(record) for record in records], self._params, number)
 
     def _seed(self, number: int) -> tuple[int, int]:
         return self._params.train.seed, number
 
     def _records(self, stage: Stage, number: int, step: int) -> list[int]:
         size = batch_size(stage)
-        places = np.arange(step * size, (step + 1) * size, dtype=np.int64)
-        return [int(record) for record in records_at(self.images, self._seed(number), places, self._skip)]
+        positions = np.arange(step * size, (step + 1) * size, dtype=np.int64)
+        return [int(record) for record in records_at(self.images, self._seed(number), positions, self._skip)]
 
     def _distributed(self, stage: Stage, number: int, step: int, count: int) -> Any:
         size = batch_size(stage)
         share = WorkerSlice(size, worker_index(self._strategy), worker_count(self._strategy))
         replicas = self._strategy.num_replicas_in_sync
         params = self._params
-        default_boxes = tf.constant(self._ssd.default_boxes)
+        default_boxes = tf.constant(self._default_boxes)
 
         def with_targets(image: TrainingExample) -> tuple[Any, Any, Any]:
             labels, offsets = encode_targets(
-                image.boxes, image.labels, default_boxes, params.train.loss.match_iou, self._ssd.model.variances
+                image.boxes, image.labels, default_boxes, params.train.loss.match_iou, params.model.variances
             )
             return image.image, labels, offsets
 
@@ -118,9 +117,9 @@ class TrainingDataset:
 
         return self._strategy.distribute_datasets_from_function(of_this_worker)
 
-    def _find_and_leave_out(self, error: tf.errors.OpError, stage: Stage, progress: Progress, step: int) -> None:
-        """Puts the undecodable images of a step's batch aside."""
-        found = find_undecodable(self._index, self._records(stage, progress.stage, step))
+    def _leave_out_undecodable(self, error: tf.errors.OpError, stage: Stage, state: TrainingState, step: int) -> None:
+        """Leaves out the undecodable images of a step's batch."""
+        found = find_undecodable(self._index, self._records(stage, state.stage, step))
         if not found:
             raise error
         self._skip |= {image.number for image in found}
@@ -131,5 +130,7 @@ class TrainingDataset:
                 f"{len(self._skip)} images of {self._folder.absolute()} cannot be decoded, data.max_undecodable is "
                 f"{limit}; the latest: {named}; convert the data again"
             )
-        self.leave_out(progress)
-        self._listener.on_warning(f"left out, cannot be decoded ({len(self._skip)} of at most {limit}): {named}")
+        self.leave_out(state)
+        self._callback.on_warning(
+            TrainingWarning(f"left out, cannot be decoded ({len(self._skip)} of at most {limit}): {named}")
+        )

@@ -1,5 +1,6 @@
-"""The numbers a run leaves: `metrics.csv` and TensorBoard events."""
+"""What a run reports: `metrics.csv`, TensorBoard events and profiler traces."""
 
+import csv
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,52 +8,62 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from ssdcore.data.records.undecodable import one_line
 from ssdcore.errors import TrainingError
-from ssdcore.runs.run_folder import RunFolder, explain_writing
-from ssdcore.training.lock import held
-from ssdcore.training.metrics import cut_back, format_row
+from ssdcore.files import explain_writing
+from ssdcore.runs.run_folder import RunFolder
+from ssdcore.training.step import REPORTED
+
+COLUMNS = ("step", "epoch", "stage", *REPORTED, "images_per_second", "data_wait", "map", "eval_loss")
+SKIPPED_STEPS, TRACED_STEPS = 10, 10
+"""Steps before a profiler trace, which compile and fill buffers, and steps traced."""
 
 
 class MetricsLog:
     """Writes rows to `metrics.csv` and the same numbers to TensorBoard."""
 
     def __init__(self, run: RunFolder, rows: int, step: int) -> None:
-        """Goes on behind the first `rows` rows; what a stopped run wrote after `step` is taken out.
-
-        Rows of evaluations that watch the run stay where they are of steps up to that one.
+        """Appends after row `rows`; drops entries later than `step`.
 
         Raises:
             TrainingError: rows are missing, or the files cannot be written.
         """
         self._run = run
-        self.rows = rows
-        found = cut_back(run, rows, step)
-        if found < rows:
-            raise TrainingError(
-                f"{run.metrics.absolute()} has {found} rows, the checkpoint was made behind {rows}; "
-                "bring the file back, or start a new run from the checkpoint's weights (train.weights=FILE)"
-            )
-        with self._writing_events():
-            self._step, self._shown = step, forget_after(run.events, step)
-        with explain_writing(run.metrics):
-            self._file = run.metrics.open("a", newline="", encoding="utf-8")
         with self._writing_events():
             self._events = tf.summary.create_file_writer(str(run.events))
+        with self._writing(run.metrics):
+            self._file = run.metrics.open("a+", newline="", encoding="utf-8")
+        self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
+        try:
+            self.rewind(rows, step)
+        except TrainingError:
+            self.close()
+            raise
+
+    def rewind(self, rows: int, step: int) -> None:
+        """Drops rows after row `rows` and events later than `step`, since training continues from there.
+
+        Raises:
+            TrainingError: rows are missing, or the files cannot be written.
+        """
+        with self._writing(self._run.metrics):
+            self._truncate(rows)
+        self.rows, self._step = rows, step
+        with self._writing_events():
+            self._purge_events(step)
+            self._shown = _tags_at(self._run.events, step)
 
     def write(self, row: Mapping[str, float | int | str]) -> None:
-        """Adds a row, on the disk when this returns; columns that are not given stay empty.
+        """Appends a row, on disk when this returns; absent columns stay empty.
 
         Raises:
             TrainingError: the disk is full.
         """
-        with explain_writing(self._run.metrics):
-            with held(self._run.metrics_lock):
-                self._file.write(format_row(row))
-                self._file.flush()
-            os.fsync(self._file.fileno())  # a checkpoint that outlives a crash counts on its rows
+        with self._writing(self._run.metrics):
+            self._writer.writerow(row)
+            self._flush()  # a checkpoint that survives a crash counts on its rows
         self.rows += 1
         numbers = {name: value for name, value in row.items() if name != "step" and not isinstance(value, str)}
         self._show(int(row["step"]), numbers, tf.summary.scalar)
@@ -66,13 +77,38 @@ class MetricsLog:
         self._show(step, named, tf.summary.histogram)
 
     def close(self) -> None:
-        with explain_writing(self._run.metrics):
+        with self._writing(self._run.metrics):
             self._file.close()
         with self._writing_events():
             self._events.close()
 
+    def _truncate(self, rows: int) -> None:
+        """Leaves the header and `rows` rows; a killed run may have left half a line after them."""
+        self._file.seek(0)
+        lines = [line for line in iter(self._file.readline, "") if line.endswith("\n")]
+        if len(lines) - 1 < rows and rows:
+            raise TrainingError(
+                f"{self._run.metrics.absolute()} has {max(len(lines) - 1, 0)} rows, the checkpoint was saved after "
+                f"{rows}; restore the file, or start a new run from the checkpoint's weights (train.weights=FILE)"
+            )
+        self._file.truncate(len("".join(lines[: rows + 1]).encode()))
+        self._file.seek(0, os.SEEK_END)
+        if not lines:
+            self._writer.writeheader()
+        self._flush()
+
+    def _flush(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _purge_events(self, step: int) -> None:
+        """Makes TensorBoard discard what it read before of later steps; the files stay as they are."""
+        event = Event(step=step + 1, session_log=SessionLog(status=SessionLog.START))
+        tf.raw_ops.ImportEvent(writer=self._events._resource, event=event.SerializeToString())
+        self._events.flush()
+
     def _show(self, step: int, named: Mapping[str, Any], summarize: Callable[[str, Any], Any]) -> None:
-        """Writes events, but for those that a step has already: a run that goes on repeats its last evaluation."""
+        """Writes events, except those that the step already has: a resumed run repeats its last evaluation."""
         if step != self._step:
             self._step, self._shown = step, set()
         with self._writing_events(), self._events.as_default(step=step):
@@ -82,44 +118,63 @@ class MetricsLog:
             self._events.flush()
         self._shown |= named.keys()
 
+    def _writing(self, path: Path) -> Any:
+        return explain_writing(path, TrainingError, "cannot_write_run")
+
     @contextmanager
     def _writing_events(self) -> Iterator[None]:
-        """Says that events could not be written; TensorFlow calls a full disk what it calls a full memory.
+        """Reports that events cannot be written; TensorFlow raises the same error for a full disk and full memory.
 
         Raises:
             TrainingError: writing failed inside.
         """
-        with explain_writing(self._run.events):
+        with self._writing(self._run.events):
             try:
                 yield
             except tf.errors.OpError as error:
                 raise OSError(error.error_code, one_line(error)) from None
 
 
-def forget_after(folder: Path, step: int) -> set[str]:
-    """Takes the events of later steps out of TensorBoard's files; returns the names of what `step` itself has."""
-    return {name for at, name in keep_events(folder, lambda at: at <= step) if at == step}
-
-
-def keep_events(folder: Path, keeps: Callable[[int], bool]) -> set[tuple[int, str]]:
-    """Takes events of other steps out of TensorBoard's files; returns the steps and names of those that remain."""
-    found: set[tuple[int, str]] = set()
+def _tags_at(folder: Path, step: int) -> set[str]:
+    """The tags of the events of a step that TensorBoard would show."""
+    found: set[str] = set()
     for path in sorted(folder.glob("events.out.tfevents.*")):
-        events = [(record, Event.FromString(record)) for record in _records(path)]
-        kept = [record for record, event in events if keeps(event.step) or not event.summary.value]
-        found |= {(event.step, value.tag) for _, event in events for value in event.summary.value if keeps(event.step)}
-        if len(kept) < len(events):
-            partial = path.with_name(f".{path.name}.partial")
-            with tf.io.TFRecordWriter(str(partial)) as writer:
-                for record in kept:
-                    writer.write(record)
-            partial.replace(path)
+        for event in _events(path):
+            if event.session_log.status == SessionLog.START and event.step <= step:
+                found.clear()
+            elif event.step == step:
+                found |= {value.tag for value in event.summary.value}
     return found
 
 
-def _records(path: Path) -> Iterator[bytes]:
-    """The records of a file, up to the half-written one that a killed run may leave."""
+def _events(path: Path) -> Iterator[Event]:
+    """The events of a file, up to the half-written one that a killed run may leave."""
     try:
-        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            yield Event.FromString(record)
     except tf.errors.DataLossError:
         return
+
+
+class Profiler:
+    """Traces steps 11 to 20 of a session for TensorBoard; does nothing without a folder."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._steps = 0
+        self._tracing = False
+
+    def after_step(self) -> None:
+        """Counts a step, and begins or ends the trace."""
+        self._steps += 1
+        if self._folder and self._steps == SKIPPED_STEPS:
+            tf.profiler.experimental.start(str(self._folder))
+            self._tracing = True
+        elif self._steps == SKIPPED_STEPS + TRACED_STEPS:
+            self.end()
+
+    def end(self) -> None:
+        """Writes the trace, if one has begun."""
+        if self._tracing:
+            tf.profiler.experimental.stop()
+            self._tracing = False

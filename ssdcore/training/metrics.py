@@ -1,105 +1,84 @@
-"""`metrics.csv`: the rows of a training run, and among them those of evaluations that watch it.
+"""The metrics of the steps since the last row of metrics.csv."""
 
-Training counts its own rows in its checkpoints. Rows of others carry their name in the stage column:
-`first (watch test voc07)`, which no stage can be called.
-"""
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-import csv
-import errno
-import io
-import os
-import re
-from collections.abc import Mapping
-from pathlib import Path
-from typing import NamedTuple
+import numpy as np
+from numpy.typing import NDArray
 
-from ssdcore.runs.run_folder import RunFolder, explain_writing, replace_file
-from ssdcore.training.lock import held
-from ssdcore.training.step import REPORTED
+from ssdcore.training.step import METRICS, REPORTED
 
-COLUMNS = ("step", "epoch", "stage", *REPORTED, "images_per_second", "data_wait", "map", "eval_loss")
-Row = Mapping[str, float | int | str]
-_WATCHED = re.compile(r".* \(watch (.+)\)")
+Row = dict[str, float | int | str]
+NON_FINITE = METRICS.index("non_finite")
 
 
-class Line(NamedTuple):
-    """A row as it stands in the file.
+class NonFiniteError(Exception):
+    """Loss or gradient was NaN or infinite `steps_ago` steps back, 1 for the last step."""
 
-    Attributes:
-        text: with the end of the line.
-        fields: column -> text.
-        watch: the name of the evaluation that wrote it; None: training did.
+    def __init__(self, steps_ago: int) -> None:
+        super().__init__(steps_ago)
+        self.steps_ago = steps_ago
+
+
+class StepMetrics:
+    """The metrics of some steps, left on the device until they are read, and the time the steps took.
+
+    Time counts inside `timed` only, which leaves out evaluations; `restart_timing` leaves out the compilation
+    of a stage's first step.
     """
 
-    text: str
-    fields: dict[str, str]
-    watch: str | None
+    def __init__(self, earlier: NDArray[np.float32] | None = None) -> None:
+        """Empty, or with the metrics (n, M) of earlier steps."""
+        self._values: list[Any] = [] if earlier is None else list(earlier)
+        self.restart_timing()
 
-    @property
-    def step(self) -> int:
-        return int(self.fields["step"])
+    def restart_timing(self) -> None:
+        """Sets the measured times to zero."""
+        self._images, self._seconds, self._waited = 0, 0.0, 0.0
 
+    @contextmanager
+    def timed(self, images: int) -> Iterator[None]:
+        """Counts the time spent inside as that of a step over `images` images."""
+        begin = time.perf_counter()
+        yield
+        self._seconds += time.perf_counter() - begin
+        self._images += images
 
-def format_row(row: Row) -> str:
-    """A line of the file; columns that are not given stay empty."""
-    text = io.StringIO()
-    csv.DictWriter(text, COLUMNS, lineterminator="\n").writerow(row)
-    return text.getvalue()
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time spent inside as waiting for data."""
+        begin = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - begin
 
+    def add(self, metrics: Any) -> None:
+        """Adds a step's metrics, (M,) float32."""
+        self._values.append(metrics)
 
-def read_lines(path: Path) -> list[Line]:
-    """The whole lines below the first; a killed run may leave half a one."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_parse(text) for text in list(file)[1:] if text.endswith("\n")]
+    def values(self) -> NDArray[np.float32]:
+        """The metrics of all steps, (n, M) float32; waits for the device."""
+        self._values = [np.asarray(value, np.float32) for value in self._values]
+        return np.stack(self._values) if self._values else np.zeros((0, len(METRICS)), np.float32)
 
+    def check_finite(self) -> None:
+        """Waits for the device.
 
-def _parse(text: str) -> Line:
-    fields = dict(zip(COLUMNS, next(csv.reader([text])), strict=False))
-    watch = _WATCHED.fullmatch(fields.get("stage", ""))
-    return Line(text, fields, watch[1] if watch else None)
+        Raises:
+            NonFiniteError: loss or gradient of a step was NaN or infinite; names the first one.
+        """
+        steps = np.flatnonzero(self.values()[:, NON_FINITE])
+        if len(steps):
+            raise NonFiniteError(len(self._values) - int(steps[0]))
 
-
-def cut_back(run: RunFolder, rows: int, step: int) -> int:
-    """Leaves training's first `rows` rows, and the rows of others up to `step`.
-
-    Returns:
-        How many rows of training were there: fewer than `rows` if some are missing, and then nothing is changed.
-
-    Raises:
-        TrainingError: the file cannot be written.
-    """
-    with explain_writing(run.metrics), held(run.metrics_lock):
-        lines = read_lines(run.metrics)
-        own = [line for line in lines if line.watch is None]
-        kept = {id(line) for line in own[:rows]} | {id(line) for line in lines if line.watch and line.step <= step}
-        if len(own) >= rows:
-            text = [",".join(COLUMNS) + "\n", *(line.text for line in lines if id(line) in kept)]
-            replace_file(run.metrics, "".join(text).encode())
-    return len(own)
-
-
-def watched_steps(run: RunFolder, watch: str) -> dict[int, str]:
-    """The steps that an evaluation of this name has rows of, with what they say of the mAP."""
-    return {line.step: line.fields["map"] for line in read_lines(run.metrics) if line.watch == watch}
-
-
-def add_watched(run: RunFolder, row: Row, watch: str) -> None:
-    """Adds a row of an evaluation of this name, whole or not at all. Hold `run.metrics_lock`.
-
-    Raises:
-        TrainingError: the disk is full.
-    """
-    text = format_row({**row, "stage": f"{row['stage']} (watch {watch})"})
-    with explain_writing(run.metrics), run.metrics.open("a+b", buffering=0) as file:
-        end = file.seek(0, os.SEEK_END)
-        head = "" if end else ",".join(COLUMNS) + "\n"
-        if end:
-            file.seek(end - 1)
-            head = "" if file.read(1) == b"\n" else "\n"  # behind half a line of a killed run
-        content = (head + text).encode()
-        if file.write(content) < len(content):
-            file.truncate(end)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(file.fileno())
+    def take(self) -> Row:
+        """The means, images per second and fraction of time spent waiting; then starts anew."""
+        means = self.values().mean(axis=0, dtype=np.float64)
+        row: Row = {name: float(f"{means[METRICS.index(name)]:.7g}") for name in REPORTED}
+        if self._images:
+            row["images_per_second"] = round(self._images / self._seconds, 2)
+            row["data_wait"] = round(self._waited / self._seconds, 4)
+        self._values = []
+        self.restart_timing()
+        return row

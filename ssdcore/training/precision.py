@@ -1,26 +1,29 @@
-"""Which precision the arithmetic of training gains by, from what the device can do."""
+"""The arithmetic of training: the precision that suits the device, and loss scaling for float16."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from ssdcore.params.train import Precision
+from ssdcore.types import Tensor
 
 CPU_INFO = Path("/proc/cpuinfo")
 CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+FIRST_SCALE, GROWTH_STEPS = 2.0**15, 2000
 
 
-def choose_precision(wanted: Precision, network: keras.Model) -> str:
-    """The Keras dtype policy that `wanted` asks for; `auto` looks at this machine and at the network.
+def choose_precision(precision: Precision, network: keras.Model) -> str:
+    """The Keras dtype policy for a precision; `auto` chooses by this machine and the network.
 
     Args:
-        wanted: `train.precision`.
+        precision: `train.precision`.
         network: the network to train, built in any precision.
     """
-    if wanted != "auto":
-        return wanted
+    if precision != "auto":
+        return precision
     details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.get_visible_devices("GPU")]
     capabilities = [tuple(one.get("compute_capability", (0, 0))) for one in details]
     return best_precision(capabilities, cpu_flags(), depthwise=has_depthwise(network))
@@ -30,9 +33,9 @@ def best_precision(capabilities: Sequence[tuple[int, ...]], flags: set[str], *, 
     """A Keras dtype policy for a machine.
 
     Args:
-        capabilities: CUDA compute capability of each GPU, such as (8, 6); the least of them counts.
-        flags: of the CPU, which counts if there is no GPU.
-        depthwise: whether the network has depthwise convolutions, which gain nothing on a CPU.
+        capabilities: CUDA compute capability of each GPU, such as (8, 6); the least of them decides.
+        flags: of the CPU, used if there is no GPU.
+        depthwise: whether the network has depthwise convolutions, which bfloat16 does not speed up on a CPU.
     """
     if capabilities:
         generation = min(capabilities)[0]
@@ -41,7 +44,7 @@ def best_precision(capabilities: Sequence[tuple[int, ...]], flags: set[str], *, 
 
 
 def cpu_flags(info: Path = CPU_INFO) -> set[str]:
-    """What Linux says that the first CPU can do; nothing where it does not say."""
+    """The feature flags of the first CPU, as Linux lists them; empty on other systems."""
     try:
         lines = info.read_text("utf-8", errors="replace").splitlines()
     except OSError:
@@ -56,3 +59,45 @@ def has_depthwise(network: keras.Model) -> bool:
     return any(
         has_depthwise(layer) if isinstance(layer, keras.Model) else isinstance(layer, kinds) for layer in network.layers
     )
+
+
+class LossScale:
+    """Dynamic loss scaling, which keeps small gradients from underflowing in float16.
+
+    The scale halves when gradients overflow and doubles after 2,000 steps without an overflow (Micikevicius
+    et al., arXiv:1710.03740, section 3.2). Make it inside the scope of the strategy.
+    """
+
+    def __init__(self) -> None:
+        self._scale = tf.Variable(FIRST_SCALE, trainable=False)
+        self._good_steps = tf.Variable(0.0, trainable=False)
+
+    @property
+    def value(self) -> Tensor:
+        """The factor, scalar float32."""
+        return self._scale.value()
+
+    def adapt(self, finite: Tensor, norm: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+        """Adapts the scale after a step; call it in a replica context.
+
+        Args:
+            finite: whether loss and gradient were finite.
+            norm: of the unscaled gradient.
+            loss: before scaling.
+
+        Returns:
+            whether the step counts as non-finite, which a mere overflow does not, and the norm to report, 0 for
+            an overflow.
+        """
+        non_finite = ~tf.math.is_finite(loss) | (~finite & (self.value <= 1.0))
+        good = tf.where(finite, self._good_steps + 1.0, 0.0)
+        grows = good >= GROWTH_STEPS
+        factor = tf.where(finite, tf.where(grows, 2.0, 1.0), 0.5)
+        self._scale.assign(tf.maximum(self._scale * factor, 1.0))
+        self._good_steps.assign(tf.where(grows, 0.0, good))
+        return non_finite, tf.where(finite | non_finite, norm, 0.0)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The variables to keep in a checkpoint."""
+        return {"scale": self._scale, "good_steps": self._good_steps}

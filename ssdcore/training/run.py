@@ -1,7 +1,8 @@
 """`train`: from parameters and data to a run folder."""
 
 import math
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import tensorflow as tf
 from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.data.pipeline import iterate, read_records, training_boxes
 from ssdcore.data.records.manifest import Manifest
+from ssdcore.errors import TrainingError, TrainingWarning
+from ssdcore.files import exclusive, explain_writing
 from ssdcore.geometry.recall import sampled_recall
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import (
@@ -21,30 +24,31 @@ from ssdcore.model.variables import (
     set_trainable,
     synchronize_batch_norm,
 )
-from ssdcore.params import ParamSet, TrainParams
+from ssdcore.params import ParamSet
 from ssdcore.runs.provenance import provenance
 from ssdcore.runs.run_folder import RunFolder
 from ssdcore.training.auto_batch import resolve_auto_batch
+from ssdcore.training.averages import WeightAverages
 from ssdcore.training.callback import TrainingCallback
-from ssdcore.training.checkpointing.resume import open_run, refuse_frozen_noise
+from ssdcore.training.checkpointing.manager import CheckpointManager
+from ssdcore.training.checkpointing.resume import OpenedRun, open_run, require_trained_backbone
 from ssdcore.training.dataset import TrainingDataset
 from ssdcore.training.distributed.devices import check_batch, describe, explain_lost_worker, is_chief, numbers_of_all
-from ssdcore.training.lock import alone_in
-from ssdcore.training.precision import choose_precision
-from ssdcore.training.profile import Profile
-from ssdcore.training.progress import batch_size
+from ssdcore.training.log import Profiler
+from ssdcore.training.loop import Session, run_stages
+from ssdcore.training.precision import LossScale, choose_precision
 from ssdcore.training.scoring import Scorer
-from ssdcore.training.trainer import Trainer
+from ssdcore.training.state import batch_size
 from ssdcore.weights import load_weights
 
 ENOUGH_RECALL = 0.95
-"""Share of the objects that default boxes should overlap by the matching threshold."""
-
-OBJECT_PRIOR = 0.01
-"""Share of the default boxes that are expected to be objects at the start, by the focal loss."""
+"""Fraction of the ground-truth boxes that default boxes should overlap by the matching threshold."""
 
 RECALL_IMAGES = 1000
-"""Images whose objects are looked at for that."""
+"""Images from which that fraction is computed."""
+
+OBJECT_PRIOR = 0.01
+"""Probability of an object that the focal loss starts from, for each default box."""
 
 
 def train(
@@ -58,7 +62,7 @@ def train(
     strategy: Any = None,
     profile: bool = False,
 ) -> SSD:
-    """Trains a detector and keeps everything in a run folder.
+    """Trains a detector and writes a run folder.
 
     With a strategy of several workers every one of them calls this; `data` and `out` must be the
     same folders for all, and the first worker alone writes.
@@ -68,8 +72,8 @@ def train(
         data: folder of records.
         out: run folder; must not exist, or be empty, unless `resume` is set.
         plugins: where the backbone comes from; None: the installed ones.
-        resume: go on with the run in `out`.
-        callback: is told of progress.
+        resume: continue the run in `out`.
+        callback: for progress and warnings.
         strategy: a `tf.distribute.Strategy` (`ssdcore.training.distributed.devices.make_strategy`); None: one device.
         profile: trace steps 11 to 20 for TensorBoard's profiler.
 
@@ -78,12 +82,12 @@ def train(
 
     Raises:
         SsdError: parameters, data, weights or run folder are unusable; says which and why.
-        KeyboardInterrupt, Terminated: SIGINT or SIGTERM came; raised after a checkpoint has been written.
+        KeyboardInterrupt, Terminated: SIGINT or SIGTERM came; raised after a checkpoint has been saved.
     """
     callback = callback or TrainingCallback()
     strategy = strategy or tf.distribute.get_strategy()
     run = RunFolder(Path(out))
-    with alone_in(run) if is_chief(strategy) else nullcontext():
+    with _locked(run) if is_chief(strategy) else nullcontext():
         return _train(params, Path(data), run, plugins or load_plugins(), resume, callback, strategy, profile)
 
 
@@ -98,52 +102,93 @@ def _train(
     profile: bool,
 ) -> SSD:
     """See `train`; no other process trains in the folder."""
-    manifest = Manifest.load(data)
-    opened = open_run(run, params, manifest, data, resume=resume, chief=is_chief(strategy))
+    manifest, chief = Manifest.load(data), is_chief(strategy)
+    opened = open_run(run, params, manifest, data, resume=resume, chief=chief)
     if opened.warning:
-        callback.on_warning(opened.warning)
+        callback.on_warning(TrainingWarning(opened.warning))
     if params.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     # A plain copy, for evaluations; and to learn what kind of network it is before the other is built.
     copy = build_ssd(opened.params, manifest.classes, plugins)
-    precision = choose_precision(opened.params.train.precision, copy.network)
-    if precision == "mixed_float16" and not tf.config.get_visible_devices("GPU"):
-        callback.on_warning("mixed_float16 is many times slower than float32 on a CPU (train.precision=auto)")
+    precision = _choose_precision(opened.params, copy, callback)
     keras.utils.set_random_seed(params.train.seed)
-    tracer = Profile(run.events if profile and is_chief(strategy) else None)
     with strategy.scope(), explain_lost_worker(strategy):
-        params = opened.params
-        ssd = build_ssd(params, manifest.classes, plugins, precision)
-        if opened.checkpoint is None:
-            _expect_background(ssd, params)
-            _load_weights(ssd, params, plugins, callback)
-            params = resolve_auto_batch(
-                params,
-                ssd,
-                strategy.num_replicas_in_sync,
-                lambda size: int(min(numbers_of_all(strategy, size))),
-            )
-        _check_stages(ssd, params.train, strategy)
-        synchronize_batch_norm(ssd, params.train.sync_batch_norm)
-        feed = TrainingDataset(ssd, params, data, strategy, callback)
-        scorer = _make_scorer(copy, data, params) if is_chief(strategy) else None
+        ssd, params = _build(opened, manifest, plugins, precision, strategy, callback)
+        averages = WeightAverages(ssd, params.train.ema_decay) if params.train.ema_decay else None
+        scale = LossScale() if precision == "mixed_float16" else None
         made = _provenance(params, data, manifest, plugins)
-        callback.on_start(_summary(ssd, params, feed, precision, strategy))
+        session = Session(
+            ssd=ssd,
+            params=params,
+            run=run,
+            dataset=TrainingDataset(ssd, params, data, strategy, callback),
+            checkpoints=CheckpointManager(run, ssd, params, made, averages, scale),
+            scorer=_make_scorer(copy, params, data) if chief else None,
+            strategy=strategy,
+            callback=callback,
+            profiler=Profiler(run.events if profile and chief else None),
+        )
+        callback.on_start(_summary(session, precision))
         _warn_of_recall(ssd, params, data, callback)
-        trainer = Trainer(ssd, params, feed, run, callback, strategy, scorer, made, precision)
-        if opened.checkpoint is None:
-            trainer.begin()
-        else:
-            trainer.go_on(opened.checkpoint)
-        try:
-            trainer.run_stages(tracer)
-        finally:
-            tracer.end()
+        state = session.restore(opened.checkpoint) if opened.checkpoint else session.begin()
+        run_stages(session, state, opened.checkpoint)
     return ssd
 
 
+@contextmanager
+def _locked(run: RunFolder) -> Iterator[None]:
+    """Keeps other processes from training in a run folder; creates it, and removes it if nothing was written.
+
+    Raises:
+        TrainingError: another process trains there, or the folder cannot be written.
+    """
+    if run.root.exists() and not run.root.is_dir():
+        raise TrainingError(f"{run.root.absolute()} is a file", "run_is_file")
+    is_new = not run.root.exists()
+    with explain_writing(run.root, TrainingError):
+        run.root.mkdir(parents=True, exist_ok=True)
+    busy = TrainingError(f"another process trains in {run.root.absolute()}", "run_busy")
+    try:
+        with exclusive(run.lock, busy):
+            yield
+    finally:
+        if is_new and list(run.root.iterdir()) == [run.lock]:
+            with suppress(OSError):
+                run.lock.unlink()
+                run.root.rmdir()
+
+
+def _choose_precision(params: ParamSet, ssd: SSD, callback: TrainingCallback) -> str:
+    precision = choose_precision(params.train.precision, ssd.network)
+    if precision == "mixed_float16" and not tf.config.get_visible_devices("GPU"):
+        warning = "mixed_float16 is many times slower than float32 on a CPU (train.precision=auto)"
+        callback.on_warning(TrainingWarning(warning))
+    return precision
+
+
+def _build(
+    opened: OpenedRun,
+    manifest: Manifest,
+    plugins: Plugins,
+    precision: str,
+    strategy: Any,
+    callback: TrainingCallback,
+) -> tuple[SSD, ParamSet]:
+    """The detector, for a new run with its initial weights; and the parameters with resolved batch sizes."""
+    params = opened.params
+    ssd = build_ssd(params, manifest.classes, plugins, precision)
+    if opened.checkpoint is None:
+        _expect_background(ssd, params)
+        _load_weights(ssd, params, plugins, callback)
+        replicas = strategy.num_replicas_in_sync
+        params = resolve_auto_batch(params, ssd, replicas, lambda size: int(min(numbers_of_all(strategy, size))))
+    _check_stages(ssd, params, strategy)
+    synchronize_batch_norm(ssd, params.train.sync_batch_norm)
+    return ssd, params
+
+
 def _expect_background(ssd: SSD, params: ParamSet) -> None:
-    """With the focal loss, lets random class heads begin with an object in one of a hundred boxes.
+    """With the focal loss, initialises class heads to predict an object with probability `OBJECT_PRIOR`.
 
     Lin et al., arXiv:1708.02002, sections 3.3 and 4.1, in Detectron's form for a softmax: without
     weights, background has 0.99 and each of C classes 0.01 / C.
@@ -160,31 +205,31 @@ def _expect_background(ssd: SSD, params: ParamSet) -> None:
 
 
 def _load_weights(ssd: SSD, params: ParamSet, plugins: Plugins, callback: TrainingCallback) -> None:
-    """The weights to start from, if the parameters name a file."""
+    """Loads the weights to start from, if the parameters name a file."""
     weights = params.train.weights
     if weights.file is None:
         return
     report = load_weights(ssd, plugins, weights)
     if not set(report.matched) >= {f"{ssd.backbone.name}/{name}" for name in backbone_variables(ssd)}:
-        refuse_frozen_noise(params)
+        require_trained_backbone(params)
     callback.on_weights(report)
 
 
-def _check_stages(ssd: SSD, params: TrainParams, strategy: Any) -> None:
-    """Finds faults of later stages before the first one is trained.
+def _check_stages(ssd: SSD, params: ParamSet, strategy: Any) -> None:
+    """Finds errors in later stages before the first one is trained.
 
     Raises:
         ParamError: a stage names layers that are not there.
-        TrainingError: a batch cannot be divided among the devices.
+        TrainingError: a batch cannot be divided evenly among the devices.
     """
     names = list(named_weights(ssd))
-    for number, stage in enumerate(params.stages):
+    for number, stage in enumerate(params.train.stages):
         set_trainable(ssd, stage.trainable, stage.freeze_batch_norm)
         check_scopes(ssd, f"train.stages.{number}.rate_factors", list(stage.rate_factors), names)
         check_batch(strategy, batch_size(stage), stage.accumulate)
 
 
-def _make_scorer(copy: SSD, data: Path, params: ParamSet) -> Scorer | None:
+def _make_scorer(copy: SSD, params: ParamSet, data: Path) -> Scorer | None:
     if not params.train.eval_every or params.data.eval_split is None:
         return None
     return Scorer(copy, params, data, params.data.eval_split)
@@ -196,23 +241,23 @@ def _provenance(params: ParamSet, data: Path, manifest: Manifest, plugins: Plugi
 
 
 def _warn_of_recall(ssd: SSD, params: ParamSet, data: Path, callback: TrainingCallback) -> None:
-    """Tells if default boxes miss many of the first objects."""
+    """Warns if default boxes miss many ground-truth boxes of the first images."""
     split = Manifest.load(data).train_split(params.data.train_split)
-    objects = training_boxes(read_records(data, split), params.model.image_size, params.data)
-    boxes = [found.numpy() for found, _ in iterate(objects.take(RECALL_IMAGES), data, split)]
+    ground_truth = training_boxes(read_records(data, split), params.model.image_size, params.data)
+    boxes = [of_image.numpy() for of_image, _ in iterate(ground_truth.take(RECALL_IMAGES), data, split)]
     if not sum(map(len, boxes)):
         return
-    found = sampled_recall(np.concatenate(boxes), ssd.default_boxes, params.train.loss.match_iou)
-    if found.recall < ENOUGH_RECALL:
-        callback.on_warning(
-            f"the default boxes overlap only {found.recall:.1%} of the objects by {params.train.loss.match_iou:g} "
-            f"or more; 'ssd anchors {data} --params PARAMS' proposes better ones"
-        )
+    iou = params.train.loss.match_iou
+    recall = sampled_recall(np.concatenate(boxes), ssd.default_boxes, iou).recall
+    if recall < ENOUGH_RECALL:
+        message = f"the default boxes overlap only {recall:.1%} of the ground-truth boxes by {iou:g} or more"
+        callback.on_warning(TrainingWarning(message, "low_recall", data=data))
 
 
-def _summary(ssd: SSD, params: ParamSet, feed: TrainingDataset, precision: str, strategy: Any) -> str:
-    parts = f"{params.backbone} + {params.model.name}, {len(ssd.default_boxes)} default boxes"
-    on = describe(strategy, batch_size(params.train.stages[0]))
+def _summary(session: Session, precision: str) -> str:
+    ssd, params = session.ssd, session.params
     return (
-        f"{parts}, {len(ssd.classes)} classes, {feed.images} images in {params.data.train_split!r}; {on}, {precision}"
+        f"{params.backbone} + {params.model.name}, {len(ssd.default_boxes)} default boxes, {len(ssd.classes)} classes, "
+        f"{session.dataset.images} images in {params.data.train_split!r}; "
+        f"{describe(session.strategy, batch_size(params.train.stages[0]))}, {precision}"
     )

@@ -2,20 +2,18 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
 from ssdcore.params import Cosine, Exponential, Multistep, Polynomial, Schedule
-
-Tensor = Any
+from ssdcore.types import Tensor
 
 
 def make_schedule(params: Schedule, total_steps: int, steps_per_epoch: float) -> Callable[[Tensor], Tensor]:
     """The learning rate at each step of a stage.
 
-    The schedule counts from the stage's first step; while the warm-up lasts, its rate is multiplied by the
-    warm-up's share. A decay every so many epochs is rounded down to whole steps, as TF-slim did.
+    The schedule counts from the stage's first step; during the warm-up, its rate is multiplied by the
+    warm-up's fraction. A decay every so many epochs is rounded down to whole steps, as TF-slim did.
 
     Args:
         params: the schedule.
@@ -23,13 +21,13 @@ def make_schedule(params: Schedule, total_steps: int, steps_per_epoch: float) ->
         steps_per_epoch: images of the training split by images of a batch, not rounded.
 
     Returns:
-        Gives the rate (scalar float32) at step 0, 1, ..., total_steps - 1 (scalar of any number type).
+        A function from the step, 0 to total_steps - 1 (scalar of any number type), to the rate (scalar float32).
     """
 
     @tf.autograph.experimental.do_not_convert  # it cannot read a match statement, and there is nothing to convert
     def rate_at(step: Tensor) -> Tensor:
         step = tf.cast(step, tf.float64)
-        rate = params.learning_rate * _share(params, step, total_steps, steps_per_epoch)
+        rate = params.learning_rate * _fraction(params, step, total_steps, steps_per_epoch)
         if params.warmup_steps:
             start = params.warmup_start
             rate *= tf.minimum(start + (1 - start) * step / params.warmup_steps, 1.0)
@@ -38,8 +36,8 @@ def make_schedule(params: Schedule, total_steps: int, steps_per_epoch: float) ->
     return rate_at
 
 
-def _share(params: Schedule, step: Tensor, total_steps: int, steps_per_epoch: float) -> Tensor:
-    """What the first rate is multiplied by (scalar float64)."""
+def _fraction(params: Schedule, step: Tensor, total_steps: int, steps_per_epoch: float) -> Tensor:
+    """The factor on the initial rate (scalar float64)."""
     match params:
         case Exponential():
             decays = step / _whole_steps(params.epochs, steps_per_epoch)
@@ -49,7 +47,7 @@ def _share(params: Schedule, step: Tensor, total_steps: int, steps_per_epoch: fl
             left = 1 - tf.minimum(step / length, 1.0)
             return params.end + (1 - params.end) * left**params.power
         case Multistep():
-            milestones = [round(share * total_steps) for share in params.milestones]
+            milestones = [round(fraction * total_steps) for fraction in params.milestones]
             return params.factor ** tf.reduce_sum(tf.cast(step >= tf.constant(milestones, tf.float64), tf.float64))
         case Cosine():
             fallen = (1 + tf.cos(math.pi * tf.minimum(step / total_steps, 1.0))) / 2

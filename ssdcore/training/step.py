@@ -7,22 +7,21 @@ import tensorflow as tf
 
 from ssdcore.model import SSD
 from ssdcore.model.loss import multibox_loss
-from ssdcore.params import TrainParams
-from ssdcore.params.loss import Loss
+from ssdcore.params import Loss, TrainParams
 from ssdcore.training.averages import WeightAverages
-from ssdcore.training.loss_scale import LossScale
-from ssdcore.training.update import Update
+from ssdcore.training.optimizers import Update
+from ssdcore.training.precision import LossScale
+from ssdcore.types import Tensor
 
-Tensor = Any
 Batch = tuple[Tensor, Tensor, Tensor]
 """images (B, h, w, 3) float32 0..255; labels (B, A) int32; offsets (B, A, 4) float32."""
 
 Step = Callable[[Batch, Tensor], Tensor]
 LOSSES = ("loss", "class_loss", "positive_loss", "negative_loss", "box_loss", "l2_loss", "negatives")
 REPORTED = (*LOSSES, "positives", "gradient_norm", "learning_rate")
-METRICS = (*REPORTED, "fault", "stop", "save", "end_stage")
-"""What a step reports: the numbers of metrics.csv; whether the step was left out for a loss or
-gradient that is no number; and how many workers ask to stop, to save, to end the stage."""
+METRICS = (*REPORTED, "non_finite", "stop", "save", "end_stage")
+"""The metrics of a step: the numbers of metrics.csv; whether the step changed no weight because its loss or gradient
+was NaN or infinite; and how many workers request to stop, to save, to end the stage."""
 
 
 def make_step(
@@ -34,9 +33,9 @@ def make_step(
     accumulate: int,
     strategy: Any,
 ) -> Step:
-    """A function that learns from one global batch and gives its `METRICS`, (M,) float32.
+    """A compiled function that takes a training step on a global batch and returns its `METRICS`, (M,) float32.
 
-    Besides the batch it takes this worker's wishes to stop, to save and to end the stage, (3,)
+    Besides the batch it takes this worker's requests to stop, to save and to end the stage, (3,)
     float32. The loss is divided by the positives of the global batch, whatever the number of
     devices and of parts.
     """
@@ -48,38 +47,38 @@ def make_step(
             target = losses[0] if scale is None else losses[0] * scale.value
         return tape.gradient(target, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO), losses
 
-    def on_replica(batch: Batch, wishes: Tensor) -> Tensor:
+    def on_replica(batch: Batch, requests: Tensor) -> Tensor:
         positives = _sum_over_replicas(tf.reduce_sum(tf.cast(batch[1] > 0, tf.float32)))
-        found = _sum_of_parts(part_gradients, _parts(batch, accumulate), tf.maximum(positives, 1.0))
-        # A tensor that all replicas have in common cannot be added up; each takes a copy.
-        gradients, losses, wishes = _sum_over_replicas((*found, tf.identity(wishes)))
+        sums = _sum_of_parts(part_gradients, _parts(batch, accumulate), tf.maximum(positives, 1.0))
+        # A tensor that replicas share cannot be summed; each takes a copy.
+        gradients, losses, requests = _sum_over_replicas((*sums, tf.identity(requests)))
         if scale is not None:
             gradients = [gradient / scale.value for gradient in gradients]
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm) & tf.math.is_finite(losses[0])
         rate = update.apply(_clipped(gradients, norm, params.clip_norm), finite)
-        fault, norm = (~finite, norm) if scale is None else scale.adapt(finite, norm, losses[0])
+        non_finite, norm = (~finite, norm) if scale is None else scale.adapt(finite, norm, losses[0])
         if averages is not None:
-            averages.follow()
-        return tf.concat([losses, [positives, norm, rate, tf.cast(fault, tf.float32)], wishes], axis=0)
+            averages.update()
+        return tf.concat([losses, [positives, norm, rate, tf.cast(non_finite, tf.float32)], requests], axis=0)
 
     @tf.function
-    def step(batch: Batch, wishes: Tensor) -> Tensor:
-        return strategy.experimental_local_results(strategy.run(on_replica, args=(batch, wishes)))[0]
+    def step(batch: Batch, requests: Tensor) -> Tensor:
+        return strategy.experimental_local_results(strategy.run(on_replica, args=(batch, requests)))[0]
 
     return step
 
 
-def _losses(ssd: SSD, params: Loss, batch: Batch, positives: Tensor, shares: int) -> Tensor:
-    """This part's share of each of the `LOSSES`; the shares of all parts and replicas add up to the global value."""
+def _losses(ssd: SSD, params: Loss, batch: Batch, positives: Tensor, parts: int) -> Tensor:
+    """This part's summand of each of the `LOSSES`; those of all parts and replicas sum to the global value."""
     images, labels, offsets = batch
     outputs = ssd.network(images, training=True)
     sums = multibox_loss(outputs["logits"], outputs["offsets"], labels, offsets, params)
-    on_objects, on_background = sums.positive_classes / positives, sums.negative_classes / positives
+    on_positives, on_negatives = sums.positive_classes / positives, sums.negative_classes / positives
     boxes = params.box_weight * sums.boxes / positives
-    l2 = tf.add_n([tf.zeros([]), *ssd.network.losses]) / shares
-    classes = on_objects + on_background
-    return tf.stack([classes + boxes + l2, classes, on_objects, on_background, boxes, l2, sums.negatives])
+    l2 = tf.add_n([tf.zeros([]), *ssd.network.losses]) / parts
+    classes = on_positives + on_negatives
+    return tf.stack([classes + boxes + l2, classes, on_positives, on_negatives, boxes, l2, sums.negatives])
 
 
 def _parts(batch: Batch, count: int) -> list[Batch]:
@@ -89,7 +88,7 @@ def _parts(batch: Batch, count: int) -> list[Batch]:
 
 
 def _sum_of_parts(gradients_of: Any, parts: Sequence[Batch], positives: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Gradients and losses added up, one part after the other: at no time are two in memory."""
+    """Sums of gradients and losses, one part after the other so that memory holds one part only."""
     gradients, losses = gradients_of(parts[0], positives)
     for part in parts[1:]:
         with tf.control_dependencies([*gradients, losses]):

@@ -35,8 +35,9 @@ EVERY = tuple(APPLICATIONS)
 
 
 def some(*names: str) -> Any:
-    """Parametrises a test by these architectures, or by all on request."""
-    return pytest.mark.parametrize("name", EVERY if os.environ.get("SSD_ALL_BACKBONES") else names)
+    """Parametrises a test by these architectures, or by all on request; all but the first are slow."""
+    first, *others = EVERY if os.environ.get("SSD_ALL_BACKBONES") else names
+    return pytest.mark.parametrize("name", [first, *(pytest.param(one, marks=pytest.mark.slow) for one in others)])
 
 
 def images(count: int = 2) -> NDArray[np.float32]:
@@ -157,6 +158,7 @@ def test_maps_have_the_sizes_of_ssd(name: str) -> None:
         assert net is maps[-1]
 
 
+@pytest.mark.slow
 @some("mobilenet_v3_small")
 def test_keeps_the_contract(name: str) -> None:
     check_backbone(name, PLUGINS)

@@ -1,32 +1,27 @@
-"""The checkpoints of a run: the last few, and what training needs of them to go on exactly."""
+"""The checkpoints of a run: the latest few, the best one, and the training state that makes resuming exact."""
 
-import os
-import shutil
+import json
+import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcore.errors import CheckpointError
+from ssdcore.errors import CheckpointError, TrainingError
+from ssdcore.files import link_atomic, write_atomic
 from ssdcore.model import SSD
 from ssdcore.params import ParamSet
-from ssdcore.runs.checkpoint import AVERAGES_PREFIX, Checkpoint, save_checkpoint
+from ssdcore.runs.checkpoint import AVERAGES_PREFIX, Checkpoint, assign_weights, save_checkpoint
 from ssdcore.runs.run_folder import RunFolder
 from ssdcore.training.averages import WeightAverages
-from ssdcore.training.lock import is_held
-from ssdcore.training.loss_scale import LossScale
-from ssdcore.training.progress import Progress
-from ssdcore.training.update import Update
-from ssdcore.training.window import Window
+from ssdcore.training.metrics import StepMetrics
+from ssdcore.training.optimizers import Update
+from ssdcore.training.precision import LossScale
+from ssdcore.training.state import TrainingState
 
-WATCH_LOCK = ".lock"
-"""In the folder of an evaluation that watches a run: held while it does."""
-
-_AVERAGES, _SCALE, _OPTIMIZER, _WINDOW = (
+_AVERAGES, _SCALE, _OPTIMIZER, _METRICS = (
     "training/averages/",
     "training/scale/",
     "training/optimizer/",
@@ -34,106 +29,112 @@ _AVERAGES, _SCALE, _OPTIMIZER, _WINDOW = (
 )
 
 
-def keep(
-    run: RunFolder, ssd: SSD, params: ParamSet, progress: Progress, more: Mapping[str, Any], made: Mapping[str, Any]
-) -> None:
-    """Saves a checkpoint of this step as the run's last one, and removes those that are too many.
+class CheckpointManager:
+    """Saves and restores the checkpoints of a run.
 
-    Those who watch the run are given it, too; half-written ones that a killed run left behind go.
-
-    Raises:
-        CheckpointError: it cannot be written; the one before stays whole.
+    Attributes:
+        averages: of the weights, if they are kept.
+        scale: of the loss, if it is scaled.
     """
-    path = run.at_step(progress.step)
-    save_checkpoint(path, ssd, params, asdict(progress), more, made)
-    _copy(path, run.last)
-    for folder in watched_folders(run):
-        if is_held(folder / WATCH_LOCK):
-            hand_over(path, folder)
-    for old in (*run.numbered()[params.train.keep :], *run.partial()):
-        old.unlink(missing_ok=True)
 
+    def __init__(
+        self,
+        run: RunFolder,
+        ssd: SSD,
+        params: ParamSet,
+        made: Mapping[str, Any],
+        averages: WeightAverages | None,
+        scale: LossScale | None,
+    ) -> None:
+        """`made` is the provenance of a new run; see `ssdcore.runs.provenance`."""
+        self._run, self._ssd, self._params, self._made = run, ssd, params, made
+        self.averages, self.scale = averages, scale
+        self._saved_at = time.monotonic()
 
-def forget_later(run: RunFolder, step: int) -> None:
-    """Removes the checkpoints behind the step that a run goes on from, and then those that wait to be scored."""
-    for folder in (run.checkpoints, *watched_folders(run)):
-        for path in folder.glob("step-*.npz"):
-            if path.name > run.at_step(step).name:
+    def begin(self, state: TrainingState) -> None:
+        """Creates the run folder, with a checkpoint of the untrained model."""
+        self._run.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._write_params()
+        classes = json.dumps(list(self._ssd.classes), ensure_ascii=False) + "\n"
+        write_atomic(self._run.classes, classes.encode(), TrainingError)
+        self.save(state, None, StepMetrics())
+
+    def restore(self, checkpoint: Checkpoint) -> TrainingState:
+        """Restores weights, averages and loss scale from `checkpoint`; returns its state.
+
+        Raises:
+            CheckpointError: the checkpoint does not hold them.
+        """
+        self._made = dict(checkpoint.made)
+        assign_weights(self._ssd, checkpoint, averaged=False)
+        if self.averages:
+            _assign_all(checkpoint, AVERAGES_PREFIX, self.averages.variables)
+            _assign_all(checkpoint, _AVERAGES, self.averages.state)
+        if self.scale:
+            _assign_all(checkpoint, _SCALE, self.scale.state)
+        return TrainingState.load(checkpoint.progress)
+
+    def rewind(self, step: int) -> None:
+        """Removes the checkpoints of later steps, since training continues from `step`."""
+        for path in self._run.numbered():
+            if path.name > self._run.at_step(step).name:
                 path.unlink(missing_ok=True)
+        self._write_params()
+
+    def save(self, state: TrainingState, update: Update | None, metrics: StepMetrics) -> None:
+        """Saves a checkpoint of this step as the last one; removes old ones and what killed runs left.
+
+        Raises:
+            CheckpointError: it cannot be written; the previous one stays whole.
+        """
+        path = self._run.at_step(state.step)
+        save_checkpoint(path, self._ssd, self._params, asdict(state), self._arrays(update, metrics), self._made)
+        link_atomic(path, self._run.last, CheckpointError)
+        for old in (*self._run.numbered()[self._params.train.keep :], *self._run.partial()):
+            old.unlink(missing_ok=True)
+        self._saved_at = time.monotonic()
+
+    def save_best(self, state: TrainingState) -> None:
+        """Saves the weights and their averages as the best checkpoint, with the errors of `save`."""
+        save_checkpoint(self._run.best, self._ssd, self._params, asdict(state), self._average_arrays(), self._made)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the last checkpoint is older than `train.save_minutes`."""
+        return time.monotonic() - self._saved_at > 60 * self._params.train.save_minutes
+
+    def _write_params(self) -> None:
+        write_atomic(self._run.params, self._params.to_yaml().encode(), TrainingError)
+
+    def _average_arrays(self) -> dict[str, NDArray[Any]]:
+        return _arrays(AVERAGES_PREFIX, self.averages.variables) if self.averages else {}
+
+    def _arrays(self, update: Update | None, metrics: StepMetrics) -> dict[str, NDArray[Any]]:
+        """What a checkpoint holds beside the weights."""
+        arrays = self._average_arrays()
+        arrays |= _arrays(_AVERAGES, self.averages.state) if self.averages else {}
+        arrays |= _arrays(_SCALE, self.scale.state) if self.scale else {}
+        arrays |= _arrays(_OPTIMIZER, _slots(update)) if update else {}
+        return {**arrays, _METRICS: metrics.values()}
 
 
-def watched_folders(run: RunFolder) -> list[Path]:
-    """The folders of those who watch a run, or did."""
-    return [path for path in run.watches.glob("*") if path.is_dir()]
-
-
-def hand_over(path: Path, folder: Path) -> None:
-    """Gives a checkpoint a second name in a folder, where it stays when the first one goes; a copy if need be.
-
-    Nothing happens if it has one, is gone, or cannot be copied: training is not to suffer from it.
-    """
-    target = folder / path.name
-    with suppress(OSError, CheckpointError):
-        if not target.exists():
-            _copy(path, target)
-
-
-def _copy(path: Path, target: Path) -> None:
-    """Lets `target` hold the same as `path`, at once and without a second copy where the disk can do that."""
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    try:
-        partial.unlink(missing_ok=True)
-        try:
-            os.link(path, partial)
-        except OSError:  # a file system without links
-            shutil.copyfile(path, partial)
-        partial.replace(target)
-    except OSError as error:
-        raise CheckpointError(f"cannot write the checkpoint {target.absolute()}: {error.strerror}") from None
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def average_arrays(averages: WeightAverages | None) -> dict[str, NDArray[Any]]:
-    """The averaged weights, as a checkpoint holds them."""
-    found = averages.variables if averages else {}
-    return {AVERAGES_PREFIX + name: variable.numpy() for name, variable in found.items()}
-
-
-def training_arrays(
-    update: Update | None, averages: WeightAverages | None, scale: LossScale | None, window: Window
-) -> dict[str, NDArray[Any]]:
-    """What a checkpoint holds beside the weights, for training to go on exactly."""
-    arrays = average_arrays(averages)
-    arrays |= {_AVERAGES + name: value.numpy() for name, value in (averages.state if averages else {}).items()}
-    arrays |= {_SCALE + name: value.numpy() for name, value in (scale.state if scale else {}).items()}
-    slots = update.state if update else ()
-    arrays |= {f"{_OPTIMIZER}{number:04d}": value.numpy() for number, value in enumerate(slots)}
-    return {**arrays, _WINDOW: window.values()}
-
-
-def restore_averages(checkpoint: Checkpoint, averages: WeightAverages | None, scale: LossScale | None) -> None:
-    """Gives averages and loss scale the values they had.
-
-    Raises:
-        CheckpointError: the checkpoint does not hold them.
-    """
-    if averages:
-        _assign_all(checkpoint, AVERAGES_PREFIX, averages.variables)
-        _assign_all(checkpoint, _AVERAGES, averages.state)
-    if scale:
-        _assign_all(checkpoint, _SCALE, scale.state)
-
-
-def restore_stage(checkpoint: Checkpoint, update: Update) -> Window:
-    """Gives a stage's optimizer the slots it had; returns what was not yet logged.
+def restore_optimizer(checkpoint: Checkpoint, update: Update, steps: int) -> StepMetrics:
+    """Restores an optimizer's slots and step count; returns the metrics of the steps that had no row yet.
 
     Raises:
         CheckpointError: the checkpoint holds no state of this optimizer.
     """
-    slots = {f"{number:04d}": variable for number, variable in enumerate(update.state)}
-    _assign_all(checkpoint, _OPTIMIZER, slots)
-    return Window(np.asarray(checkpoint.arrays[_WINDOW]))
+    _assign_all(checkpoint, _OPTIMIZER, _slots(update))
+    update.optimizer.iterations.assign(steps)
+    return StepMetrics(np.asarray(checkpoint.arrays[_METRICS]))
+
+
+def _slots(update: Update) -> dict[str, Any]:
+    return {f"{number:04d}": variable for number, variable in enumerate(update.state)}
+
+
+def _arrays(prefix: str, variables: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    return {prefix + name: variable.numpy() for name, variable in variables.items()}
 
 
 def _assign_all(checkpoint: Checkpoint, prefix: str, variables: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Starting a run, and finding out whether one may be gone on with."""
+"""Starting a run, and whether an existing one can be resumed."""
 
 import re
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ _FREE = re.compile(
     r"train\.(log_every|eval_every|early_stop|save_minutes|keep|images|histograms)|data\.(parallel_calls|max_undecodable)"
     r"|eval\.batch_size|description"
 )
-"""Parameters that may change when a run is gone on with."""
+"""Parameters that may change when a run is resumed."""
 
 _LENGTH = re.compile(r"train\.stages\.(\d+)\.(epochs|steps)")
 
 
-class Opened(NamedTuple):
-    """A run that may begin or go on.
+class OpenedRun(NamedTuple):
+    """A run that can be started or resumed.
 
     Attributes:
-        params: with names of splits and sizes of batches settled.
-        checkpoint: to go on from; None for a new run.
-        warning: what a person should know; empty if there is nothing.
+        params: with the names of splits filled in, and on resuming the sizes of `auto` batches.
+        checkpoint: to resume from; None for a new run.
+        warning: about a damaged last checkpoint; empty if there is none.
     """
 
     params: ParamSet
@@ -35,11 +35,13 @@ class Opened(NamedTuple):
     warning: str = ""
 
 
-def open_run(run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, *, resume: bool, chief: bool) -> Opened:
-    """Makes sure that a new run's folder is unused, or that the run in it may go on.
+def open_run(
+    run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, *, resume: bool, chief: bool
+) -> OpenedRun:
+    """Makes sure that a new run's folder is unused, or that the run in it can be resumed.
 
     Raises:
-        TrainingError: the folder is in use, or the run was started with something else.
+        TrainingError: the folder is in use, or the run was started with other parameters or data.
         CheckpointError: there is no checkpoint that can be read.
         DataError: the data lacks the splits.
     """
@@ -50,16 +52,16 @@ def open_run(run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, *
         check_classes(checkpoint.classes, manifest.classes, data)
         _refuse_changes(checkpoint, params)
         _refuse_other_data(checkpoint, manifest, params, data)
-        return Opened(params, checkpoint, warning)
+        return OpenedRun(params, checkpoint, warning)
     if params.train.weights.file is None:
-        refuse_frozen_noise(params)
+        require_trained_backbone(params)
     if chief and not run.is_unused():
-        raise TrainingError(f"{run.root.absolute()} is in use; give --resume to go on with that run, or another --out")
-    return Opened(params)
+        raise TrainingError(f"{run.root.absolute()} is in use", "run_exists")
+    return OpenedRun(params)
 
 
 def load_latest(run: RunFolder) -> tuple[Checkpoint, str]:
-    """The last checkpoint, or the latest one before it that can be read; and a warning in that case.
+    """The last checkpoint, or the latest readable one before it and a warning.
 
     Raises:
         CheckpointError: none can be read.
@@ -72,26 +74,26 @@ def load_latest(run: RunFolder) -> tuple[Checkpoint, str]:
             failures.append(error)
         else:
             step = checkpoint.progress.get("step")
-            return checkpoint, f"{failures[0]}; going on from step {step}, {path.name}" if failures else ""
+            return checkpoint, f"{failures[0]}; continuing from step {step}, {path.name}" if failures else ""
     raise failures[0]
 
 
-def refuse_frozen_noise(params: ParamSet) -> None:
-    """A backbone that was not wholly filled from a file must learn: noise is nothing to learn on.
+def require_trained_backbone(params: ParamSet) -> None:
+    """Refuses to freeze a backbone whose weights are random, in whole or in part.
 
     Raises:
-        TrainingError: the first stage fixes it.
+        TrainingError: the first stage freezes it.
     """
     first = params.train.stages[0]
     if first.trainable == "ssd" or isinstance(first.trainable, int):
         raise TrainingError(
-            f"the first stage, {first.name!r}, trains the SSD layers on a fixed backbone, which would keep its random "
-            "weights; give a file to start from (train.weights=FILE), or let it learn (train.stages.0.trainable=all)"
+            f"the first stage, {first.name!r}, freezes the backbone, which would keep its random weights; give a file "
+            "to start from (train.weights=FILE), or train the backbone, too (train.stages.0.trainable=all)"
         )
 
 
 def _with_splits(params: ParamSet, manifest: Manifest) -> ParamSet:
-    """The same parameters with the names of the splits that the data has."""
+    """The same parameters with the names of the splits filled in from the data."""
     train = manifest.train_split(params.data.train_split)
     evaluated = params.data.eval_split
     if params.train.eval_every:
@@ -100,10 +102,10 @@ def _with_splits(params: ParamSet, manifest: Manifest) -> ParamSet:
     return params.model_copy(update={"data": data})
 
 
-def _with_batch_sizes(params: ParamSet, settled: Sequence[Stage]) -> ParamSet:
-    """The same parameters with `auto` batches as they, and the rates that go with them, were settled at the start."""
+def _with_batch_sizes(params: ParamSet, resolved: Sequence[Stage]) -> ParamSet:
+    """The same parameters with the batch sizes and learning rates that `auto` was resolved to at the start."""
     stages = list(params.train.stages)
-    for index, (stage, before) in enumerate(zip(stages, settled, strict=False)):
+    for index, (stage, before) in enumerate(zip(stages, resolved, strict=False)):
         if stage.batch_size == "auto":
             fixed = {"batch_size": before.batch_size, "learning_rate": before.learning_rate}
             stages[index] = stage.model_copy(update=fixed)
@@ -111,7 +113,7 @@ def _with_batch_sizes(params: ParamSet, settled: Sequence[Stage]) -> ParamSet:
 
 
 def _refuse_changes(checkpoint: Checkpoint, params: ParamSet) -> None:
-    """A run goes on only with the parameters it began with, but for its length and for what changes no weight."""
+    """Refuses other parameters, except for the length of later stages and what does not affect the weights."""
     stage = checkpoint.progress["stage"]
     changes = [change for change in difference(checkpoint.params, params) if not _may_change(change[0], stage)]
     if changes:
@@ -133,7 +135,7 @@ def _shown(value: Any) -> str:
 
 
 def _refuse_other_data(checkpoint: Checkpoint, manifest: Manifest, params: ParamSet, data: Path) -> None:
-    """A run goes on only with the images it began with."""
+    """Refuses other images or annotations than the run was started on."""
     split = manifest.train_split(params.data.train_split)
     before, now = checkpoint.progress["images"], manifest.split(split).images
     if before != now:
@@ -144,6 +146,6 @@ def _refuse_other_data(checkpoint: Checkpoint, manifest: Manifest, params: Param
     digest = checkpoint.made.get("data_digest")
     if digest and digest != manifest.source:
         raise TrainingError(
-            f"{data.absolute()} was made of other images or annotations than the run was started on "
+            f"{data.absolute()} was made from other images or annotations than the run was started on "
             f"({checkpoint.made.get('data')}); resume on that data, or start a new run"
         )

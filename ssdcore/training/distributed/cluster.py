@@ -1,8 +1,7 @@
-"""The workers that train together: who they are (TF_CONFIG), and waiting until all are there.
+"""The workers that train together: who they are (TF_CONFIG), and waiting until all have started.
 
-TensorFlow waits for missing workers in native code, for ever, deaf to Ctrl-C and SIGTERM. So workers
-first meet here: each listens at its own address and calls on all others, until it has called and
-been called by every one.
+TensorFlow waits for missing workers in native code, without a timeout and without handling Ctrl-C or SIGTERM. So
+workers first meet here: each listens at its own address and connects to all others, until every pair has met.
 """
 
 import json
@@ -47,7 +46,7 @@ class Cluster:
 
     @property
     def index(self) -> int:
-        """This process's place in `addresses`."""
+        """This process's index in `addresses`."""
         return self.task + (len(self.jobs.get("chief", ())) if self.job == "worker" else 0)
 
 
@@ -55,7 +54,7 @@ def read_cluster(text: str) -> Cluster:
     """Reads the value of TF_CONFIG.
 
     Raises:
-        TrainingError: it is not what TensorFlow documents, or names roles that this training does not have.
+        TrainingError: it does not follow TensorFlow's documentation, or names roles that are not supported.
     """
     try:
         config = json.loads(text)
@@ -66,11 +65,11 @@ def read_cluster(text: str) -> Cluster:
         raise TrainingError(f"TF_CONFIG needs a 'cluster' and a 'task', each an object, as in {EXAMPLE}")
     _check_roles({*cluster, task.get("type")} - {None})
     jobs = {job: _addresses(job, value) for job, value in cluster.items()}
-    found = Cluster(jobs, *_task(task, jobs))
-    twice = sorted({one for one in found.addresses if found.addresses.count(one) > 1})
+    result = Cluster(jobs, *_task(task, jobs))
+    twice = sorted({one for one in result.addresses if result.addresses.count(one) > 1})
     if twice:
         raise TrainingError(f"TF_CONFIG gives several workers the address {twice[0]}; each needs one of its own")
-    return found
+    return result
 
 
 def _check_roles(roles: set[Any]) -> None:
@@ -79,7 +78,7 @@ def _check_roles(roles: set[Any]) -> None:
             reason = {
                 "evaluator": "the first worker evaluates while training",
                 "ps": "every worker keeps all weights, so there are no parameter servers",
-            }.get(role, "it is none of TensorFlow's")
+            }.get(role, "TensorFlow knows no such role")
             raise TrainingError(f"TF_CONFIG has the role {role!r}, but {reason}; name only chief and worker")
 
 
@@ -114,10 +113,10 @@ def _task(task: Mapping[str, Any], jobs: Mapping[str, tuple[str, ...]]) -> tuple
 
 
 def meet(cluster: Cluster, patience: float = PATIENCE) -> None:
-    """Returns when all workers have come up and every one has heard of every other.
+    """Returns when every worker has been in contact with every other.
 
     Raises:
-        TrainingError: this worker's port is taken, or some worker did not come up in `patience` seconds.
+        TrainingError: this worker's port is taken, or a worker did not start within `patience` seconds.
     """
     addresses, index = cluster.addresses, cluster.index
     if len(addresses) == 1:
@@ -126,7 +125,7 @@ def meet(cluster: Cluster, patience: float = PATIENCE) -> None:
     called: set[int] = set()
     callers: set[int] = set()
     give_up = time.monotonic() + patience
-    with _listen(addresses[index]) as callback, _answering(callback, index, len(addresses), callers):
+    with _listen(addresses[index]) as server, _answering(server, index, len(addresses), callers):
         while called != others or callers != others:
             if time.monotonic() > give_up:
                 raise TrainingError(_who_is_missing(addresses, others - (called & callers), patience))
@@ -135,13 +134,13 @@ def meet(cluster: Cluster, patience: float = PATIENCE) -> None:
 
 
 @contextmanager
-def _answering(callback: socket.socket, index: int, workers: int, callers: set[int]) -> Iterator[None]:
-    """Answers calls in a thread, so that two workers that call each other do not both wait; adds to `callers`."""
+def _answering(server: socket.socket, index: int, workers: int, callers: set[int]) -> Iterator[None]:
+    """Answers in a thread, so that two workers that call each other do not both wait; adds to `callers`."""
     done = threading.Event()
 
     def answer() -> None:
         while not done.is_set():
-            callers.update(_answer(callback, index, workers))
+            callers.update(_answer(server, index, workers))
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
@@ -156,16 +155,16 @@ def _listen(address: str) -> socket.socket:
     port = int(address.rpartition(":")[2])
     try:
         if socket.has_dualstack_ipv6():
-            callback = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+            server = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
         else:
-            callback = socket.create_server(("", port))
+            server = socket.create_server(("", port))
     except OSError as error:
         raise TrainingError(
-            f"this worker cannot listen at {address} ({_reason(error)}); end what uses that port, such as an "
+            f"this worker cannot listen at {address} ({_reason(error)}); stop what uses that port, such as an "
             "earlier run, or choose another one in every worker's TF_CONFIG"
         ) from None
-    callback.settimeout(PAUSE)
-    return callback
+    server.settimeout(PAUSE)
+    return server
 
 
 def _reason(error: OSError) -> str:
@@ -173,21 +172,21 @@ def _reason(error: OSError) -> str:
 
 
 def _call(address: str, index: int, other: int, workers: int) -> bool:
-    """Tells the worker at an address that this one is there; false if it is not, or something else answers."""
+    """Greets the worker at an address; False if nothing or something else answers."""
     host, _, port = address.rpartition(":")
-    wanted = GREETING % (other, workers)
+    expected = GREETING % (other, workers)
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=2) as connection:
             connection.sendall(GREETING % (index, workers))
-            return connection.makefile("rb").readline(len(wanted)) == wanted
+            return connection.makefile("rb").readline(len(expected)) == expected
     except OSError:
         return False
 
 
-def _answer(callback: socket.socket, index: int, workers: int) -> set[int]:
-    """The worker that calls within the next moment, if one does; it is told who answers."""
+def _answer(server: socket.socket, index: int, workers: int) -> set[int]:
+    """The worker that calls within `PAUSE` seconds, if any; it gets a greeting in return."""
     try:
-        connection, _ = callback.accept()
+        connection, _ = server.accept()
         with connection:
             connection.settimeout(2)
             greeting = connection.makefile("rb").readline(64)
@@ -200,6 +199,6 @@ def _answer(callback: socket.socket, index: int, workers: int) -> set[int]:
 def _who_is_missing(addresses: tuple[str, ...], missing: set[int], patience: float) -> str:
     names = ", ".join(f"{index} ({addresses[index]})" for index in sorted(missing))
     return (
-        f"after {patience:.0f} s these of {len(addresses)} workers have not come up: {names}; "
-        "start all of them with the same TF_CONFIG cluster, and see that they can reach each other"
+        f"after {patience:.0f} s these of {len(addresses)} workers have not started: {names}; "
+        "start all of them with the same TF_CONFIG cluster, and check that they can reach each other"
     )

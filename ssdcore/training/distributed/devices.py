@@ -15,7 +15,7 @@ Strategy = Any
 
 
 def make_strategy(devices: str | None, environ: Mapping[str, str] = os.environ, patience: float = PATIENCE) -> Strategy:
-    """A `tf.distribute.Strategy`: how a step is shared among devices. Call it before TensorFlow does anything else.
+    """The `tf.distribute.Strategy` for some devices. Call it before TensorFlow does anything else.
 
     Args:
         devices: `all` GPUs, the numbers of some (`0,1`), or `cpu:N` for N logical devices of the CPU;
@@ -24,13 +24,13 @@ def make_strategy(devices: str | None, environ: Mapping[str, str] = os.environ, 
         patience: seconds that workers wait for each other.
 
     Raises:
-        TrainingError: there are no such devices, TF_CONFIG is faulty, a worker did not come up, or
-            TensorFlow has begun already.
+        TrainingError: there are no such devices, TF_CONFIG is invalid, a worker did not start, or
+            TensorFlow is initialised already.
     """
     text = environ.get("TF_CONFIG", "").strip()
     cluster = read_cluster(text) if text and text != "{}" else None
     if cluster is not None and devices is not None and devices.startswith("cpu"):
-        raise TrainingError(f"--devices {devices} is for one process, and TF_CONFIG is set; unset one of the two")
+        raise TrainingError(f"devices {devices!r} are for one process, but TF_CONFIG is set", "devices_and_cluster")
     try:
         if devices is not None and devices.startswith("cpu"):
             return _cpus(devices)
@@ -39,7 +39,7 @@ def make_strategy(devices: str | None, environ: Mapping[str, str] = os.environ, 
             return _workers(cluster, gpus, patience)
     except RuntimeError as error:
         raise TrainingError(
-            f"devices must be chosen before TensorFlow begins ({error}); call make_strategy first"
+            f"devices must be chosen before TensorFlow is initialised ({error}); call make_strategy first"
         ) from None
     return _mirrored([f"GPU:{number}" for number in range(gpus)]) if devices else tf.distribute.get_strategy()
 
@@ -47,7 +47,7 @@ def make_strategy(devices: str | None, environ: Mapping[str, str] = os.environ, 
 def _cpus(devices: str) -> Strategy:
     match = re.fullmatch(r"cpu:([1-9]\d?)", devices)
     if not match:
-        raise TrainingError(f"--devices {devices} is not understood; cpu:N takes a number of devices from 1 to 99")
+        raise TrainingError(f"devices {devices!r} are invalid; cpu:N takes a number of devices from 1 to 99")
     count = int(match[1])
     tf.config.set_visible_devices([], "GPU")
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -61,18 +61,18 @@ def _choose_gpus(devices: str | None) -> int:
     if devices in (None, "all"):
         return len(gpus)
     known = ", ".join(map(str, range(len(gpus)))) or "none"
-    wanted = devices.split(",") if devices else []
-    if not all(re.fullmatch(r" *\d+ *", one) for one in wanted) or not wanted:
+    chosen = devices.split(",") if devices else []
+    if not all(re.fullmatch(r" *\d+ *", one) for one in chosen) or not chosen:
         raise TrainingError(
-            f"--devices {devices!r} is not understood; give all, numbers of GPUs such as 0,1 (there are: {known}), "
-            "or cpu:N"
+            f"devices {devices!r} are invalid; give all, numbers of GPUs such as 0,1 (this machine has: {known}), or "
+            "cpu:N"
         )
-    numbers = [int(one) for one in wanted]
+    numbers = [int(one) for one in chosen]
     for number in numbers:
         if number >= len(gpus):
-            raise TrainingError(f"--devices {devices}: there is no GPU {number}; GPUs of this machine: {known}")
+            raise TrainingError(f"devices {devices!r}: there is no GPU {number}; this machine has: {known}")
         if numbers.count(number) > 1:
-            raise TrainingError(f"--devices {devices} names GPU {number} twice")
+            raise TrainingError(f"devices {devices!r}: GPU {number} is named twice")
     tf.config.set_visible_devices([gpus[number] for number in numbers], "GPU")
     return len(numbers)
 
@@ -112,7 +112,7 @@ def worker_index(strategy: Strategy) -> int:
 
 
 def numbers_of_all(strategy: Strategy, number: float) -> list[float]:
-    """What each worker gives here, in their order; all of them must call this."""
+    """The `number` of each worker, in their order; all of them must call this."""
     workers = worker_count(strategy)
     if workers == 1:
         return [number]
@@ -126,12 +126,12 @@ def numbers_of_all(strategy: Strategy, number: float) -> list[float]:
 
 
 def is_chief(strategy: Strategy) -> bool:
-    """Whether this process is the one that writes files."""
+    """Whether this process is the first worker, which alone writes files."""
     return worker_index(strategy) == 0
 
 
 def _tasks(strategy: Strategy) -> list[tuple[str, int]]:
-    """All workers, the chief first; none where one process trains alone."""
+    """All workers, the chief first; empty for a single process."""
     if strategy.cluster_resolver is None:
         return []
     jobs = strategy.cluster_resolver.cluster_spec().as_dict()
@@ -139,7 +139,7 @@ def _tasks(strategy: Strategy) -> list[tuple[str, int]]:
 
 
 def describe(strategy: Strategy, batch: int) -> str:
-    """Who shares a step of `batch` images, in one line."""
+    """The devices and workers that share a step of `batch` images, in one line."""
     workers, replicas = worker_count(strategy), strategy.num_replicas_in_sync
     own = replicas // workers
     on = f"{own} device{'s' if own > 1 else ''}"
@@ -153,12 +153,12 @@ def check_batch(strategy: Strategy, batch: int, accumulate: int = 1) -> None:
     """Makes sure that a batch divides evenly among the devices.
 
     Args:
-        strategy: who shares it.
+        strategy: of the devices.
         batch: images per step.
-        accumulate: parts in which each device goes through its share.
+        accumulate: parts in which each device processes its part of the batch.
 
     Raises:
-        TrainingError: it does not; names the nearest sizes that do.
+        TrainingError: it does not; the message names the nearest sizes that do.
     """
     replicas = strategy.num_replicas_in_sync
     unit = replicas * accumulate
@@ -167,16 +167,16 @@ def check_batch(strategy: Strategy, batch: int, accumulate: int = 1) -> None:
         parts = f" in {accumulate} parts each" if accumulate > 1 else ""
         nearest = f"{below} or {below + unit}" if below else str(unit)
         raise TrainingError(
-            f"a batch of {batch} images cannot be shared evenly among {replicas} devices{parts}; set batch_size "
+            f"a batch of {batch} images cannot be divided evenly among {replicas} devices{parts}; set batch_size "
             f"to {nearest}"
         )
 
 
 def lost_worker(error: BaseException) -> bool:
-    """Whether an error of TensorFlow says that another worker is gone.
+    """Whether a TensorFlow error means that another worker is gone.
 
-    Found out by killing one of two workers: a collective raises `UnavailableError`, at once if the
-    first worker died (refused connection), after 10 s if another did (missing heartbeats).
+    Observed by killing one of two workers: a collective raises `UnavailableError`, at once if the first worker
+    died (connection refused), after 10 s if another did (missing heartbeats).
     """
     if isinstance(error, tf.errors.UnavailableError):
         return True
@@ -185,7 +185,7 @@ def lost_worker(error: BaseException) -> bool:
 
 @contextmanager
 def explain_lost_worker(strategy: Strategy) -> Iterator[None]:
-    """Says in plain words what happened if a worker is lost inside.
+    """Turns TensorFlow's error about a lost worker into one that can be understood.
 
     Raises:
         TrainingError: a worker was lost.
@@ -196,12 +196,13 @@ def explain_lost_worker(strategy: Strategy) -> Iterator[None]:
         if worker_count(strategy) == 1 or not lost_worker(error):
             raise
         raise TrainingError(
-            f"a worker was lost, so the other{'s' if worker_count(strategy) > 2 else ''} cannot go on "
-            f"({_one_line(error)}); find out why in its log, and start all of them again with --resume"
+            f"a worker was lost, so the other{'s' if worker_count(strategy) > 2 else ''} cannot continue "
+            f"({_one_line(error)}); its log says why",
+            "worker_lost",
         ) from error
 
 
 def _one_line(error: tf.errors.OpError) -> str:
-    """The part of TensorFlow's message that says something."""
+    """The informative part of TensorFlow's message."""
     text = str(error.message).partition("Collective ops is aborted by:")[2] or str(error.message)
     return " ".join(text.split())[:200]
