@@ -70,7 +70,7 @@ def step_per_second(name: str, seconds: float) -> float:
     set_trainable(ssd, "all")
     learning = {variable.path: variable for variable in ssd.network.trainable_variables}
     update = Update(params.train.stages[-1], learning, 1000, 100.0)
-    step = make_step(ssd, update, None, None, 1, tf.distribute.get_strategy())
+    step = make_step(ssd, params.train, update, None, None, 1, tf.distribute.get_strategy())
     boxes = len(ssd.default_boxes)
     rng = np.random.default_rng(0)
     images = tf.constant(rng.uniform(0, 255, (BATCH, *params.model.image_size, 3)), tf.float32)

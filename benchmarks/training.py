@@ -38,7 +38,7 @@ from ssdcore.data.records.manifest import Manifest
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.variables import set_trainable
-from ssdcore.params import Fixed, ParamSet
+from ssdcore.params import Fixed, ParamSet, TrainParams
 from ssdcore.training import TrainingCallback, train
 from ssdcore.training.dataset import TrainingDataset
 from ssdcore.training.optimizers import make_optimizer
@@ -59,21 +59,21 @@ def prepared(params: ParamSet, steps: int, batch: int) -> ParamSet:
     return params.model_copy(update={"train": short})
 
 
-def peers(ssd: SSD, records: Path) -> dict[str, Callable[[], object]]:
+def peers(ssd: SSD, params: ParamSet, records: Path) -> dict[str, Callable[[], object]]:
     """Functions that take one step: on a batch in memory, and on further batches of the records."""
-    stage = ssd.params.train.stages[0]
-    feed = TrainingDataset(ssd, records, tf.distribute.get_strategy(), TrainingCallback())
+    stage = params.train.stages[0]
+    feed = TrainingDataset(ssd, params, records, tf.distribute.get_strategy(), TrainingCallback())
     batches = feed.batches(stage, Progress(feed.images), (stage.steps or 0) + 1)
-    step, batch = bare_step(ssd), next(batches)
+    step, batch = bare_step(ssd, params.train), next(batches)
     return {"bare": lambda: step(*batch), "fed": lambda: step(*next(batches))}
 
 
-def bare_step(ssd: SSD) -> Callable[..., object]:
+def bare_step(ssd: SSD, params: TrainParams) -> Callable[..., object]:
     """A compiled step of images, labels and offsets."""
-    loss = ssd.params.train.loss
+    loss = params.loss
     set_trainable(ssd, "all")
     variables = ssd.network.trainable_variables
-    optimizer = make_optimizer(ssd.params.train.stages[0].optimizer)
+    optimizer = make_optimizer(params.stages[0].optimizer)
     optimizer.build(variables)
 
     @tf.function
@@ -142,7 +142,7 @@ def measure(params: ParamSet, precision: str, records: Path, plugins: Plugins, s
     """Runs the trainer with its peers beside it."""
     params = params.override([f"train.precision={precision}"])
     ssd = build_ssd(params, Manifest.load(records).classes, plugins, precision)
-    turns = Turns(peers(ssd, records), steps)
+    turns = Turns(peers(ssd, params, records), steps)
     with tempfile.TemporaryDirectory() as folder:
         train(params, records, Path(folder) / "run", plugins, callback=turns)
     return turns

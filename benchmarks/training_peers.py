@@ -71,7 +71,7 @@ def our_step(name: str, batch: int) -> tuple[Callable[[], object], float]:
     set_trainable(ssd, "all")
     variables = {variable.path: variable for variable in ssd.network.trainable_variables}
     strategy = tf.distribute.get_strategy()
-    step = make_step(ssd, Update(stage, variables, 1000, 100.0), None, None, 1, strategy)
+    step = make_step(ssd, params.train, Update(stage, variables, 1000, 100.0), None, None, 1, strategy)
     rng, side = np.random.default_rng(0), params.model.image_size[0]
     targets = []
     for _ in range(batch):

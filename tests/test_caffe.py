@@ -32,6 +32,7 @@ class Pair:
         self.prototxt, self.caffemodel = caffe_files.write_model(folder, model)
         self.images = np.stack([self._read(path) for path in images])
         self.blob = caffe_files.caffe_blob(self.images, model.mean_bgr, model.scale)
+        self.eval = plugins.param_sets[params].eval
         self.ssd: SSD
         self.report: ImportReport
         weights = Weights(file=str(self.caffemodel))
@@ -73,7 +74,7 @@ def test_raw_outputs_and_priors_are_opencvs(pair: Pair) -> None:
 def test_detections_are_opencvs(pair: Pair) -> None:
     """Same number, classes and order; where scores tie to 1e-4 the order is free."""
     theirs = caffe_files.opencv_detections(pair.prototxt, pair.caffemodel, pair.blob)
-    found = make_predict(pair.ssd, pair.ssd.params.eval)(pair.images, np.tile(np.float32([0, 0, 1, 1]), (IMAGES, 1)))
+    found = make_predict(pair.ssd, pair.eval)(pair.images, np.tile(np.float32([0, 0, 1, 1]), (IMAGES, 1)))
     for index, rows in enumerate(theirs):
         count = int(found.counts[index])
         ours = np.column_stack([found.labels[index], found.scores[index], found.boxes[index]])[:count]

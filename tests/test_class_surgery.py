@@ -65,17 +65,18 @@ def test_wrong_or_unknown_number_of_classes(count, stated, here, message) -> Non
 @pytest.fixture(scope="module")
 def coco(plugins: Plugins, tmp_path_factory: pytest.TempPathFactory) -> tuple[SSD, Path]:
     """A detector of the 80 classes of COCO, and its checkpoint."""
-    ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], COCO, plugins)
+    params = plugins.param_sets["mobilenet025-ssd300"]
+    ssd = build_ssd(params, COCO, plugins)
     for variable in ssd.network.variables:
         variable.assign(np.random.default_rng(7).normal(1, 0.1, variable.shape))
     path = tmp_path_factory.mktemp("coco") / "coco.npz"
-    save_checkpoint(path, ssd)
+    save_checkpoint(path, ssd, params)
     return ssd, path
 
 
 def test_a_coco_detector_becomes_one_for_other_classes(coco, plugins: Plugins) -> None:
     source, path = coco
-    ssd = build_ssd(source.params, ["tvmonitor", "platelet", "Person"], plugins)
+    ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["tvmonitor", "platelet", "Person"], plugins)
     start = {name: variable.numpy() for name, variable in named_variables(ssd).items()}
     report = load_weights(ssd, plugins, Weights(file=str(path)))
     assert (report.skipped, report.missing, report.unused) == ((), (), ())
@@ -98,7 +99,7 @@ def test_a_coco_detector_becomes_one_for_other_classes(coco, plugins: Plugins) -
 
 def test_predictions_of_kept_classes_do_not_change(coco, plugins: Plugins) -> None:
     source, path = coco
-    ssd, _ = import_weights(source.params, plugins, Weights(file=str(path)), ["dog", "cat"])
+    ssd, _ = import_weights(plugins.param_sets["mobilenet025-ssd300"], plugins, Weights(file=str(path)), ["dog", "cat"])
     images = np.random.default_rng(0).uniform(0, 255, (1, 300, 300, 3)).astype(np.float32)
     ours, theirs = ssd.network(images, training=False), source.network(images, training=False)
     expected = np.asarray(theirs["logits"])[..., [0, 17, 16]]
@@ -107,13 +108,13 @@ def test_predictions_of_kept_classes_do_not_change(coco, plugins: Plugins) -> No
 
 
 def test_without_classes_the_files_own_are_taken(coco, plugins: Plugins) -> None:
-    ssd, report = import_weights(coco[0].params, plugins, Weights(file=str(coco[1])))
+    ssd, report = import_weights(plugins.param_sets["mobilenet025-ssd300"], plugins, Weights(file=str(coco[1])))
     assert ssd.classes == COCO
     assert "classes" not in report.summary()
 
 
 def test_a_wrong_number_of_stated_classes_changes_nothing(coco, plugins: Plugins) -> None:
-    ssd = build_ssd(coco[0].params, ["a"], plugins)
+    ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins)
     before = [variable.numpy() for variable in ssd.network.variables]
     with pytest.raises(CheckpointError, match="80 classes, but 2 names"):
         load_weights(ssd, plugins, Weights(file=str(coco[1]), classes=("a", "b")))
@@ -122,7 +123,7 @@ def test_a_wrong_number_of_stated_classes_changes_nothing(coco, plugins: Plugins
 
 
 def test_scopes_choose_what_is_loaded(coco, plugins: Plugins) -> None:
-    ssd = build_ssd(coco[0].params, ["a"], plugins)
+    ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins)
     weights = Weights(
         file=str(coco[1]),
         include=("mobilenet_v1_025/Conv2d_1_", "block"),
@@ -136,14 +137,14 @@ def test_scopes_choose_what_is_loaded(coco, plugins: Plugins) -> None:
 
 
 def test_a_scope_that_names_nothing_is_refused(coco, plugins: Plugins) -> None:
-    ssd = build_ssd(coco[0].params, ["a"], plugins)
+    ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins)
     with pytest.raises(ParamError, match=r"name starts with 'conv7'; layers: mobilenet_v1_025/, block9_conv1"):
         load_weights(ssd, plugins, Weights(file=str(coco[1]), exclude=("conv7",)))
 
 
 def test_a_head_of_another_shape_is_skipped_and_not_stretched(coco, plugins: Plugins) -> None:
     """The 3x3 heads of the file do not fit 1x1 heads, though NumPy could broadcast one into the other."""
-    params = coco[0].params.override(["model.head=conv1x1"])
+    params = plugins.param_sets["mobilenet025-ssd300"].override(["model.head=conv1x1"])
     report = load_weights(build_ssd(params, ["dog"], plugins), plugins, Weights(file=str(coco[1])))
     kernels = [name for name, _ in report.skipped]
     assert len([name for name in kernels if name.endswith("logits/kernel")]) == 6
@@ -152,4 +153,8 @@ def test_a_head_of_another_shape_is_skipped_and_not_stretched(coco, plugins: Plu
 
 def test_nothing_left_to_load_is_an_error(coco, plugins: Plugins) -> None:
     with pytest.raises(CheckpointError, match="leave no variable to load"):
-        load_weights(build_ssd(coco[0].params, ["a"], plugins), plugins, Weights(file=str(coco[1]), include=()))
+        load_weights(
+            build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins),
+            plugins,
+            Weights(file=str(coco[1]), include=()),
+        )

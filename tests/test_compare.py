@@ -68,7 +68,7 @@ def test_a_backbone_and_a_checkpoint(
 ) -> None:
     params = plugins.param_sets["mobilenet025-ssd300"]
     ssd = build_ssd(params, CLASSES, plugins)
-    save_checkpoint(tmp_path / "some.npz", ssd)
+    save_checkpoint(tmp_path / "some.npz", ssd, params)
     out = tmp_path / "out"
     command = [*ssd_command, "compare", "mobilenet_v1_025", str(tmp_path / "some.npz"), "--data", str(records)]
     done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=False)
@@ -105,7 +105,7 @@ def runs(pond: Pond) -> Path:
     for name in ("a", "b"):
         (pond.root / name / "run/checkpoints").mkdir(parents=True)
         ssd = build_ssd(pond.params, CLASSES, pond.plugins)
-        save_checkpoint(pond.root / name / "run/checkpoints/last.npz", ssd)
+        save_checkpoint(pond.root / name / "run/checkpoints/last.npz", ssd, pond.params)
     return pond.root
 
 

@@ -121,7 +121,7 @@ def test_what_is_scored_is_what_a_detector_finds(pond: Pond, run: Path) -> None:
     evaluator, found = Evaluator(ssd, pond.data, "test", params), []
     evaluator.run(on_image=lambda truth, one: found.append((truth, one)))
     predict, place = make_predict(ssd, params), 0
-    for batch in evaluation_batches(read_records(pond.data, "test"), ssd.params.model.image_size, "warp", 3):
+    for batch in evaluation_batches(read_records(pond.data, "test"), ssd.model.image_size, "warp", 3):
         expected = predict(batch.images, batch.windows)
         for index, count in enumerate(expected.counts.numpy()):
             truth, one = found[place]
@@ -319,7 +319,7 @@ def test_real_images_score_alike_in_every_way(bccd: Path, plugins, tmp_path: Pat
     convert(read_labelled(bccd), tmp_path / "records")
     classes = Manifest.load(tmp_path / "records").classes
     params = plugins.param_sets["mobilenet025-ssd300"].override(["eval.score_threshold=0.0001"])
-    save_checkpoint(tmp_path / "noise.npz", build_ssd(params, classes, plugins))
+    save_checkpoint(tmp_path / "noise.npz", build_ssd(params, classes, plugins), params)
 
     def scores(source: Path, *more: object) -> Any:
         code, out, err = ssd_here("eval", source, "--data", tmp_path / "records", "--split", "test", "--json", *more)

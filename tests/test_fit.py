@@ -226,7 +226,7 @@ def seer(plugins: Plugins):
             ["model.image_size=[60, 90]", f"data.resize={mode}"]
         )
         whole = np.float32([[0, 0, 1, 1]])
-        return SSD(find_mark, SimpleNamespace(), whole, (), ("mark",), params)
+        return SSD(find_mark, SimpleNamespace(), whole, (), ("mark",), params.model, params.data.resize)
 
     return make
 
@@ -292,7 +292,7 @@ def real(plugins: Plugins) -> SSD:
 
 
 def with_mode(ssd: SSD, mode: str) -> SSD:
-    return replace(ssd, params=ssd.params.override([f"data.resize={mode}"]))
+    return replace(ssd, resize=mode)
 
 
 def test_a_real_network_finds_in_a_padded_image_what_it_finds_in_one_padded_by_hand(real: SSD) -> None:

@@ -44,7 +44,7 @@ def test_info_tells_what_a_checkpoint_is(plugins: Plugins, tmp_path: Path, ssd_h
     count = sum(int(np.prod(variable.shape)) for variable in named_variables(ssd).values())
     progress = {"stage": 0, "stage_step": 7, "step": 7, "best": 0.5, "images": 3}
     made = provenance("records", "abc123", ["ssd-mobilenet"])
-    save_checkpoint(tmp_path / "model.npz", ssd, progress, {}, made)
+    save_checkpoint(tmp_path / "model.npz", ssd, params, progress, {}, made)
     found = json.loads(ssd_here("info", tmp_path / "model.npz", "--json")[1])
     assert (found["backbone"], found["classes"]) == ("mobilenet_v1_025", ["cat", "Katze ü"])
     assert (found["weights"], found["averaged"]) == (count, False)
@@ -57,9 +57,10 @@ def test_info_tells_what_a_checkpoint_is(plugins: Plugins, tmp_path: Path, ssd_h
 
 
 def test_averages_are_what_a_checkpoint_stands_for(plugins: Plugins, tmp_path: Path, ssd_here) -> None:
-    ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ("cat",), plugins)
+    params = plugins.param_sets["mobilenet025-ssd300"]
+    ssd = build_ssd(params, ("cat",), plugins)
     averages = {f"averages/{name}": variable.numpy() + 1 for name, variable in named_variables(ssd).items()}
-    save_checkpoint(tmp_path / "model.npz", ssd, {}, averages)
+    save_checkpoint(tmp_path / "model.npz", ssd, params, {}, averages)
     checkpoint = load_checkpoint(tmp_path / "model.npz")
     name = "block9_conv1/kernel"
     np.testing.assert_array_equal(checkpoint.weights()[name], checkpoint.weights(averaged=False)[name] + 1)

@@ -38,19 +38,20 @@ def param_set(backbone: str, model: str) -> ParamSet:
 
 
 def images(ssd: SSD, count: int = 1) -> np.ndarray:
-    return np.random.default_rng(0).uniform(0, 255, (count, *ssd.params.model.image_size, 3)).astype(np.float32)
+    return np.random.default_rng(0).uniform(0, 255, (count, *ssd.model.image_size, 3)).astype(np.float32)
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_main_job_of_every_seed_model(backbone: str, model: str, plugins: Plugins, tmp_path: Path) -> None:
     """Exact feature sizes; one step with finite loss and a gradient everywhere; save, load, same output."""
-    ssd = build_ssd(param_set(backbone, model), ["a", "b"], plugins)
+    params = param_set(backbone, model)
+    ssd = build_ssd(params, ["a", "b"], plugins)
     _, sides, boxes = MODELS[model]
     assert [size for _, size in ssd.feature_maps] == [(side, side) for side in sides]
     assert ssd.network(images(ssd))["logits"].shape == (1, boxes, 3)
-    take_one_step_that_changes_everything(ssd)
-    save_checkpoint(tmp_path / "model.npz", ssd)
+    take_one_step_that_changes_everything(ssd, params.train)
+    save_checkpoint(tmp_path / "model.npz", ssd, params)
     inputs = images(ssd)
     np.save(tmp_path / "images.npy", inputs)
     outputs = ssd.network(inputs, training=False)
@@ -59,11 +60,11 @@ def test_the_main_job_of_every_seed_model(backbone: str, model: str, plugins: Pl
         np.testing.assert_array_equal(loaded[name], outputs[name])
 
 
-def take_one_step_that_changes_everything(ssd: SSD) -> None:
+def take_one_step_that_changes_everything(ssd: SSD, params: TrainParams) -> None:
     set_trainable(ssd, "all")
     before = {name: value.numpy() for name, value in named_variables(ssd).items()}
-    update = Update(ssd.params.train.stages[0], named_variables_that_learn(ssd), 1, 1.0)
-    step = make_step(ssd, update, None, None, 1, tf.distribute.get_strategy())
+    update = Update(params.stages[0], named_variables_that_learn(ssd), 1, 1.0)
+    step = make_step(ssd, params, update, None, None, 1, tf.distribute.get_strategy())
     labels = np.random.default_rng(1).integers(0, 3, (2, len(ssd.default_boxes))).astype(np.int32)
     metrics = step((images(ssd, 2), labels, tf.ones((*labels.shape, 4))), tf.zeros(3))
     assert np.isfinite(metrics).all()

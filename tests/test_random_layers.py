@@ -79,7 +79,7 @@ def test_weights_of_a_run_fit_with_the_state_and_without(rain: Rain, tmp_path: P
     wet, plain = (build_ssd(rain.pond.params, ["a"], plugins) for plugins in (rain.plugins, rain.pond.plugins))
     assert named_variables(wet).keys() - named_weights(wet).keys() == {"random_state/0"}
     for ssd, other, plugins in ((wet, plain, rain.pond.plugins), (plain, wet, rain.plugins)):
-        save_checkpoint(tmp_path / "model.npz", ssd)
+        save_checkpoint(tmp_path / "model.npz", ssd, rain.pond.params)
         report = load_weights(other, plugins, Weights(file=str(tmp_path / "model.npz")))
         assert set(report.matched) == set(named_weights(plain))
         assert (report.missing, report.unused) == ((), ())

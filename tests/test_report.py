@@ -70,7 +70,8 @@ class Work:
         (folder / "checkpoints").mkdir(parents=True)
         keras.utils.set_random_seed(seed)
         params = self.pond.params.override(["eval.score_threshold=0.2", "eval.nms_iou=0.9", f"eval.metric={metric}"])
-        save_checkpoint(folder / "checkpoints/last.npz", build_ssd(params, CLASSES, self.pond.plugins), {"step": 30})
+        ssd = build_ssd(params, CLASSES, self.pond.plugins)
+        save_checkpoint(folder / "checkpoints/last.npz", ssd, params, {"step": 30})
         return folder
 
 

@@ -102,12 +102,16 @@ def bare(pond: Pond, *assignments: str) -> Any:
     return build_ssd(params, ("a", "b"), pond.plugins)
 
 
+def validation_loss(ssd: Any, pond: Pond) -> EvaluationLoss:
+    return EvaluationLoss(ssd, pond.params.train.loss, pond.data, "test", batch_size=3)
+
+
 def random_batch(ssd: Any, size: int) -> tuple[Any, Any, Any]:
     rng = np.random.default_rng(5)
     count = len(ssd.default_boxes)
     labels = np.where(rng.random((size, count)) < 0.05, rng.integers(1, 3, (size, count)), 0)
     return (
-        tf.constant(rng.uniform(0, 255, (size, *ssd.params.model.image_size, 3)), tf.float32),
+        tf.constant(rng.uniform(0, 255, (size, *ssd.model.image_size, 3)), tf.float32),
         tf.constant(labels, tf.int32),
         tf.constant(rng.normal(size=(size, count, 4)), tf.float32),
     )
@@ -118,7 +122,7 @@ def one_step(pond: Pond, accumulate: int) -> tuple[dict[str, Any], dict[str, flo
     ssd = bare(pond)
     stage = Stage(name="only", steps=1)
     update = Update(stage, named_variables(ssd), 1, 1.0)
-    step = make_step(ssd, update, None, None, accumulate, tf.distribute.get_strategy())
+    step = make_step(ssd, pond.params.train, update, None, None, accumulate, tf.distribute.get_strategy())
     metrics = step(random_batch(ssd, 32), tf.zeros(3)).numpy()
     weights = {name: variable.numpy() for name, variable in named_variables(ssd).items()}
     return weights, dict(zip(METRICS, metrics, strict=True))
@@ -144,8 +148,8 @@ def test_l2_in_the_loss_is_the_sum_by_hand(pond: Pond) -> None:
 
 
 def adapted(scale: LossScale, finite: bool, loss: float = 1.0) -> tuple[bool, float, float]:
-    issue, norm = scale.adapt(tf.constant(finite), tf.constant(7.0 if finite else np.inf), tf.constant(loss))
-    return bool(issue), float(norm), float(scale.value)
+    fault, norm = scale.adapt(tf.constant(finite), tf.constant(7.0 if finite else np.inf), tf.constant(loss))
+    return bool(fault), float(norm), float(scale.value)
 
 
 def test_the_loss_scale_falls_at_once_and_rises_slowly() -> None:
@@ -160,7 +164,7 @@ def test_the_loss_scale_falls_at_once_and_rises_slowly() -> None:
     assert adapted(scale, True) == (False, 7.0, 16384)
 
 
-def test_what_no_loss_scale_helps_is_a_issue() -> None:
+def test_what_no_loss_scale_helps_is_non_finite() -> None:
     scale = LossScale()
     assert adapted(scale, False, loss=np.nan)[0]
     while float(scale.value) > 1:
@@ -191,15 +195,15 @@ def test_an_overflow_in_half_precision_is_skipped(pond: Pond) -> None:
     ssd = build_ssd(params, ("a", "b"), pond.plugins, "mixed_float16")
     update, scale = Update(Stage(name="only", steps=9), named_variables(ssd), 9, 1.0), LossScale()
     scale.state["scale"].assign(2.0**60)
-    step = make_step(ssd, update, None, scale, 1, tf.distribute.get_strategy())
+    step = make_step(ssd, params.train, update, None, scale, 1, tf.distribute.get_strategy())
     before = {name: variable.numpy() for name, variable in named_variables(ssd).items()}
     metrics = dict(zip(METRICS, step(random_batch(ssd, 2), tf.zeros(3)).numpy(), strict=True))
-    assert (metrics["issue"], metrics["gradient_norm"], float(scale.value)) == (0.0, 0.0, 2.0**59)
+    assert (metrics["fault"], metrics["gradient_norm"], float(scale.value)) == (0.0, 0.0, 2.0**59)
     for name, variable in named_variables(ssd).items():
         np.testing.assert_array_equal(variable.numpy(), before[name], err_msg=name)
     scale.state["scale"].assign(2.0**5)
     metrics = dict(zip(METRICS, step(random_batch(ssd, 2), tf.zeros(3)).numpy(), strict=True))
-    assert metrics["issue"] == 0.0
+    assert metrics["fault"] == 0.0
     assert 0 < metrics["gradient_norm"] < np.inf
     assert any(not np.array_equal(v.numpy(), before[name]) for name, v in named_variables(ssd).items())
 
@@ -292,7 +296,7 @@ def test_the_loss_of_an_evaluation_is_the_sum_by_hand(pond: Pond) -> None:
         boxes = np.where(apart < 1, apart**2 / 2, apart - 0.5).sum()
         total, positives = total + losses[positive].sum() + negatives.sum() + boxes, positives + positive.sum()
     seen: list[tuple[int, int]] = []
-    found = EvaluationLoss(ssd, pond.data, "test").mean(lambda done, of: seen.append((done, of)))
+    found = validation_loss(ssd, pond).mean(lambda done, of: seen.append((done, of)))
     assert found == pytest.approx(total / positives, rel=1e-4)
     assert seen == [(3, 4), (4, 4)]
 
@@ -312,7 +316,7 @@ def test_the_best_checkpoint_may_be_that_of_least_loss(pond: Pond, tmp_path: Pat
     assert best.progress["best"] == pytest.approx(min(losses), rel=1e-6)
     assert best.progress["step"] == told[int(np.argmin(losses))][0]
     ssd = restore_model(best, pond.plugins)
-    assert EvaluationLoss(ssd, pond.data, "test").mean(lambda *_: None) == pytest.approx(min(losses), rel=1e-5)
+    assert validation_loss(ssd, pond).mean(lambda *_: None) == pytest.approx(min(losses), rel=1e-5)
 
 
 def test_images_and_histograms_are_among_the_events(pond: Pond, tmp_path: Path) -> None:
@@ -342,16 +346,16 @@ def test_a_window_counts_no_time_outside_of_steps(monkeypatch: pytest.MonkeyPatc
             clock[0] += 0.4
         if number == 0:
             window.begin_timing()
-        window.add(np.full(len(METRICS), number, np.float32) * [name != "issue" for name in METRICS])
+        window.add(np.full(len(METRICS), number, np.float32) * [name != "fault" for name in METRICS])
         clock[0] += 9
-    assert window.first_issue() is None
+    assert window.first_fault() is None
     row = window.take()
     assert (row["loss"], row["images_per_second"], row["data_wait"]) == (2.0, 4.0, 0.2)
     assert window.values().shape == (0, len(METRICS))
 
 
-def test_a_window_tells_how_long_ago_the_first_issue_was() -> None:
+def test_a_window_tells_how_long_ago_the_first_fault_was() -> None:
     window = Window(np.zeros((2, len(METRICS)), np.float32))
     for number in range(5):
-        window.add(np.array([name == "issue" and number in (1, 3) for name in METRICS], np.float32))
-    assert window.first_issue() == 4
+        window.add(np.array([name == "fault" and number in (1, 3) for name in METRICS], np.float32))
+    assert window.first_fault() == 4

@@ -45,7 +45,7 @@ def tiny(plugins: Plugins, tmp_path_factory: pytest.TempPathFactory) -> ParamSet
     params = plugins.param_sets["mobilenet025-ssd300"].override(TINY)
     keras.utils.set_random_seed(4)
     start = tmp_path_factory.mktemp("start") / "start.npz"
-    save_checkpoint(start, build_ssd(params, ("any",), plugins))
+    save_checkpoint(start, build_ssd(params, ("any",), plugins), params)
     return params.override([f"train.weights.file={start}", "train.weights.include=[mobilenet_v1_025/]"])
 
 
@@ -251,7 +251,7 @@ def test_training_starts_from_the_classes_of_another_detector(
     """A detector for two other classes and one of ours is told to the callback and kept where names agree."""
     classes = ("moon", "square", "sun")
     donor = build_ssd(tiny, classes, plugins)
-    save_checkpoint(tmp_path / "donor.npz", donor)
+    save_checkpoint(tmp_path / "donor.npz", donor, tiny)
     reports = []
 
     class Listener(TrainingCallback):

@@ -212,8 +212,9 @@ def test_a_missing_file_is_named_in_full() -> None:
 
 
 def test_our_own_checkpoint_is_read_with_its_classes(plugins: Plugins, tmp_path: Path) -> None:
-    ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a", "b"], plugins)
-    save_checkpoint(tmp_path / "own.npz", ssd)
+    params = plugins.param_sets["mobilenet025-ssd300"]
+    ssd = build_ssd(params, ["a", "b"], plugins)
+    save_checkpoint(tmp_path / "own.npz", ssd, params)
     file = open_weights(tmp_path / "own.npz")
     assert (file.format, file.classes) == ("ssdcore", ("a", "b"))
     kernel = "mobilenet_v1_025/Conv2d_0/kernel"
@@ -357,7 +358,8 @@ def test_another_set_of_a_detector_is_noted(plugins: Plugins, tmp_path: Path) ->
         notes[name] = report.notes
     assert notes["modular-mobilenet-ssd300"] == ()
     assert "prepare images otherwise" in notes["mobilenet-ssd300"][0]
-    save_checkpoint(tmp_path / "own.npz", ssd)
-    other = ssd.params.override(["model.default_boxes.min_sizes.0=22"])
+    params = plugins.param_sets["mobilenet-ssd300"]
+    save_checkpoint(tmp_path / "own.npz", ssd, params)
+    other = params.override(["model.default_boxes.min_sizes.0=22"])
     _, report = import_weights(other, plugins, Weights(file=str(tmp_path / "own.npz")))
     assert report.notes == ("the file's detector was made with another model.default_boxes",)

@@ -68,7 +68,7 @@ def anchors(
     ssd = build_ssd(params, manifest.classes, program.plugins)
     maps, match_iou = [size for _, size in ssd.feature_maps], params.train.loss.match_iou
     proposal = propose(objects[0], params.model.default_boxes, params.model.image_size, maps, match_iou)
-    report = {"data": str(data), "split": chosen, "params": name, **_report(objects, ssd, proposal)}
+    report = {"data": str(data), "split": chosen, "params": name, **_report(objects, ssd, proposal, match_iou)}
     if as_json:
         print_json(report)
     else:
@@ -107,12 +107,11 @@ def _read_objects(folder: Path, split: str, params: ParamSet, bar: Bar) -> "Obje
     return np.concatenate(boxes), np.concatenate(labels)
 
 
-def _report(objects: "Objects", ssd: "SSD", proposal: "Proposal") -> dict[str, Any]:
+def _report(objects: "Objects", ssd: "SSD", proposal: "Proposal", match_iou: float) -> dict[str, Any]:
     """Plain values: recall of the current set by class and by size, what its layers serve, and the proposal."""
     from ssdcore.geometry.recall import BAND_NAMES, size_bands
 
-    (boxes, labels), model = objects, ssd.params.model
-    match_iou, before = ssd.params.train.loss.match_iou, proposal.before
+    (boxes, labels), model, before = objects, ssd.model, proposal.before
     bands = size_bands(boxes, model.image_size)
     cells = [height * width for _, (height, width) in ssd.feature_maps]
     counts = [area * each for area, each in zip(cells, model.default_boxes.boxes_per_cell(), strict=True)]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ssdcli.options import PathOption, Program, find_params, load_tensorflow, overrides, pass_program
+from ssdcore.params import ParamSet
 
 if TYPE_CHECKING:
     from ssdcli.sheet import Tile
@@ -54,13 +55,13 @@ def show(
     tiles = [
         tile
         for number, record in enumerate(whole(drawn, records, chosen))
-        for tile in _row(record, ssd, (seed, number))
+        for tile in _row(record, ssd, params, (seed, number))
     ]
     write_sheet(tiles, out, columns=VARIANTS + 2)
     click.echo(f"{len(tiles) // (VARIANTS + 2)} images of {chosen!r}: {out}")
 
 
-def _row(serialized: Any, ssd: "SSD", seed: tuple[int, int]) -> list["Tile"]:
+def _row(serialized: Any, ssd: "SSD", params: ParamSet, seed: tuple[int, int]) -> list["Tile"]:
     """An image as it is, with matched default boxes, and augmented."""
     import tensorflow as tf
 
@@ -71,13 +72,13 @@ def _row(serialized: Any, ssd: "SSD", seed: tuple[int, int]) -> list["Tile"]:
     from ssdcore.geometry.boxes import to_window_xyxy
 
     record = parse(serialized)
-    params, size = ssd.params, ssd.params.model.image_size
+    size = ssd.model.image_size
     image, boxes, labels = decode(record["image"]), record["boxes"], record["labels"]
     title = record["name"].numpy().decode()
     fitted, window = fit(image, size, params.data.resize)
     tiles = [
         draw_tile(image.numpy(), boxes.numpy(), *_texts(ssd, labels), title=title),
-        _matched_tile(fitted, to_window_xyxy(boxes, window), ssd),
+        _matched_tile(fitted, to_window_xyxy(boxes, window), ssd, params.train.loss.match_iou),
     ]
     for variant in range(VARIANTS):
         draw = tf.constant([seed[0] * 1000 + seed[1], variant], tf.int32)
@@ -95,7 +96,7 @@ def _texts(ssd: "SSD", labels: Any) -> tuple[list[str], list[Any]]:
     return [ssd.classes[number - 1] for number in ids], [COLOURS.by_idx(number - 1) for number in ids]
 
 
-def _matched_tile(resized: Any, boxes: Any, ssd: "SSD") -> "Tile":
+def _matched_tile(resized: Any, boxes: Any, ssd: "SSD", match_iou: float) -> "Tile":
     """The default boxes that answer for objects, each in its object's colour."""
     import numpy as np
     import tensorflow as tf
@@ -104,7 +105,7 @@ def _matched_tile(resized: Any, boxes: Any, ssd: "SSD") -> "Tile":
     from ssdcli.sheet import draw_tile
     from ssdcore.geometry.matching import match_xyxy
 
-    matched = match_xyxy(boxes, tf.constant(ssd.default_boxes), ssd.params.train.loss.match_iou).numpy()
+    matched = match_xyxy(boxes, tf.constant(ssd.default_boxes), match_iou).numpy()
     chosen = np.flatnonzero(matched >= 0)
     colours = [COLOURS.by_idx(int(number)) for number in matched[chosen]]
     title = f"{len(chosen)} default boxes for {len(boxes)} objects"

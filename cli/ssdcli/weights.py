@@ -65,7 +65,7 @@ def import_(
     ssd, report = import_weights(params, program.plugins, wanted, class_names(classes))
     if report.classes and not partial:
         _refuse_holes(report)
-    save_checkpoint(out, ssd)
+    save_checkpoint(out, ssd, params)
     if as_json:
         print_json({"out": str(out), **report.as_dict()})
     else:

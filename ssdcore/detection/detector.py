@@ -28,8 +28,8 @@ class Detector:
 
     def __init__(self, ssd: SSD, params: EvalParams) -> None:
         self.classes = ssd.classes
-        self._size = ssd.params.model.image_size
-        self._resize = ssd.params.data.resize
+        self._size = ssd.model.image_size
+        self._resize = ssd.resize
         self._batch = params.batch_size
         self._predict = make_predict(ssd, params)
 

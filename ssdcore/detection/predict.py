@@ -43,7 +43,7 @@ def split_inference(ssd: SSD, params: EvalParams) -> tuple[Callable[[Any], Any],
     @tf.function(input_signature=[outputs, _WINDOWS])
     def finish(outputs: Any, windows: Any) -> DetectionBatch:
         logits, offsets = outputs
-        found = postprocess(logits, offsets, default_boxes, ssd.params.model.variances, params)
+        found = postprocess(logits, offsets, default_boxes, ssd.model.variances, params)
         return _inside(found._replace(boxes=clip_xyxy(from_window_xyxy(found.boxes, windows[:, None]))))
 
     return network, finish
@@ -53,7 +53,7 @@ _WINDOWS = tf.TensorSpec((None, 4), tf.float32)
 
 
 def _images(ssd: SSD) -> tf.TensorSpec:
-    return tf.TensorSpec((None, *ssd.params.model.image_size, 3), tf.float32)
+    return tf.TensorSpec((None, *ssd.model.image_size, 3), tf.float32)
 
 
 def _inside(found: DetectionBatch) -> DetectionBatch:

@@ -55,8 +55,8 @@ class Evaluator:
         self._params = params
         self._batches = evaluation_batches(
             records.take(len(self.truths)),
-            ssd.params.model.image_size,
-            ssd.params.data.resize,
+            ssd.model.image_size,
+            ssd.resize,
             params.batch_size,
         )
         if threads is not None:
@@ -92,7 +92,7 @@ class Evaluator:
     def _warm_up(self) -> None:
         """Lets TensorFlow build and tune its graphs, once, so that nobody takes that for the detector's speed."""
         if not self._warm:
-            shape = (min(self._params.batch_size, len(self.truths)), *self._ssd.params.model.image_size, 3)
+            shape = (min(self._params.batch_size, len(self.truths)), *self._ssd.model.image_size, 3)
             self._finish(self._network(tf.zeros(shape)), tf.tile([[0.0, 0.0, 1.0, 1.0]], [shape[0], 1]))
             self._warm = True
 

@@ -13,6 +13,7 @@ from ssdcore.model import SSD
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.targets import encode_targets
 from ssdcore.params.class_names import IGNORED
+from ssdcore.params.loss import Loss
 
 
 class EvaluationLoss:
@@ -21,12 +22,10 @@ class EvaluationLoss:
     Difficult objects are neither objects nor background.
     """
 
-    def __init__(self, ssd: SSD, folder: Path, split: str) -> None:
-        self._ssd = ssd
+    def __init__(self, ssd: SSD, params: Loss, folder: Path, split: str, batch_size: int) -> None:
+        self._ssd, self._params = ssd, params
         self._images = Manifest.load(folder).split(split).images
-        batches = evaluation_batches(
-            read_records(folder, split), ssd.params.model.image_size, ssd.params.data.resize, ssd.params.eval.batch_size
-        )
+        batches = evaluation_batches(read_records(folder, split), ssd.model.image_size, ssd.resize, batch_size)
         self._batches = batches
         self._where = (folder, split)
         self._sums = tf.function(self._sums_of, reduce_retracing=True)
@@ -43,7 +42,7 @@ class EvaluationLoss:
         return total / max(positives, 1.0)
 
     def _sums_of(self, batch: EvalBatch) -> tuple[Any, Any]:
-        params = self._ssd.params
+        params = self._params
         default_boxes = tf.constant(self._ssd.default_boxes)
 
         def targets(one: tuple[Any, Any, Any, Any]) -> tuple[Any, Any]:
@@ -51,7 +50,7 @@ class EvaluationLoss:
             real = labels > 0
             labels = tf.where(difficult, IGNORED, labels)[real]
             boxes, labels = boxes_in_window(boxes[real], labels, window, None)
-            return encode_targets(boxes, labels, default_boxes, params.train.loss.match_iou, params.model.variances)
+            return encode_targets(boxes, labels, default_boxes, params.match_iou, self._ssd.model.variances)
 
         labels, offsets = tf.map_fn(
             targets,
@@ -59,6 +58,6 @@ class EvaluationLoss:
             fn_output_signature=(tf.int32, tf.float32),
         )
         outputs = self._ssd.network(batch.images, training=False)
-        sums = multibox_loss(outputs["logits"], outputs["offsets"], labels, offsets, params.train.loss)
-        boxes = params.train.loss.box_weight * sums.boxes
+        sums = multibox_loss(outputs["logits"], outputs["offsets"], labels, offsets, params)
+        boxes = params.box_weight * sums.boxes
         return sums.positive_classes + sums.negative_classes + boxes, sums.positives

@@ -18,6 +18,7 @@ from ssdcore.model.blocks import attach_block, attach_head, join_predictions
 from ssdcore.model.layers import L2Normalize, Preprocess
 from ssdcore.params import ModelParams, ParamSet
 from ssdcore.params.class_names import check_class_names
+from ssdcore.params.data import Resize
 
 Tensor = Any
 DATA_FORMAT = "channels_last"
@@ -28,13 +29,14 @@ class SSD:
     """A detector's network with what is needed to read its predictions.
 
     Attributes:
-        network: RGB images (B, H, W, 3) float32 0..255 at `params.model.image_size` ->
+        network: RGB images (B, H, W, 3) float32 0..255 at `model.image_size` ->
             {"logits": (B, A, C+1), "offsets": (B, A, 4)} float32; class 0 is background.
         backbone: the base net inside `network`, as a model of its own.
         default_boxes: (A, 4) float32 xyxy, normalised.
         feature_maps: (name, (height, width)) of each prediction layer, finest first.
         classes: names of classes 1..C.
-        params: the whole param set.
+        model: how the network was built; images are brought to `model.image_size` as `resize` says.
+        resize: how images of other sizes and shapes are resized.
     """
 
     network: keras.Model
@@ -42,7 +44,8 @@ class SSD:
     default_boxes: NDArray[np.float32]
     feature_maps: tuple[tuple[str, tuple[int, int]], ...]
     classes: tuple[str, ...]
-    params: ParamSet
+    model: ModelParams
+    resize: Resize
 
 
 def build_ssd(params: ParamSet, classes: Sequence[str], plugins: Plugins, precision: str = "float32") -> SSD:
@@ -95,7 +98,7 @@ def _build(params: ParamSet, classes: tuple[str, ...], plugins: Plugins) -> SSD:
     outputs = _predict(named, len(classes) + 1, model, scope)
     boxes = default_boxes_xyxy(model.default_boxes, model.image_size, [size for _, size in feature_maps])
     network = keras.Model(images, outputs, name=model.name)
-    return SSD(network, base_net, boxes, feature_maps, classes, params)
+    return SSD(network, base_net, boxes, feature_maps, classes, model, params.data.resize)
 
 
 def build_base_net(backbone: Backbone, params: ParamSet, end_points: Sequence[str]) -> keras.Model:

@@ -64,6 +64,7 @@ class Checkpoint:
 def save_checkpoint(
     path: Path,
     ssd: SSD,
+    params: ParamSet,
     progress: Mapping[str, Any] = MappingProxyType({}),
     more: Mapping[str, NDArray[Any]] = MappingProxyType({}),
     made: Mapping[str, Any] = MappingProxyType({}),
@@ -73,6 +74,7 @@ def save_checkpoint(
     Args:
         path: file to make or replace.
         ssd: the model, with the weights to save.
+        params: the param set that it was built from.
         progress: where training stands, plain values.
         more: arrays to keep beside the weights, by whole names.
         made: see `ssdcore.runs.provenance`.
@@ -82,7 +84,7 @@ def save_checkpoint(
     """
     meta = {
         "format": FORMAT,
-        "params": ssd.params.model_dump(mode="json"),
+        "params": params.model_dump(mode="json"),
         "classes": list(ssd.classes),
         "progress": dict(progress),
         "made": dict(made),
@@ -185,7 +187,7 @@ def assign_weights(ssd: SSD, checkpoint: Checkpoint, averaged: bool = True) -> N
     ]
     if faults:
         raise CheckpointError(
-            f"{checkpoint.path.absolute()} does not fit the model of {ssd.params.backbone!r} as installed: "
+            f"{checkpoint.path.absolute()} does not fit the model of {ssd.backbone.name!r} as installed: "
             f"{'; '.join(sorted(faults)[:3])}{f' and {len(faults) - 3} more' if len(faults) > 3 else ''}; "
             "install the version of the backbone it was trained with"
         )

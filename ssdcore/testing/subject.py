@@ -117,16 +117,15 @@ class Subject:
 
     def build(self, model: ModelParams, precision: str = "float32") -> SSD:
         """A detector on a model, batch-normalised in its blocks where the backbone is."""
+        return build_ssd(self.params(model), CLASSES, self.plugins, precision)
+
+    def params(self, model: ModelParams) -> ParamSet:
+        """The param set that `build` builds from."""
         norm = BlockNorm() if isinstance(self.scope.norm, BatchNorm) else None
-        return build_ssd(
-            ParamSet(
-                backbone=self.backbone.name,
-                model=model.model_copy(update={"block_norm": norm}),
-                train=TrainParams(stages=(Stage(name="only", steps=1),)),
-            ),
-            CLASSES,
-            self.plugins,
-            precision,
+        return ParamSet(
+            backbone=self.backbone.name,
+            model=model.model_copy(update={"block_norm": norm}),
+            train=TrainParams(stages=(Stage(name="only", steps=1),)),
         )
 
     def images(self, count: int) -> NDArray[np.float32]:

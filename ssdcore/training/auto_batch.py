@@ -12,6 +12,7 @@ from ssdcore.model import SSD
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.variables import set_trainable
 from ssdcore.params import ParamSet
+from ssdcore.params.loss import Loss
 
 SIZES, USUAL = (64, 32, 16, 8), 32
 """Images per device to choose from, and those that learning rates are meant for."""
@@ -42,7 +43,8 @@ def resolve_auto_batch(
         return params
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
     # How much a GPU has left is not told; what does not fit there fails and can be caught.
-    size = replicas * agree(largest_batch(_Trial(ssd, on_gpu), math.inf if on_gpu else SHARE * free_memory()))
+    limit = math.inf if on_gpu else SHARE * free_memory()
+    size = replicas * agree(largest_batch(_Trial(ssd, params.train.loss, on_gpu), limit))
     stages = [
         stage.model_copy(
             update={
@@ -100,8 +102,8 @@ def free_memory() -> int:
 class _Trial:
     """Tries steps on images of noise, everything learning, and leaves the weights as they were."""
 
-    def __init__(self, ssd: SSD, on_gpu: bool) -> None:
-        self._ssd = ssd
+    def __init__(self, ssd: SSD, loss: Loss, on_gpu: bool) -> None:
+        self._ssd, self._loss = ssd, loss
         self._on_gpu = on_gpu
         self._gradients = tf.function(self._gradients_of, reduce_retracing=True)
 
@@ -109,7 +111,7 @@ class _Trial:
         before = [variable.numpy() for variable in self._ssd.network.variables]
         set_trainable(self._ssd, "all")
         try:
-            return self._peak(tf.random.uniform((size, *self._ssd.params.model.image_size, 3), maxval=255.0))
+            return self._peak(tf.random.uniform((size, *self._ssd.model.image_size, 3), maxval=255.0))
         except tf.errors.ResourceExhaustedError:
             return None
         finally:
@@ -137,6 +139,6 @@ class _Trial:
         with tf.GradientTape() as tape:
             found = self._ssd.network(images, training=True)
             targets = tf.zeros_like(found["offsets"])
-            sums = multibox_loss(found["logits"], found["offsets"], labels, targets, self._ssd.params.train.loss)
+            sums = multibox_loss(found["logits"], found["offsets"], labels, targets, self._loss)
             loss = sums.positive_classes + sums.negative_classes + sums.boxes
         return [tf.reduce_sum(gradient) for gradient in tape.gradient(loss, variables) if gradient is not None]

@@ -15,7 +15,7 @@ from ssdcore.data.records.undecodable import UNDECODABLE, find_undecodable
 from ssdcore.errors import DataError
 from ssdcore.model import SSD
 from ssdcore.model.targets import encode_targets
-from ssdcore.params import Stage
+from ssdcore.params import ParamSet, Stage
 from ssdcore.training.augmentation_images import augmentation_stages
 from ssdcore.training.callback import TrainingCallback
 from ssdcore.training.distributed.devices import worker_count, worker_index
@@ -31,17 +31,17 @@ class TrainingDataset:
         images: images in the split.
     """
 
-    def __init__(self, ssd: SSD, folder: Path, strategy: Any, callback: TrainingCallback) -> None:
+    def __init__(self, ssd: SSD, params: ParamSet, folder: Path, strategy: Any, callback: TrainingCallback) -> None:
         """Opens the training split.
 
         Raises:
             DataError: it is missing, empty or damaged.
         """
-        self._ssd = ssd
+        self._ssd, self._params = ssd, params
         self._folder = folder
         self._strategy = strategy
         self._listener = callback
-        self._split = Manifest.load(folder).train_split(ssd.params.data.train_split)
+        self._split = Manifest.load(folder).train_split(params.data.train_split)
         self._index = RecordIndex.of_split(folder, self._split)
         self._skip: set[int] = set()
         self.images = len(self._index)
@@ -76,12 +76,12 @@ class TrainingDataset:
 
     def augmented(self, number: int) -> dict[str, Any]:
         """Images of a stage as each part of the augmentation leaves them; see `augmentation_stages`."""
-        params = self._ssd.params
+        params = self._params
         records = range(min(params.train.images, self.images))
         return augmentation_stages([self._index.read(record) for record in records], params, number)
 
     def _seed(self, number: int) -> tuple[int, int]:
-        return self._ssd.params.train.seed, number
+        return self._params.train.seed, number
 
     def _records(self, stage: Stage, number: int, step: int) -> list[int]:
         size = batch_size(stage)
@@ -92,12 +92,12 @@ class TrainingDataset:
         size = batch_size(stage)
         share = Share(size, worker_index(self._strategy), worker_count(self._strategy))
         replicas = self._strategy.num_replicas_in_sync
-        params = self._ssd.params
+        params = self._params
         default_boxes = tf.constant(self._ssd.default_boxes)
 
         def with_targets(image: Labelled) -> tuple[Any, Any, Any]:
             labels, offsets = encode_targets(
-                image.boxes, image.labels, default_boxes, params.train.loss.match_iou, params.model.variances
+                image.boxes, image.labels, default_boxes, params.train.loss.match_iou, self._ssd.model.variances
             )
             return image.image, labels, offsets
 
@@ -125,7 +125,7 @@ class TrainingDataset:
             raise error
         self._skip |= {image.number for image in found}
         named = "; ".join(f"{image.name}: {image.reason}" for image in found)
-        limit = self._ssd.params.data.max_undecodable
+        limit = self._params.data.max_undecodable
         if len(self._skip) > limit:
             raise DataError(
                 f"{len(self._skip)} images of {self._folder.absolute()} cannot be decoded, data.max_undecodable is "

@@ -2,7 +2,6 @@
 
 import math
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from ssdcore.model.variables import (
     set_trainable,
     synchronize_batch_norm,
 )
-from ssdcore.params import ParamSet
+from ssdcore.params import ParamSet, TrainParams
 from ssdcore.runs.provenance import provenance
 from ssdcore.runs.run_folder import RunFolder
 from ssdcore.training.auto_batch import resolve_auto_batch
@@ -113,25 +112,25 @@ def _train(
     keras.utils.set_random_seed(params.train.seed)
     tracer = Profile(run.events if profile and is_chief(strategy) else None)
     with strategy.scope(), explain_lost_worker(strategy):
-        ssd = build_ssd(opened.params, manifest.classes, plugins, precision)
+        params = opened.params
+        ssd = build_ssd(params, manifest.classes, plugins, precision)
         if opened.checkpoint is None:
-            _expect_background(ssd)
-            _load_weights(ssd, plugins, callback)
-            settled = resolve_auto_batch(
-                opened.params,
+            _expect_background(ssd, params)
+            _load_weights(ssd, params, plugins, callback)
+            params = resolve_auto_batch(
+                params,
                 ssd,
                 strategy.num_replicas_in_sync,
                 lambda size: int(min(numbers_of_all(strategy, size))),
             )
-            ssd = replace(ssd, params=settled)
-        _check_stages(ssd, strategy)
+        _check_stages(ssd, params.train, strategy)
         synchronize_batch_norm(ssd, params.train.sync_batch_norm)
-        feed = TrainingDataset(ssd, data, strategy, callback)
-        scorer = _make_scorer(copy, data, ssd.params) if is_chief(strategy) else None
-        made = _provenance(ssd, data, manifest, plugins)
-        callback.on_start(_summary(ssd, feed, precision, strategy))
-        _warn_of_recall(ssd, data, callback)
-        trainer = Trainer(ssd, feed, run, callback, strategy, scorer, made, precision)
+        feed = TrainingDataset(ssd, params, data, strategy, callback)
+        scorer = _make_scorer(copy, data, params) if is_chief(strategy) else None
+        made = _provenance(params, data, manifest, plugins)
+        callback.on_start(_summary(ssd, params, feed, precision, strategy))
+        _warn_of_recall(ssd, params, data, callback)
+        trainer = Trainer(ssd, params, feed, run, callback, strategy, scorer, made, precision)
         if opened.checkpoint is None:
             trainer.begin()
         else:
@@ -143,13 +142,13 @@ def _train(
     return ssd
 
 
-def _expect_background(ssd: SSD) -> None:
+def _expect_background(ssd: SSD, params: ParamSet) -> None:
     """With the focal loss, lets random class heads begin with an object in one of a hundred boxes.
 
     Lin et al., arXiv:1708.02002, sections 3.3 and 4.1, in Detectron's form for a softmax: without
     weights, background has 0.99 and each of C classes 0.01 / C.
     """
-    if ssd.params.train.loss.focal is None:
+    if params.train.loss.focal is None:
         return
     classes = len(ssd.classes)
     background = math.log((1 - OBJECT_PRIOR) * classes / OBJECT_PRIOR)
@@ -160,18 +159,18 @@ def _expect_background(ssd: SSD) -> None:
         bias.assign(each.reshape(-1))
 
 
-def _load_weights(ssd: SSD, plugins: Plugins, callback: TrainingCallback) -> None:
+def _load_weights(ssd: SSD, params: ParamSet, plugins: Plugins, callback: TrainingCallback) -> None:
     """The weights to start from, if the parameters name a file."""
-    weights = ssd.params.train.weights
+    weights = params.train.weights
     if weights.file is None:
         return
     report = load_weights(ssd, plugins, weights)
     if not set(report.matched) >= {f"{ssd.backbone.name}/{name}" for name in backbone_variables(ssd)}:
-        refuse_frozen_noise(ssd.params)
+        refuse_frozen_noise(params)
     callback.on_weights(report)
 
 
-def _check_stages(ssd: SSD, strategy: Any) -> None:
+def _check_stages(ssd: SSD, params: TrainParams, strategy: Any) -> None:
     """Finds faults of later stages before the first one is trained.
 
     Raises:
@@ -179,7 +178,7 @@ def _check_stages(ssd: SSD, strategy: Any) -> None:
         TrainingError: a batch cannot be divided among the devices.
     """
     names = list(named_weights(ssd))
-    for number, stage in enumerate(ssd.params.train.stages):
+    for number, stage in enumerate(params.stages):
         set_trainable(ssd, stage.trainable, stage.freeze_batch_norm)
         check_scopes(ssd, f"train.stages.{number}.rate_factors", list(stage.rate_factors), names)
         check_batch(strategy, batch_size(stage), stage.accumulate)
@@ -188,17 +187,16 @@ def _check_stages(ssd: SSD, strategy: Any) -> None:
 def _make_scorer(copy: SSD, data: Path, params: ParamSet) -> Scorer | None:
     if not params.train.eval_every or params.data.eval_split is None:
         return None
-    return Scorer(copy, data, params.data.eval_split)
+    return Scorer(copy, params, data, params.data.eval_split)
 
 
-def _provenance(ssd: SSD, data: Path, manifest: Manifest, plugins: Plugins) -> dict[str, Any]:
-    provider = plugins.providers[ssd.params.backbone]
+def _provenance(params: ParamSet, data: Path, manifest: Manifest, plugins: Plugins) -> dict[str, Any]:
+    provider = plugins.providers[params.backbone]
     return provenance(str(data.absolute()), manifest.source, [provider.distribution])
 
 
-def _warn_of_recall(ssd: SSD, data: Path, callback: TrainingCallback) -> None:
+def _warn_of_recall(ssd: SSD, params: ParamSet, data: Path, callback: TrainingCallback) -> None:
     """Tells if default boxes miss many of the first objects."""
-    params = ssd.params
     split = Manifest.load(data).train_split(params.data.train_split)
     objects = training_boxes(read_records(data, split), params.model.image_size, params.data)
     boxes = [found.numpy() for found, _ in whole(objects.take(RECALL_IMAGES), data, split)]
@@ -212,8 +210,7 @@ def _warn_of_recall(ssd: SSD, data: Path, callback: TrainingCallback) -> None:
         )
 
 
-def _summary(ssd: SSD, feed: TrainingDataset, precision: str, strategy: Any) -> str:
-    params = ssd.params
+def _summary(ssd: SSD, params: ParamSet, feed: TrainingDataset, precision: str, strategy: Any) -> str:
     parts = f"{params.backbone} + {params.model.name}, {len(ssd.default_boxes)} default boxes"
     on = describe(strategy, batch_size(params.train.stages[0]))
     return (

@@ -12,6 +12,7 @@ from ssdcore.evaluation import Evaluation, Evaluator
 from ssdcore.evaluation.loss import EvaluationLoss
 from ssdcore.model import SSD
 from ssdcore.model.variables import named_variables
+from ssdcore.params import ParamSet
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,17 @@ class Scorer:
     weights themselves, whatever training does at that time.
     """
 
-    def __init__(self, copy: SSD, folder: Path, split: str) -> None:
+    def __init__(self, copy: SSD, params: ParamSet, folder: Path, split: str) -> None:
         """Prepares evaluations on a split of a folder of records.
 
         Raises:
             DataError: folder or split are missing.
         """
         self._copy = copy
-        self._evaluator = Evaluator(copy, folder, split, copy.params.eval)
-        self._loss = EvaluationLoss(copy, folder, split) if copy.params.train.monitor == "loss" else None
+        self._batch = params.eval.batch_size
+        self._evaluator = Evaluator(copy, folder, split, params.eval)
+        monitors_loss = params.train.monitor == "loss"
+        self._loss = EvaluationLoss(copy, params.train.loss, folder, split, self._batch) if monitors_loss else None
 
     def score(self, variables: Mapping[str, Any], on_batch: Callable[[int, int], None]) -> Score:
         """Scores the weights in `variables`, by name; `on_batch` is told of images done and in all."""
@@ -63,7 +66,7 @@ class Scorer:
             evaluation = self._evaluator.run(on_batch)
         except tf.errors.ResourceExhaustedError:
             raise TrainingError(
-                f"memory does not hold an evaluation of {self._copy.params.eval.batch_size} images at a time beside "
+                f"memory does not hold an evaluation of {self._batch} images at a time beside "
                 "the training; go on with --resume and a smaller eval.batch_size"
             ) from None
         return Score(evaluation, self._loss.mean(on_batch) if self._loss else None)

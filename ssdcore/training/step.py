@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from ssdcore.model import SSD
 from ssdcore.model.loss import multibox_loss
+from ssdcore.params import TrainParams
+from ssdcore.params.loss import Loss
 from ssdcore.training.averages import WeightAverages
 from ssdcore.training.loss_scale import LossScale
 from ssdcore.training.update import Update
@@ -24,7 +26,13 @@ gradient that is no number; and how many workers ask to stop, to save, to end th
 
 
 def make_step(
-    ssd: SSD, update: Update, averages: WeightAverages | None, scale: LossScale | None, accumulate: int, strategy: Any
+    ssd: SSD,
+    params: TrainParams,
+    update: Update,
+    averages: WeightAverages | None,
+    scale: LossScale | None,
+    accumulate: int,
+    strategy: Any,
 ) -> Step:
     """A function that learns from one global batch and gives its `METRICS`, (M,) float32.
 
@@ -36,7 +44,7 @@ def make_step(
 
     def part_gradients(part: Batch, positives: Tensor) -> tuple[list[Tensor], Tensor]:
         with tf.GradientTape() as tape:
-            losses = _losses(ssd, part, positives, accumulate * strategy.num_replicas_in_sync)
+            losses = _losses(ssd, params.loss, part, positives, accumulate * strategy.num_replicas_in_sync)
             target = losses[0] if scale is None else losses[0] * scale.value
         return tape.gradient(target, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO), losses
 
@@ -49,7 +57,7 @@ def make_step(
             gradients = [gradient / scale.value for gradient in gradients]
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm) & tf.math.is_finite(losses[0])
-        rate = update.apply(_clipped(gradients, norm, ssd.params.train.clip_norm), finite)
+        rate = update.apply(_clipped(gradients, norm, params.clip_norm), finite)
         fault, norm = (~finite, norm) if scale is None else scale.adapt(finite, norm, losses[0])
         if averages is not None:
             averages.follow()
@@ -62,10 +70,9 @@ def make_step(
     return step
 
 
-def _losses(ssd: SSD, batch: Batch, positives: Tensor, shares: int) -> Tensor:
+def _losses(ssd: SSD, params: Loss, batch: Batch, positives: Tensor, shares: int) -> Tensor:
     """This part's share of each of the `LOSSES`; the shares of all parts and replicas add up to the global value."""
     images, labels, offsets = batch
-    params = ssd.params.train.loss
     outputs = ssd.network(images, training=True)
     sums = multibox_loss(outputs["logits"], outputs["offsets"], labels, offsets, params)
     on_objects, on_background = sums.positive_classes / positives, sums.negative_classes / positives

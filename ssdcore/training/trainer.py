@@ -10,7 +10,7 @@ import tensorflow as tf
 from ssdcore.errors import TrainingError
 from ssdcore.model import SSD
 from ssdcore.model.variables import named_variables, set_trainable
-from ssdcore.params import Stage
+from ssdcore.params import ParamSet, Stage
 from ssdcore.runs.checkpoint import Checkpoint, assign_weights, save_checkpoint
 from ssdcore.runs.run_folder import RunFolder, replace_file
 from ssdcore.training.averages import WeightAverages
@@ -64,9 +64,10 @@ class NotFiniteError(Exception):
 class Trainer:
     """The state of one run, in one process of it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917
         self,
         ssd: SSD,
+        params: ParamSet,
         feed: TrainingDataset,
         run: RunFolder,
         callback: TrainingCallback,
@@ -77,7 +78,7 @@ class Trainer:
     ) -> None:
         """Prepares a run; call it inside the strategy's scope, with the first weights in place."""
         self.ssd = ssd
-        self.params = ssd.params.train
+        self.param_set, self.params = params, params.train
         self.feed = feed
         self.run = run
         self.callback = callback
@@ -102,7 +103,7 @@ class Trainer:
         """Makes the run folder, with a first checkpoint of the untrained model."""
         if self.chief:
             self.run.checkpoints.mkdir(parents=True, exist_ok=True)
-            replace_file(self.run.params, self.ssd.params.to_yaml().encode())
+            replace_file(self.run.params, self.param_set.to_yaml().encode())
             replace_file(self.run.classes, (json.dumps(list(self.ssd.classes), ensure_ascii=False) + "\n").encode())
         self._save()
 
@@ -127,7 +128,7 @@ class Trainer:
         restore_averages(checkpoint, self.averages, self.scale)
         if self.chief:
             forget_later(self.run, self.progress.step)
-            replace_file(self.run.params, self.ssd.params.to_yaml().encode())
+            replace_file(self.run.params, self.param_set.to_yaml().encode())
 
     def run_stages(self, profile: Profile) -> None:
         """Runs what is left of all stages.
@@ -214,7 +215,7 @@ class Trainer:
         if checkpoint and self.progress.stage_step and checkpoint.progress["stage"] == self.progress.stage:
             self.window = restore_stage(checkpoint, self.update)
             self.update.optimizer.iterations.assign(self.progress.stage_step)
-        return make_step(self.ssd, self.update, self.averages, self.scale, stage.accumulate, self.strategy)
+        return make_step(self.ssd, self.params, self.update, self.averages, self.scale, stage.accumulate, self.strategy)
 
     def _wishes(self) -> Any:
         """What this worker wants: to stop, to save, to end the stage; (3,) float32."""
@@ -312,13 +313,13 @@ class Trainer:
 
     def _keep_best(self) -> None:
         more = average_arrays(self.averages)
-        save_checkpoint(self.run.best, self.ssd, asdict(self.progress), more, self.made)
+        save_checkpoint(self.run.best, self.ssd, self.param_set, asdict(self.progress), more, self.made)
 
     def _save(self) -> None:
         self._refuse_faults()
         if self.chief:
             more = training_arrays(self.update, self.averages, self.scale, self.window)
-            keep(self.run, self.ssd, self.progress, more, self.made)
+            keep(self.run, self.ssd, self.param_set, self.progress, more, self.made)
         self.saved_at = time.monotonic()
 
     def _go_back(self, fault: NotFiniteError) -> None:

@@ -98,7 +98,7 @@ def _load(ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> Im
 def _notes(file: WeightsFile, ssd: SSD, matching: "_Matching") -> tuple[str, ...]:
     if matching.classes is None:
         return ()
-    model = ssd.params.model
+    model = ssd.model
     return find_notes(file, model, model.preprocessing or matching.backbone.preprocessing)
 
 
@@ -125,7 +125,7 @@ class _Matching:
 
     def __init__(self, ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> None:
         self.ssd, self.weights, self.file = ssd, weights, file
-        self.backbone = plugins.backbone(ssd.params.backbone)
+        self.backbone = plugins.backbone(ssd.backbone.name)
         self.values: dict[str, Array] = {}
         self.skipped: dict[str, str] = {}
         self.missing: list[str] = []
@@ -173,7 +173,7 @@ class _Matching:
 
 def head_boxes(ssd: SSD) -> dict[str, int]:
     """The variables of the class heads, with the number of default boxes per cell of each."""
-    boxes = ssd.params.model.default_boxes.boxes_per_cell()
+    boxes = ssd.model.default_boxes.boxes_per_cell()
     sources = [name for name, _ in ssd.feature_maps]
     return {
         f"{source}_logits/{variable}": count
@@ -184,7 +184,7 @@ def head_boxes(ssd: SSD) -> dict[str, int]:
 
 def _classes_of(file: WeightsFile, ssd: SSD, plugins: Plugins, weights: Weights) -> Sequence[str]:
     """The names of a file's own classes."""
-    backbone = plugins.backbone(ssd.params.backbone)
+    backbone = plugins.backbone(ssd.backbone.name)
     for name, boxes in head_boxes(ssd).items():
         count = _class_channels(file, lambda one: find_sources(one, ssd, backbone, file.format), name, boxes)
         if count is not None:
@@ -219,7 +219,7 @@ def _check(report: ImportReport, ssd: SSD, weights: Weights) -> None:
     if not report.matched:
         others = f"; its own names are {', '.join(report.unused[:3])}, …" if report.unused else ""
         raise CheckpointError(
-            f"{where} fits none of the {len(misfits)} variables of {ssd.backbone.name} + {ssd.params.model.name}: "
+            f"{where} fits none of the {len(misfits)} variables of {ssd.backbone.name} + {ssd.model.name}: "
             f"{misfits[0]}{others}; use the param set of that network (ssd params list)"
         )
     own = [misfit for misfit in misfits if misfit.startswith(f"{ssd.backbone.name}/")]

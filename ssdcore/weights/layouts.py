@@ -52,7 +52,7 @@ def find_sources(name: str, ssd: SSD, backbone: Backbone, format: str) -> Source
     """
     if format == "ssdcore":
         return [Source((name,))]
-    names = _names_of(backbone, format, ssd.params.model.name)
+    names = _names_of(backbone, format, ssd.model.name)
     own = f"{ssd.backbone.name}/"
     if name.startswith(own):
         return names.base_net(name.removeprefix(own))
@@ -99,7 +99,7 @@ def _ssd_tensorflow_scope(model: str) -> str:
 
 def _layout(format: str, ssd: SSD, names: CheckpointMap) -> Layout | None:
     """The layout of a format; None for formats that hold backbones only."""
-    model = ssd.params.model
+    model = ssd.model
     kernels = {block.name: block.convs[-1].kernel for block in model.blocks}
     first = ssd.feature_maps[0][0]
     if format == "caffe":

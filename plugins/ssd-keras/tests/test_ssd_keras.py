@@ -165,7 +165,7 @@ def test_keeps_the_contract(name: str) -> None:
 @some("efficientnet_b0")
 def test_saved_and_loaded_it_predicts_the_same(name: str, tmp_path: Path) -> None:
     ssd = small(name)
-    save_checkpoint(tmp_path / "model.npz", ssd)
+    save_checkpoint(tmp_path / "model.npz", ssd, small_set(name))
     loaded = restore_model(load_checkpoint(tmp_path / "model.npz"), PLUGINS)
     outputs, again = (one.network(images(), training=False) for one in (ssd, loaded))
     for key in ("logits", "offsets"):

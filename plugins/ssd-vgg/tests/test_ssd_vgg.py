@@ -53,7 +53,7 @@ def test_default_boxes_of_the_named_models(name: str, boxes: int, squares: tuple
     """Number of boxes, and the sides, px, of the two squares of the finest layer: min and √(min · max)."""
     ssd = build_ssd(PLUGINS.param_sets[name], VOC_CLASSES, PLUGINS)
     assert len(ssd.default_boxes) == boxes
-    size = ssd.params.model.image_size[0]
+    size = ssd.model.image_size[0]
     sides = (ssd.default_boxes[:2, 2:] - ssd.default_boxes[:2, :2]) * size
     np.testing.assert_allclose(sides, [[squares[0]] * 2, [squares[1]] * 2], rtol=1e-5)
 

@@ -59,7 +59,7 @@ def save_and_load_give_the_same(subject: Subject) -> None:
     wanted = subject.logits(images)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "saved.npz"
-        save_checkpoint(path, subject.ssd)
+        save_checkpoint(path, subject.ssd, subject.params(subject.smallest))
         if subject.backbone.name in subject.plugins.providers:
             found = _predicted_elsewhere(path, images)
         else:  # another process would not know it

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ssdcore.errors import CheckpointError
 from ssdcore.model import SSD
+from ssdcore.params import ParamSet
 from ssdcore.runs.checkpoint import AVERAGES_PREFIX, Checkpoint, save_checkpoint
 from ssdcore.runs.run_folder import RunFolder
 from ssdcore.training.averages import WeightAverages
@@ -33,7 +34,9 @@ _AVERAGES, _SCALE, _OPTIMIZER, _WINDOW = (
 )
 
 
-def keep(run: RunFolder, ssd: SSD, progress: Progress, more: Mapping[str, Any], made: Mapping[str, Any]) -> None:
+def keep(
+    run: RunFolder, ssd: SSD, params: ParamSet, progress: Progress, more: Mapping[str, Any], made: Mapping[str, Any]
+) -> None:
     """Saves a checkpoint of this step as the run's last one, and removes those that are too many.
 
     Those who watch the run are given it, too; half-written ones that a killed run left behind go.
@@ -42,12 +45,12 @@ def keep(run: RunFolder, ssd: SSD, progress: Progress, more: Mapping[str, Any], 
         CheckpointError: it cannot be written; the one before stays whole.
     """
     path = run.at_step(progress.step)
-    save_checkpoint(path, ssd, asdict(progress), more, made)
+    save_checkpoint(path, ssd, params, asdict(progress), more, made)
     _copy(path, run.last)
     for folder in watched_folders(run):
         if is_held(folder / WATCH_LOCK):
             hand_over(path, folder)
-    for old in (*run.numbered()[ssd.params.train.keep :], *run.partial()):
+    for old in (*run.numbered()[params.train.keep :], *run.partial()):
         old.unlink(missing_ok=True)
 
 
