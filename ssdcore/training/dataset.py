@@ -77,7 +77,7 @@ class TrainingDataset:
     def augmented(self, number: int) -> dict[str, Any]:
         """Images of a stage as each part of the augmentation leaves them; see `augmentation_stages`."""
         params = self._params
-        records = range(min(params.train.images, self.images))
+        records = range(min(params.train.augmentation_images, self.images))
         return augmentation_stages([self._index.read(record) for record in records], params, number)
 
     def _seed(self, number: int) -> tuple[int, int]:

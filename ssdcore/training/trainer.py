@@ -368,7 +368,7 @@ class Trainer:
         )
 
     def _show_images(self) -> None:
-        if self.log and self.params.images and not self.progress.stage_step:
+        if self.log and self.params.augmentation_images and not self.progress.stage_step:
             self.log.show_images(self.progress.step, self.feed.augmented(self.progress.stage))
 
     def _open_log(self) -> None:
