@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-Tensor = Any
+from ssdcore.types import Tensor
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
@@ -58,7 +58,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return tf.cast(values * factor + shift, inputs.dtype)
 
     def _follow(self, average: Any, value: Tensor) -> None:
-        """Moves an average towards this batch's value."""
+        """Updates a moving average with this batch's value."""
         average.assign(average * self.momentum + value * (1.0 - self.momentum))
 
 
@@ -89,7 +89,7 @@ def _moments_of_all(values: Tensor, axes: list[int]) -> tuple[Tensor, Tensor, Te
     table = context.all_reduce(tf.distribute.ReduceOp.SUM, own[:, None] * row)
     means, variances, counts = tf.split(table, [*mean.shape, *mean.shape, 1], axis=1)
     total = tf.reduce_sum(counts)
-    shares = counts / total
-    mean = tf.reduce_sum(shares * means, axis=0)
-    variance = tf.reduce_sum(shares * (variances + tf.square(means - mean)), axis=0)
+    fractions = counts / total
+    mean = tf.reduce_sum(fractions * means, axis=0)
+    variance = tf.reduce_sum(fractions * (variances + tf.square(means - mean)), axis=0)
     return mean, variance, total

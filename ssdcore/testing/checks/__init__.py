@@ -1,4 +1,4 @@
-"""What a backbone owes the core, one function each; every message says what to change."""
+"""The requirements of the plugin contract, one function each; every message says what to change."""
 
 from ssdcore.testing.checks.behaviour import (
     evaluation_is_still,
