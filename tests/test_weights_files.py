@@ -202,7 +202,7 @@ def test_weights_that_are_not_finite_are_refused_and_nothing_changes(plugins: Pl
 
 def test_a_file_of_another_format_than_said(tmp_path: Path) -> None:
     path = caffe_file(tmp_path, caffe_files.caffemodel_bytes(LAYERS))
-    with pytest.raises(CheckpointError, match="was to be of the format tf-slim, but is of caffe"):
+    with pytest.raises(CheckpointError, match="is a caffe file, not tf-slim"):
         open_weights(path, "tf-slim")
 
 
@@ -312,7 +312,7 @@ def test_vgg_19_is_not_taken_for_vgg_16(plugins: Plugins, tmp_path: Path) -> Non
     network = keras.applications.VGG19(weights=None, include_top=False, input_shape=(64, 64, 3))
     write_keras_h5(tmp_path / "vgg19.h5", {one.path: one.numpy() for one in network.weights}, old_names=False)
     ssd = build_ssd(plugins.param_sets["vgg16-ssd300"], ["a"], plugins)
-    with pytest.raises(CheckpointError, match="is of VGG-19: it holds block3_conv4/kernel"):
+    with pytest.raises(CheckpointError, match="belongs to VGG-19: it holds block3_conv4/kernel"):
         load_weights(ssd, plugins, Weights(file=str(tmp_path / "vgg19.h5")))
 
 
@@ -357,7 +357,7 @@ def test_another_set_of_a_detector_is_noted(plugins: Plugins, tmp_path: Path) ->
         ssd, report = import_weights(plugins.param_sets[name], plugins, weights)
         notes[name] = report.notes
     assert notes["modular-mobilenet-ssd300"] == ()
-    assert "prepare images otherwise" in notes["mobilenet-ssd300"][0]
+    assert "use another model.preprocessing" in notes["mobilenet-ssd300"][0]
     params = plugins.param_sets["mobilenet-ssd300"]
     save_checkpoint(tmp_path / "own.npz", ssd, params)
     other = params.override(["model.default_boxes.min_sizes.0=22"])

@@ -9,6 +9,10 @@ ADVICE = {
     # training
     # evaluation and detection
     # weights
+    "weights_without_classes": "give them (--classes a,b,c), or train from the file (ssd train … train.weights=FILE)",
+    "weights_of_another_network": "ssd params list shows the param sets",
+    "weights_incomplete": "ssd weights import takes --partial for that",
+    "no_checkpoint_map": "ssd backbones list shows the backbones",
 }
 """Reason -> advice; `{name}` stands for one of the error's facts."""
 

@@ -42,7 +42,7 @@ def ssdcore_feature_layers(backbone: str, model: str) -> Sequence[str] | None:
 
 @hookspec
 def ssdcore_param_sets() -> "Mapping[str, ParamSet]":  # type: ignore[empty-body]
-    """Named param sets this plugin ships, ready for `ssd train --params NAME`."""
+    """Named param sets this plugin ships."""
 
 
 @hookspec

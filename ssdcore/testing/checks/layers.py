@@ -47,7 +47,7 @@ def _is_flat(layer: Any) -> bool:
 
 
 def scope_is_applied(subject: Subject) -> None:
-    """Kernels have the arg scope's weight decay, batch normalisation its momentum, the scope the requested data format."""
+    """Kernels have the arg scope's weight decay, batch normalisation its momentum; the data format is passed on."""
     network = subject.network
     for data_format in ("channels_last", "channels_first"):
         found = subject.backbone.arg_scope(weight_decay=DECAY, data_format=data_format)
