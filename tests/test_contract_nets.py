@@ -17,8 +17,9 @@ from plugin_files import write_plugin
 from ssdcore import ArgScope
 from ssdcore.contract.plugins import load_plugins
 from ssdcore.testing import checks, run_checks
+from ssdcore.testing.checks import CHECKS
 from ssdcore.testing.checks.behaviour import close
-from ssdcore.testing.contract import CHECKS, failure_of
+from ssdcore.testing.contract import failure_of
 from ssdcore.testing.subject import Subject
 
 L = keras.layers

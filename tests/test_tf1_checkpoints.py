@@ -143,7 +143,9 @@ def test_a_512_checkpoint_in_a_300_detector_is_told_apart(plugins: Plugins, tmp_
     layout = tf1_files.LAYOUTS["ssd_tensorflow_512"]
     prefix = tf1_files.save_checkpoint(tmp_path, tf1_files.ssd_variables(layout))
     ssd: SSD = build_ssd(plugins.param_sets["ssd-tensorflow-300"], ["a"], plugins)
-    with pytest.raises(CheckpointError, match=r"fits none of the \d+ variables.*ssd_512_vgg.*use the param set of that network"):
+    with pytest.raises(
+        CheckpointError, match=r"fits none of the \d+ variables.*ssd_512_vgg.*use the param set of that network"
+    ):
         load_weights(ssd, plugins, Weights(file=str(prefix)))
 
 

@@ -71,7 +71,10 @@ def test_inspect_lists_names_shapes_types_and_norms(ssd, slim: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{slim}", "--out", "{tmp}/a.npz"], "holds no class heads of this model's boxes (tf-slim), so the classes of the detector must be given"),
+        (
+            ["{slim}", "--out", "{tmp}/a.npz"],
+            "holds no class heads of this model's boxes (tf-slim), so the classes of the detector must be given",
+        ),
         (["{slim}", "--out", "{tmp}/a.npz", "--from", "caffe"], "is a tf-slim file, not caffe"),
         (["{tmp}/none.caffemodel", "--out", "{tmp}/a.npz"], "there is no weights file"),
         (["{slim}", "--out", "{tmp}/a.ckpt"], "a file ending in .npz"),

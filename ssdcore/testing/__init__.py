@@ -1,4 +1,4 @@
-"""The plugin contract as tests: `check_backbone("pond")` in a plugin's test, or a line in its pytest settings."""
+"""The plugin contract as a test: `check_backbone("pond")` in a test of the plugin, or a line in its pytest settings."""
 
 from ssdcore.testing.contract import Result, check_backbone, run_checks
 

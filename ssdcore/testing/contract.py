@@ -6,24 +6,8 @@ from dataclasses import dataclass
 from ssdcore.contract.backbones import Backbone
 from ssdcore.contract.plugins import Plugins, resolve_plugins
 from ssdcore.errors import PluginError, SsdError
-from ssdcore.testing import checks
+from ssdcore.testing.checks import CHECKS
 from ssdcore.testing.subject import NotRunError, Subject
-
-CHECKS: tuple[Callable[[Subject], None], ...] = (
-    checks.import_is_light,
-    checks.base_net_gives_maps,
-    checks.leaves_the_process_alone,
-    checks.convolutional_only,
-    checks.scope_is_applied,
-    checks.preprocessing_is_plausible,
-    checks.feature_layers_fit,
-    checks.other_sizes_follow,
-    checks.mixed_precision_fits,
-    checks.gradients_reach_everything,
-    checks.evaluation_is_still,
-    checks.save_and_load_give_the_same,
-    checks.exports_to_a_graph,
-)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def _tests_of(session: pytest.Session, name: str) -> list[pytest.Item]:
         backbone = plugins.backbone(name)
     except PluginError as error:
         raise pytest.UsageError(f"{SETTING}: {error}") from None
-    from ssdcore.testing.contract import CHECKS
+    from ssdcore.testing.checks import CHECKS
     from ssdcore.testing.subject import Subject
 
     subject = Subject(backbone, plugins)

@@ -1,6 +1,6 @@
 """Copies a weights file into a detector, by the names of its variables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def import_weights(
     """
     file = open_weights(_path(weights), weights.format)
     if classes is None:
-        classes = _classes_of(file, build_ssd(params, ("object",), plugins), plugins, weights)
+        classes = _Matching(build_ssd(params, ("object",), plugins), plugins, weights, file).file_classes()
     keras.utils.set_random_seed(params.train.seed + 1)
     ssd = build_ssd(params, classes, plugins)
     return ssd, _load(ssd, plugins, weights, file)
@@ -87,20 +87,13 @@ def _load(ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> Im
         excluded=tuple(sorted(variables.keys() - set(chosen))),
         unused=tuple(sorted(file.arrays.keys() - matching.used)),
         classes=matching.classes,
-        notes=_notes(file, ssd, matching),
+        notes=() if matching.classes is None else find_notes(file, ssd.model, matching.backbone),
     )
     _refuse_others(file, matching.backbone)
     _check(report, ssd, weights)
     for name, values in matching.values.items():
         variables[name].assign(values)
     return report
-
-
-def _notes(file: WeightsFile, ssd: SSD, matching: "_Matching") -> tuple[str, ...]:
-    if matching.classes is None:
-        return ()
-    model = ssd.model
-    return find_notes(file, model, model.preprocessing or matching.backbone.preprocessing)
 
 
 def _refuse_others(file: WeightsFile, backbone: Backbone) -> None:
@@ -127,6 +120,7 @@ class _Matching:
     def __init__(self, ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> None:
         self.ssd, self.weights, self.file = ssd, weights, file
         self.backbone = plugins.backbone(ssd.backbone.name)
+        self.heads = _head_boxes(ssd)
         self.values: dict[str, Array] = {}
         self.skipped: dict[str, str] = {}
         self.missing: list[str] = []
@@ -145,7 +139,7 @@ class _Matching:
         shape = tuple(variable.shape)
         try:
             values = source.convert(*given) if source.convert else given[0]
-            if name in self._heads():
+            if name in self.heads:
                 values = self._for_our_classes(name, values, variable.numpy())
         except (ValueError, IndexError, TypeError):  # `convert` got shapes it is not made for
             values = given[0]
@@ -158,12 +152,8 @@ class _Matching:
     def _sources(self, name: str) -> Sequence[Source]:
         return find_sources(name, self.ssd, self.backbone, self.file.format)
 
-    def _heads(self) -> dict[str, int]:
-        """Default boxes per cell behind each variable that has class channels."""
-        return head_boxes(self.ssd)
-
     def _for_our_classes(self, name: str, values: Array, initial: Array) -> Array:
-        count = _class_channels(self.file, self._sources, name, self._heads()[name])
+        count = self._class_channels(name)
         if count is None:
             return values
         if self.classes is None or self.classes.count != count:
@@ -171,8 +161,38 @@ class _Matching:
             self.classes = transfer_classes(names, self.ssd.classes)
         return move_channels(values, initial, self.classes)
 
+    def _class_channels(self, name: str) -> int | None:
+        """How many classes, with background, a head of the file has; None if its boxes per cell differ from ours.
 
-def head_boxes(ssd: SSD) -> dict[str, int]:
+        The boxes per cell follow from the offsets head of the same prediction layer.
+        """
+        channels = []
+        for head in (name, name.replace("_logits/", "_offsets/")):
+            arrays = [self.file.arrays.get(source.names[0]) for source in self._sources(head)]
+            shape = next((array.shape for array in arrays if array), ())
+            if not shape:
+                return None
+            channels.append(shape[-1])
+        count, rest = divmod(channels[0], self.heads[name])
+        return None if rest or count < 2 or channels[1] != 4 * self.heads[name] else count
+
+    def file_classes(self) -> Sequence[str]:
+        """The class names of the file's detector.
+
+        Raises:
+            CheckpointError: they are unknown (reason `weights_without_classes` if it has no class heads).
+        """
+        count = next(filter(None, map(self._class_channels, self.heads)), None)
+        if count is None:
+            raise CheckpointError(
+                f"{self.file.path.absolute()} holds no class heads of this model's boxes ({self.file.format}), so the "
+                "classes of the detector must be given",
+                "weights_without_classes",
+            )
+        return name_classes(count - 1, self.weights.classes, self.file.classes, ())
+
+
+def _head_boxes(ssd: SSD) -> dict[str, int]:
     """The variables of the class heads: name -> default boxes per cell."""
     boxes = ssd.model.default_boxes.boxes_per_cell()
     return {
@@ -180,35 +200,6 @@ def head_boxes(ssd: SSD) -> dict[str, int]:
         for (layer, _), count in zip(ssd.feature_maps, boxes, strict=True)
         for variable in ("kernel", "bias")
     }
-
-
-def _classes_of(file: WeightsFile, ssd: SSD, plugins: Plugins, weights: Weights) -> Sequence[str]:
-    """The class names of the file's detector."""
-    backbone = plugins.backbone(ssd.backbone.name)
-    for name, boxes in head_boxes(ssd).items():
-        count = _class_channels(file, lambda one: find_sources(one, ssd, backbone, file.format), name, boxes)
-        if count is not None:
-            return name_classes(count - 1, weights.classes, file.classes, ())
-    raise CheckpointError(
-        f"{file.path.absolute()} holds no class heads of this model's boxes ({file.format}), so the classes of "
-        "the detector must be given",
-        "weights_without_classes",
-    )
-
-
-def _class_channels(file: WeightsFile, sources: Callable[[str], Sequence[Source]], name: str, boxes: int) -> int | None:
-    """How many classes, with background, a head of the file has; None if its boxes per cell differ from ours.
-
-    The boxes per cell follow from the offsets head of the same prediction layer.
-    """
-    channels = []
-    for head in (name, name.replace("_logits/", "_offsets/")):
-        shapes = [file.arrays[source.names[0]].shape for source in sources(head) if source.names[0] in file.arrays]
-        if not shapes or not shapes[0]:
-            return None
-        channels.append(shapes[0][-1])
-    count, rest = divmod(channels[0], boxes)
-    return None if rest or count < 2 or channels[1] != 4 * boxes else count
 
 
 def _check(report: ImportReport, ssd: SSD, weights: Weights) -> None:

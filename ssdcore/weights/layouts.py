@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
@@ -23,19 +22,6 @@ _HEAD = re.compile(r"(?P<layer>\w+)_(?P<kind>logits|offsets)/(?P<variable>kernel
 _NORM = re.compile(r"(?P<layer>\w+)_norm/gamma")
 TF1_DETECTORS = ("ssd-tensorflow", "ssd-tensorflow-voc", "modular-ssd-tensorflow")
 _TF1_VARIABLES = {"kernel": "weights", "bias": "biases"}
-
-
-class Layout(Protocol):
-    """Names of one format for the layers that the core adds."""
-
-    def block(self, block: str, conv: int, norm: bool, variable: str) -> Sources:
-        """A variable of the `conv`-th convolution of a block, or of the normalisation after it."""
-
-    def head(self, layer: str, kind: str, variable: str) -> Sources:
-        """A variable of the head that predicts the `logits` or `offsets` of a prediction layer."""
-
-    def norm(self, layer: str) -> Sources:
-        """The scale of the L2 normalisation of a prediction layer."""
 
 
 def find_sources(name: str, ssd: SSD, backbone: Backbone, format: str) -> Sources:
@@ -60,7 +46,7 @@ def find_sources(name: str, ssd: SSD, backbone: Backbone, format: str) -> Source
     return [*names.blocks(name), *(_in_layout(name, layout) if layout else ())]
 
 
-def _in_layout(name: str, layout: Layout) -> Sources:
+def _in_layout(name: str, layout: "_Caffe | _Tf1") -> Sources:
     if found := _HEAD.fullmatch(name):
         return layout.head(*found.group("layer", "kind", "variable"))
     if found := _NORM.fullmatch(name):
@@ -98,7 +84,7 @@ def _ssd_tensorflow_scope(model: str) -> str:
     return f"ssd_{model.removeprefix('ssd')}_vgg/"
 
 
-def _layout(format: str, ssd: SSD, names: CheckpointMap) -> Layout | None:
+def _layout(format: str, ssd: SSD, names: CheckpointMap) -> "_Caffe | _Tf1 | None":
     """The layout of a format; None for formats that hold backbones only."""
     model = ssd.model
     kernels = {block.name: block.convs[-1].kernel for block in model.blocks}
@@ -126,14 +112,17 @@ class _Caffe:
     convs: dict[str, int]
 
     def block(self, block: str, conv: int, norm: bool, variable: str) -> Sources:
+        """A variable of the `conv`-th convolution of a block, or of the normalisation after it."""
         layer = self._block_layer(block, conv)
         return caffe_batch_norm(layer, variable) if norm else [Source((f"{layer}/{variable}",))]
 
     def head(self, layer: str, kind: str, variable: str) -> Sources:
+        """A variable of the head that predicts the `logits` or `offsets` of a prediction layer."""
         suffix, name = {"logits": "conf", "offsets": "loc"}[kind], self._caffe_name(layer)
         return [Source((f"{there}_mbox_{suffix}/{variable}",)) for there in (f"{name}_norm", name)]
 
     def norm(self, layer: str) -> Sources:
+        """The scale of the L2 normalisation of a prediction layer."""
         return [Source((f"{self._caffe_name(layer)}_norm/gamma",))]
 
     def _caffe_name(self, layer: str) -> str:
@@ -167,6 +156,7 @@ class _Tf1:
     kernels: dict[str, int]
 
     def block(self, block: str, conv: int, norm: bool, variable: str) -> Sources:
+        """As `_Caffe.block`; the other methods likewise."""
         layer, normalisation = self._layers(block, conv)
         if not norm:
             return [Source((f"{layer}/{_TF1_VARIABLES[variable]}",))]

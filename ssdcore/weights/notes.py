@@ -1,18 +1,19 @@
 """Differences between a weights file and the detector that loads it, as far as known."""
 
+from ssdcore.contract.backbones import Backbone
 from ssdcore.params import ModelParams, Preprocessing
 from ssdcore.params.presets import ssd300, ssd512
 from ssdcore.weights.layouts import TF1_DETECTORS
 from ssdcore.weights.stored import WeightsFile
 
 
-def find_notes(file: WeightsFile, model: ModelParams, preprocessing: Preprocessing) -> tuple[str, ...]:
+def find_notes(file: WeightsFile, model: ModelParams, backbone: Backbone) -> tuple[str, ...]:
     """Reasons why a detector with these weights may detect worse than the original.
 
     Args:
         file: whose class heads were loaded.
         model: the detector's.
-        preprocessing: the detector's.
+        backbone: the detector's.
     """
     notes = []
     if file.params is not None:
@@ -23,7 +24,7 @@ def find_notes(file: WeightsFile, model: ModelParams, preprocessing: Preprocessi
         if changed:
             notes.append(f"the file's detector was made with another model.{', model.'.join(changed)}")
     elif file.format in TF1_DETECTORS:
-        notes += _tf1_notes(model, preprocessing)
+        notes += _tf1_notes(model, model.preprocessing or backbone.preprocessing)
     elif file.format == "caffe":
         sizes = ", ".join(f"{size:g}" for size in model.default_boxes.min_sizes)
         notes.append(f"a Caffe file does not say its default boxes; min_sizes here are {sizes}: compare its prototxt")
