@@ -1,4 +1,4 @@
-"""What end points see and cost, against published counts and numbers worked out by hand."""
+"""Receptive fields and cost of end points, against published counts and numbers worked out by hand."""
 
 import json
 from collections.abc import Callable
@@ -372,11 +372,11 @@ def test_the_command_shows_what_is_not_known(ssd_here: Ssd, monkeypatch: pytest.
     assert row.split()[:7] == ["block", "38x38", "4", "8", "?", "252", "?"]
 
 
-def test_an_end_point_is_a_map_made_from_the_input() -> None:
+def test_an_end_point_is_a_map_computed_from_the_input() -> None:
     inputs, other = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
     with pytest.raises(PluginError, match=r"'flat' has the shape .* return a map"):
         describe_end_points(inputs, {"flat": L.Flatten()(inputs)})
-    with pytest.raises(PluginError, match="not made from the input of the base net alone"):
+    with pytest.raises(PluginError, match="not computed from the input of the base net alone"):
         describe_end_points(inputs, {"other": conv(4, 3)(other)})
 
 

@@ -13,14 +13,14 @@ Shape = Any
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 _MAY_MULTIPLY = ("Conv", "MatMul", "While", "If", "Case", "PyFunc", "Xla")
-"""Parts of the names of operations whose multiplications are unknown unless they are counted below."""
+"""Parts of the names of operations whose multiplications are unknown unless counted below."""
 
 
 class NetworkGraph:
-    """The operations of a network in evaluation, for one image.
+    """The TensorFlow operations of a network in inference, for one image.
 
     Attributes:
-        outputs: the operations that give its outputs.
+        outputs: the operations of its outputs.
     """
 
     def __init__(self, network: keras.Model) -> None:
@@ -35,11 +35,11 @@ class NetworkGraph:
         self.outputs: list[Operation] = [one.op for one in tf.nest.flatten(concrete.structured_outputs)]
 
     def parameters(self, operations: Iterable[Operation]) -> int:
-        """How many numbers a file of weights holds for these operations."""
+        """Parameters of these operations, with moving statistics."""
         return sum(self._parameters.get(one, 0) for one in operations)
 
     def macs(self, operations: Iterable[Operation]) -> int | None:
-        """Multiplications of convolutions, matrix products and Einstein sums; None where they are not known."""
+        """Multiplications of convolutions, matrix products and Einstein sums; None if unknown."""
         found = [self._macs(one) for one in operations]
         return None if None in found else sum(filter(None, found))
 
@@ -48,33 +48,38 @@ class NetworkGraph:
         if kind in _CALLS:
             function = self._functions[operation.get_attr("f").name]
             return self.macs(function_def_to_graph(function, shapes).get_operations())
-        if kind in ("Conv2D", "Conv3D", "DepthwiseConv2dNative"):
-            return _product(*_convolved(operation)[:-1], *shapes[1])
-        if kind in ("Conv2DBackpropInput", "Conv3DBackpropInputV2"):  # transposed: spreads each cell that it is given
-            return _product(*shapes[2][:-1], *shapes[1])
-        if kind in ("MatMul", "BatchMatMulV2"):
-            transposed = operation.get_attr("transpose_a" if kind == "MatMul" else "adj_x")
-            return _product(*operation.outputs[0].shape, shapes[0][-2 if transposed else -1])
-        if kind == "Einsum":
-            labels = operation.get_attr("equation").decode().partition("->")[0].replace(",", "")
-            sizes = [size for shape in shapes for size in shape]
-            return _product(*dict(zip(labels, sizes, strict=True)).values())
-        return None if any(part in kind for part in _MAY_MULTIPLY) else 0
+        match kind:
+            case "Conv2D" | "Conv3D" | "DepthwiseConv2dNative":
+                sizes = [*_convolved(operation)[:-1], *shapes[1]]
+            case "Conv2DBackpropInput" | "Conv3DBackpropInputV2":  # transposed
+                sizes = [*shapes[2][:-1], *shapes[1]]
+            case "MatMul" | "BatchMatMulV2":
+                transposed = operation.get_attr("transpose_a" if kind == "MatMul" else "adj_x")
+                sizes = [*operation.outputs[0].shape, shapes[0][-2 if transposed else -1]]
+            case "Einsum":
+                sizes = _labelled_sizes(operation.get_attr("equation").decode(), shapes)
+            case _:
+                return None if any(part in kind for part in _MAY_MULTIPLY) else 0
+        return None if None in sizes else math.prod(sizes)
 
 
-def _product(*sizes: int | None) -> int | None:
-    return math.prod(one for one in sizes if one is not None) if None not in sizes else None
+def _labelled_sizes(equation: str, shapes: Iterable[Shape]) -> list[int | None]:
+    """The sizes of all labels of an Einstein sum."""
+    labels = equation.partition("->")[0].replace(",", "")
+    if "." in labels:  # an ellipsis
+        return [None]
+    return list(dict(zip(labels, (size for shape in shapes for size in shape), strict=True)).values())
 
 
 def _convolved(operation: Operation) -> Shape:
-    """The shape of the map that a convolution gives; an atrous one is computed on padded parts of the map."""
+    """The shape of a convolution's output; TensorFlow computes atrous ones on padded parts of the map."""
     (output,) = operation.outputs
     joined = [one.outputs[0].shape for one in output.consumers() if one.type == "BatchToSpaceND"]
     return joined[0] if joined else output.shape
 
 
 def operations_behind(output: Operation) -> set[Operation]:
-    """An operation and all that it is computed from."""
+    """An operation and all operations it is computed from."""
     found, waiting = {output}, [output]
     while waiting:
         before = {one.op for one in waiting.pop().inputs} - found

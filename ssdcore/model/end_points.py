@@ -1,4 +1,4 @@
-"""What the end points of a base net depend on and cost, by measurement."""
+"""Receptive fields, strides and cost of the end points of a base net, by measurement."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ class EndPoint:
     """One end point of a base net at one image size.
 
     Attributes:
-        name: by which the base net gives it.
+        name: in the base net.
         size: height and width, cells.
-        channels: of each cell.
+        channels: per cell.
         stride: distance of neighbouring cells, px of the image; where rows and columns differ, the greater.
         receptive_field: side of the square of the image that a cell depends on, px, as if the image had no edge;
-            None where it sees everything, and where no gradient reaches the image.
-        sees_everything: somewhere on the way even a cell in the middle depends on cells from edge to edge, as behind
-            squeeze-and-excitation.
-        parameters: numbers that a file of weights holds for it and what it is made from.
-        macs: multiplications of convolutions and matrix products up to it, for one image; None where an operation
-            of unknown cost lies before it.
+            None if `sees_everything`, and if no gradient reaches the image.
+        sees_everything: its cells depend on the whole image, as after squeeze-and-excitation: somewhere on the way
+            the window of a cell in the middle reaches from edge to edge.
+        parameters: of all layers up to it, with moving statistics.
+        macs: multiplications of convolutions and matrix products up to it, for one image; None if an operation
+            of unknown cost comes before it.
     """
 
     name: str
@@ -42,7 +42,7 @@ class EndPoint:
 
 
 def base_net_end_points(backbone: Backbone, image_size: int) -> list[EndPoint]:
-    """The end points of a backbone for square images of so many px, in its order.
+    """Describes the end points of a backbone for square images of `image_size` px, in its order.
 
     Raises:
         PluginError: the base net cannot be built at this size.
@@ -60,17 +60,17 @@ def base_net_end_points(backbone: Backbone, image_size: int) -> list[EndPoint]:
 
 
 def describe_end_points(inputs: Tensor, end_points: Mapping[str, Tensor]) -> list[EndPoint]:
-    """Describes the end points of a base net. Biases and normalisation of its layers are overwritten on the way.
+    """Describes the end points of a base net. Overwrites its biases and normalisation with random numbers.
 
     Args:
-        inputs: the Keras input (B, H, W, 3) that it was built on.
-        end_points: what it gave: name -> (B, H, W, C).
+        inputs: the Keras input (B, H, W, 3) of the base net.
+        end_points: name -> (B, H, W, C).
 
     Returns:
-        One each, in the order given.
+        One each, in the given order.
 
     Raises:
-        PluginError: an end point is no map of known size, or is not made from the input.
+        PluginError: an end point is no map of known size, or is not computed from the input.
     """
     for name, tensor in end_points.items():
         if len(tensor.shape) != 4 or None in tensor.shape[1:]:
@@ -81,8 +81,8 @@ def describe_end_points(inputs: Tensor, end_points: Mapping[str, Tensor]) -> lis
         network = keras.Model(inputs, list(end_points.values()))
     except ValueError as error:
         raise PluginError(
-            f"the end points are not made from the input of the base net alone ({' '.join(str(error).split()):.200}); "
-            "use that input, and names of layers that differ"
+            "the end points are not computed from the input of the base net alone "
+            f"({' '.join(str(error).split()):.200}); use that input, and distinct layer names"
         ) from None
     graph = NetworkGraph(network)
     randomize_vectors(network)

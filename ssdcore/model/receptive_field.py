@@ -1,8 +1,8 @@
 """Receptive fields and strides of feature maps, measured by gradients.
 
-A cell depends on the cells of an earlier map at which its gradient is not 0. This holds for layers of every kind. Each
-map is measured against the nearest earlier one that it is computed from alone: a window of k cells whose distance is
-j px adds (k - 1) j px to the receptive field.
+A cell depends on the cells of an earlier map at which its gradient is not 0, whatever the layers between. Each map is
+measured against the nearest earlier one that it is computed from alone: a window of k cells with a stride of j px adds
+(k - 1) j px to the receptive field. A window wider than the map it reads is cut off and counts as all of it.
 """
 
 import math
@@ -21,18 +21,18 @@ _CELLS = (-2, -1, 2)
 
 
 class Side(NamedTuple):
-    """What cells in the middle of a map depend on along rows or columns.
+    """The receptive field of cells in the middle of a map, along rows or columns.
 
     Attributes:
-        size: of the receptive field, px; 0 where no gradient arrives, None where it reaches from edge to edge.
-        stride: px from cell to cell.
+        size: px; 0 if no gradient arrives, None if it reaches from edge to edge.
+        stride: px between cells.
     """
 
     size: int | None
     stride: float
 
     def then(self, following: "Side") -> "Side":
-        """The side of a map measured in cells of this one."""
+        """The side of a following map, measured in cells of this one."""
         stride = self.stride * following.stride
         if not (self.size and following.size):
             return Side(0 if 0 in (self.size, following.size) else None, stride)
@@ -40,7 +40,7 @@ class Side(NamedTuple):
 
 
 def measure(inputs: Tensor, maps: Sequence[Tensor]) -> list[tuple[Side, Side]]:
-    """Rows and columns of Keras tensors (B, H, W, C), each made from `inputs` (B, H, W, 3) or from those before it."""
+    """Rows and columns of Keras tensors (B, H, W, C) that are computed from `inputs` (B, H, W, 3)."""
     sources, found = [inputs], [(Side(1, 1), Side(1, 1))]
     for one in maps:
         index, part = _nearest(sources, one)
@@ -51,17 +51,17 @@ def measure(inputs: Tensor, maps: Sequence[Tensor]) -> list[tuple[Side, Side]]:
 
 
 def _nearest(sources: Sequence[Tensor], output: Tensor) -> tuple[int, keras.Model]:
-    """The last of the sources from which alone an output is computed, and the network between them."""
+    """The last of the sources that the output is computed from alone, and the network between them."""
     for index in reversed(range(1, len(sources))):
         try:
             return index, keras.Model(sources[index], output)
-        except ValueError:  # it takes another way, too
+        except ValueError:  # it is also computed from something earlier
             continue
     return 0, keras.Model(sources[0], output)
 
 
 def _windows(network: keras.Model) -> list[Side]:
-    """What a map depends on in cells of the map that a network gets."""
+    """The receptive field of a network's output, in cells of its input."""
     random = np.random.default_rng(0)
     given = tf.constant(random.normal(size=(len(_CELLS), *network.input_shape[1:])), tf.float32)
     sides = network.output_shape[1:3]
@@ -77,7 +77,7 @@ def _windows(network: keras.Model) -> list[Side]:
 
 
 def _window(touched: NDArray[np.bool_], cells: NDArray[np.int64], count: int) -> Side:
-    """The window along one side, from what each probed cell of `count` depends on, (B, n)."""
+    """The window along one side of `count` cells, from the input cells that each probed cell depends on, (B, n)."""
     first, last = touched.argmax(axis=1), touched.shape[1] - 1 - touched[:, ::-1].argmax(axis=1)
     whole = (first > 0) & (last < touched.shape[1] - 1)
     size = int((last - first + 1)[whole].max()) if whole.any() else None
@@ -88,7 +88,7 @@ def _window(touched: NDArray[np.bool_], cells: NDArray[np.int64], count: int) ->
 
 
 def stride_of_sizes(before: int, after: int) -> float:
-    """The stride that makes `after` cells of `before`, rounded up: a power of two if one fits."""
+    """The stride that reduces `before` cells to `after`, rounded up: a power of two if one fits."""
     if after > before:
         return 1 / stride_of_sizes(after, before)
     fitting: list[float] = [step for step in range(1, before + 1) if -(-before // step) == after]
@@ -97,7 +97,7 @@ def stride_of_sizes(before: int, after: int) -> float:
 
 
 def randomize_vectors(network: keras.Model) -> None:
-    """Makes biases, factors and statistics random, because a factor of 0 would hide what is behind it."""
+    """Randomizes biases, scales and statistics, because a scale of 0 would block gradients."""
     random = np.random.default_rng(0)
     for weight in network.weights:
         if len(weight.shape) < 2:
