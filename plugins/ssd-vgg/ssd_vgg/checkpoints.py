@@ -1,4 +1,4 @@
-"""Where public checkpoints keep VGG-16, and how its fully connected layers become block7."""
+"""Names of VGG-16's variables in public checkpoints, and the conversion of its fully connected layers to block7."""
 
 import re
 from collections.abc import Sequence
