@@ -73,7 +73,7 @@ def rescaling(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:
 
 
 class Restless(keras.layers.BatchNormalization):
-    """Normalises by the batch, whatever it is told; Keras itself overrules a `training=True` in a base net."""
+    """Normalises by the batch, whatever `training` is; Keras itself overrules a `training=True` in a base net."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         return super().call(inputs, training=True)

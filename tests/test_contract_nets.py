@@ -303,7 +303,7 @@ def test_the_check_of_the_process_leaves_it_alone() -> None:
     keras.config.set_dtype_policy("float32")
 
 
-def test_a_failure_of_the_arg_scope_is_told_once() -> None:
+def test_a_failure_of_the_arg_scope_is_reported_once() -> None:
     def short(*, weight_decay: float) -> ArgScope:
         return ArgScope(weight_decay)
 

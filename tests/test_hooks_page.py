@@ -1,4 +1,4 @@
-"""The page of hooks tells of every hook, field and check there is, and of no other; its examples are plugins."""
+"""The page of hooks documents every hook, field and check, and no other; its examples are plugins."""
 
 import dataclasses
 import inspect
@@ -33,9 +33,9 @@ def parameters(function: Any) -> list[str]:
     return [name for name in inspect.signature(function).parameters if name != "self"]
 
 
-def test_every_hook_is_told_of_with_its_parameters() -> None:
-    told = dict(re.findall(r"^## `(ssdcore_\w+)\(([^)]*)\)`$", PAGE, re.MULTILINE))
-    assert {name: [part for part in text.split(", ") if part] for name, text in told.items()} == {
+def test_every_hook_is_documented_with_its_parameters() -> None:
+    documented = dict(re.findall(r"^## `(ssdcore_\w+)\(([^)]*)\)`$", PAGE, re.MULTILINE))
+    assert {name: [part for part in text.split(", ") if part] for name, text in documented.items()} == {
         name: parameters(spec) for name, spec in SPECS.items()
     }
     assert len(SPECS) == 4
@@ -47,20 +47,20 @@ def test_no_other_hook_is_named_anywhere() -> None:
 
 
 @pytest.mark.parametrize("kind", [Backbone, CheckpointMap, Preprocessing])
-def test_every_field_is_told_of(kind: Any) -> None:
+def test_every_field_is_documented(kind: Any) -> None:
     fields = (
         [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else [*kind.model_fields]
     )
-    told = first_column(section(f"`{kind.__name__}`"))
-    assert [name for name in told if re.fullmatch(r"\w+", name)] == fields
+    documented = first_column(section(f"`{kind.__name__}`"))
+    assert [name for name in documented if re.fullmatch(r"\w+", name)] == fields
 
 
-def test_every_field_and_method_of_the_scope_is_told_of() -> None:
-    told = first_column(section("`ArgScope`"))
+def test_every_field_and_method_of_the_scope_is_documented() -> None:
+    documented = first_column(section("`ArgScope`"))
     fields = [field.name for field in dataclasses.fields(ArgScope)]
-    assert [name for name in told if "(" not in name] == fields
+    assert [name for name in documented if "(" not in name] == fields
     methods = {name: value for name, value in vars(ArgScope).items() if inspect.isfunction(value) and name[0] != "_"}
-    assert {text.split("(")[0]: text.split("(")[1].rstrip(")").split(", ") for text in told if "(" in text} == {
+    assert {text.split("(")[0]: text.split("(")[1].rstrip(")").split(", ") for text in documented if "(" in text} == {
         name: parameters(method) for name, method in methods.items()
     }
 
@@ -75,9 +75,9 @@ def test_stated_defaults_of_the_scope_are_right() -> None:
     }
 
 
-def test_every_check_is_told_of_in_its_words() -> None:
-    told = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section("The checks"), re.MULTILINE))
-    assert told == {check.__name__: (check.__doc__ or "").strip() for check in CHECKS}
+def test_every_check_is_documented_in_its_words() -> None:
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", section("The checks"), re.MULTILINE))
+    assert documented == {check.__name__: (check.__doc__ or "").strip() for check in CHECKS}
 
 
 @pytest.mark.parametrize("code", EXAMPLES)

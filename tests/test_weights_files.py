@@ -265,7 +265,7 @@ def write_keras_h5(path: Path, arrays: dict[str, np.ndarray], old_names: bool) -
             file[f"{layer}/{layer}_{old[variable]}:0" if old_names else f"{layer}/{layer}/{variable}:0"] = values
 
 
-def test_caffe_vgg_ssd_of_double_v1_blobs_fills_its_trunk(plugins: Plugins, tmp_path: Path) -> None:
+def test_caffe_vgg_ssd_of_double_v1_blobs_fills_its_backbone(plugins: Plugins, tmp_path: Path) -> None:
     """The reduced VGG ImageNet file: V1 layers, legacy shapes; fc6 (1024, 512, 3, 3) is taken as it is."""
     rng = np.random.default_rng(1)
     ssd = build_ssd(plugins.param_sets["vgg16-ssd300"], ["a"], plugins)

@@ -50,7 +50,7 @@ def fc7_kernel(kernel: Array) -> Array:
 
 
 def fc_bias(bias: Array) -> Array:
-    """The bias of fc6 or fc7: every 4th of 4096, or 1024 of them as they are."""
+    """The bias of fc6 or fc7: every 4th of 4096, or 1024 unchanged."""
     return decimate(bias, (4,)) if len(bias) == 4096 else bias
 
 
