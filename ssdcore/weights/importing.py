@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ssdcore.contract.backbones import Backbone
 from ssdcore.contract.checkpoint_maps import Source
-from ssdcore.contract.plugins import Plugins
+from ssdcore.contract.plugins import Plugins, resolve_plugins
 from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import check_scopes, named_weights
@@ -25,20 +25,20 @@ Array = NDArray[Any]
 
 
 def import_weights(
-    params: ParamSet, plugins: Plugins, weights: Weights, classes: Sequence[str] | None = None
+    params: ParamSet, plugins: Plugins | None, weights: Weights, classes: Sequence[str] | None = None
 ) -> tuple[SSD, ImportReport]:
     """Builds a detector with the weights of a file.
 
     Args:
         params: the detector to build.
-        plugins: that provide its backbone.
+        plugins: that provide its backbone; None: the installed ones.
         weights: the file, and which variables to load.
         classes: names of the detector's classes; None: those of the file.
 
     Raises:
         CheckpointError: see `load_weights`; or the file's classes are unknown.
     """
-    file = open_weights(_path(weights), weights.format)
+    plugins, file = resolve_plugins(plugins), open_weights(_path(weights), weights.format)
     if classes is None:
         classes = _Matching(build_ssd(params, ("object",), plugins), plugins, weights, file).file_classes()
     keras.utils.set_random_seed(params.train.seed + 1)
@@ -46,7 +46,7 @@ def import_weights(
     return ssd, _load(ssd, plugins, weights, file)
 
 
-def load_weights(ssd: SSD, plugins: Plugins, weights: Weights) -> ImportReport:
+def load_weights(ssd: SSD, plugins: Plugins | None, weights: Weights) -> ImportReport:
     """Copies weights of a file into a detector, or raises and changes nothing.
 
     Variables that the file lacks, or has in another shape, keep their values and are listed in the report. Class
@@ -54,7 +54,7 @@ def load_weights(ssd: SSD, plugins: Plugins, weights: Weights) -> ImportReport:
 
     Args:
         ssd: the detector.
-        plugins: that provide its backbone.
+        plugins: that provide its backbone; None: the installed ones.
         weights: the file, and which variables to load.
 
     Raises:
@@ -63,7 +63,7 @@ def load_weights(ssd: SSD, plugins: Plugins, weights: Weights) -> ImportReport:
             (`weights_incomplete`).
         ParamError: `include` or `exclude` match no name.
     """
-    return _load(ssd, plugins, weights, open_weights(_path(weights), weights.format))
+    return _load(ssd, resolve_plugins(plugins), weights, open_weights(_path(weights), weights.format))
 
 
 def _path(weights: Weights) -> Path:
