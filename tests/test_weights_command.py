@@ -73,7 +73,8 @@ def test_inspect_lists_names_shapes_types_and_norms(ssd, slim: Path) -> None:
     [
         (
             ["{slim}", "--out", "{tmp}/a.npz"],
-            "holds no class heads of this model's boxes (tf-slim), so the classes of the detector must be given",
+            "holds no class heads of this model's boxes (tf-slim), so the classes of the detector must be given; "
+            "give them (--classes a,b,c)",
         ),
         (["{slim}", "--out", "{tmp}/a.npz", "--from", "caffe"], "is a tf-slim file, not caffe"),
         (["{tmp}/none.caffemodel", "--out", "{tmp}/a.npz"], "there is no weights file"),
@@ -83,7 +84,7 @@ def test_inspect_lists_names_shapes_types_and_norms(ssd, slim: Path) -> None:
         (["{slim}", "--out", "{tmp}/a.npz", "--classes", "a", "backbone=mobilenet_v1_050"], "fits none of the"),
         (
             ["{slim}", "--out", "{tmp}/a.npz", "--classes", "a", "--params", "caffe-mobilenet-ssd300"],
-            "has no checkpoint map for tf-slim files (it has: caffe)",
+            "has no checkpoint map for tf-slim files (it has: caffe); use another file or backbone; ssd backbones list",
         ),
         (
             ["{slim}", "--out", "{tmp}/a.npz", "--classes", "a", "train.weights.exclude=[conv5]"],
