@@ -252,7 +252,7 @@ def test_the_command_exits_with_1_and_continues_after_a_failure(ssd_here: Ssd, m
     assert code == 1
     lines = out.splitlines()
     assert lines[:2] == ["FAIL  All is well.", "      it is not; mend it"]
-    assert lines[2].startswith("ok    `base_net(inputs, scope)` gives")
+    assert lines[2].startswith("ok    `base_net(inputs, scope)` returns")
     assert lines[3:5] == ["-     All is well here too.", "      nothing to look at"]
     assert "mobilenet_v1_025 fails 1 of 3 checks and 1 could not be run" in err
     _, out, _ = ssd_here("backbones", "check", "mobilenet_v1_025", "--json")
