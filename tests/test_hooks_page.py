@@ -1,4 +1,4 @@
-"""The page of hooks documents every hook, field and check, and no other; its examples are plugins."""
+"""The hooks page documents every hook, field and check, and no others; its examples are plugins."""
 
 import dataclasses
 import inspect
@@ -20,12 +20,12 @@ SPECS = {name: spec for name, spec in vars(hookspecs).items() if name.startswith
 
 
 def section(heading: str) -> str:
-    """What is below a heading, up to the next one."""
+    """The text under a heading, up to the next one."""
     return re.split(r"^#+ ", PAGE.split(f"# {heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
 
 
 def first_column(text: str) -> list[str]:
-    """The rows of tables that begin with code."""
+    """The first cells of table rows that begin with code."""
     return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
 
 
@@ -82,7 +82,7 @@ def test_every_check_is_documented_in_its_words() -> None:
 
 @pytest.mark.parametrize("code", EXAMPLES)
 def test_examples_are_plugins(code: str) -> None:
-    """Each runs by itself, and what hooks it has fit the specifications and answer."""
+    """Each runs by itself, and its hooks match the specifications and return a result."""
     module = ModuleType("example")
     exec(compile(code, "hooks.md", "exec"), module.__dict__)
     manager = pluggy.PluginManager("ssdcore")
@@ -92,14 +92,14 @@ def test_examples_are_plugins(code: str) -> None:
     implemented = [hook.name for hook in manager.get_hookcallers(module) or ()]
     assert implemented or "hookimpl" not in code
     for name in implemented:
-        _answers(name, module)
+        _returns_a_result(name, module)
 
 
-def _answers(name: str, module: Any) -> None:
+def _returns_a_result(name: str, module: Any) -> None:
     import click
 
     if name == "ssdcore_feature_layers":
-        assert module.ssdcore_feature_layers("nobodys", "ssd300") is None
+        assert module.ssdcore_feature_layers("unknown", "ssd300") is None
         known = [("pond", "ssd300"), ("mobilenet_v1", "my_ssd")]
         assert [one for one in known if module.ssdcore_feature_layers(*one)]
     elif name == "ssdcore_commands":
@@ -111,7 +111,7 @@ def _answers(name: str, module: Any) -> None:
 
 
 def test_the_example_of_a_backbone_fits_ssd300() -> None:
-    """Stage 3 to 5 of 300 px are 38, 19 and 10 cells."""
+    """Stages 3 to 5 have 38, 19 and 10 cells at 300 px."""
     import keras
 
     found: dict[str, Any] = {}
@@ -122,7 +122,7 @@ def test_the_example_of_a_backbone_fits_ssd300() -> None:
     assert net.shape == (None, 10, 10, 512)
 
 
-def test_the_example_of_names_finds_slims() -> None:
+def test_the_name_map_example_gives_slim_names() -> None:
     (code,) = (code for code in EXAMPLES if "slim_names" in code)
     found: dict[str, Any] = {}
     exec(code, found)
