@@ -1,4 +1,4 @@
-"""Tiny base nets to plant faults in, and the checks run on them as if their plugin were installed."""
+"""Tiny base nets to plant failures in, checked as if their plugin were installed."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -21,7 +21,7 @@ COCO_LABELS = (5, 2, 15, 9, 40, 6, 3, 16, 57, 20, 61, 17, 18, 4, 1, 59, 19, 58, 
 
 def test_every_class_of_voc_is_found_in_coco() -> None:
     transfer = transfer_classes(COCO, PASCAL_VOC)
-    assert transfer.source == (0, *COCO_LABELS)
+    assert transfer.indices == (0, *COCO_LABELS)
     assert (transfer.kept, transfer.new, len(transfer.dropped)) == (PASCAL_VOC, (), 60)
 
 

@@ -1,4 +1,4 @@
-"""`check_backbone` and its commands: planted faults are named, and a new package is right as it is written."""
+"""`check_backbone` and its commands: planted failures are reported, and a new package passes unchanged."""
 
 import json
 import re
@@ -27,7 +27,7 @@ Ssd = Callable[..., tuple[int, str, str]]
 
 
 def check(base_net: BaseNet, scope: Any = arg_scope, preprocessing: Preprocessing = GOOD) -> None:
-    """Checks a base net as if its plugin were installed; raises at its first fault."""
+    """Checks a base net as if its plugin were installed; raises at its first failure."""
     _, plugins = plant(base_net, scope, preprocessing)
     check_backbone("planted", plugins)
 
@@ -73,7 +73,7 @@ def rescaling(inputs: Any, scope: ArgScope) -> tuple[Any, dict[str, Any]]:
 
 
 class Restless(keras.layers.BatchNormalization):
-    """Normalises by the batch, whatever it is told; Keras itself overrules a `training=True` in a base net."""
+    """Normalises by the batch, whatever `training` is; Keras itself overrules a `training=True` in a base net."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         return super().call(inputs, training=True)
@@ -117,19 +117,19 @@ class Detached(keras.layers.Layer):
         (with_wrong_stride, r"feature_layers_fit: ssd300 wants prediction layers of 38.*stage3 75x75"),
         (without_stage3, r"feature_layers_fit: .*no end point 'stage3'"),
         (without_scope, r"scope_is_applied: the kernel of own does not carry.*weight_decay"),
-        (restless, r"evaluation_is_still: evaluation changes .*restless.*/moving_mean"),
+        (restless, r"evaluation_is_still: inference changes .*restless.*/moving_mean"),
         (channels_first, r"base_net_gives_maps: stage1 is \(None, 8, 150, 150\), not \(B, H, W, C\)"),
         (cut_off_at_the_rim, r"other_sizes_follow: stage3 has 40x42 cells for 321x337 px.*gives 41x43"),
-        (through(Noise), r"evaluation_is_still: two evaluations of the same images differ"),
-        (through(Secret), r"save_and_load_give_the_same: .*keep all that a layer knows in variables"),
+        (through(Noise), r"evaluation_is_still: two inferences of the same images differ"),
+        (through(Secret), r"save_and_load_give_the_same: .*keep all state of a layer in variables"),
         (through(Python), r"exports_to_a_graph: .*calls Python"),
         (through(Detached), r"gradients_reach_everything: no finite gradient reaches .*stem"),
         (rescaling, r"preprocessing_is_plausible: scaled in the base net scales images.*already"),
-        (lambda inputs, scope: inputs, r"base_net_gives_maps: base_net must give \(net, end_points\)"),
+        (lambda inputs, scope: inputs, r"base_net_gives_maps: base_net must return \(net, end_points\)"),
         (lambda inputs: inputs, r"base_net_gives_maps: TypeError"),
     ],
 )
-def test_a_planted_fault_is_named(base_net: BaseNet, says: str) -> None:
+def test_a_planted_failure_is_reported(base_net: BaseNet, says: str) -> None:
     with pytest.raises(PluginError, match=says):
         check(base_net)
 
@@ -138,8 +138,8 @@ def test_a_planted_fault_is_named(base_net: BaseNet, says: str) -> None:
     ("stated", "says"),
     [
         (Preprocessing(mean=(0.485, 0.456, 0.406), scale=4.4), "is for images from 0 to 1"),
-        (Preprocessing(scale=1 / 255 / 127.5), "makes 0 to 0.00784 of pixels"),
-        (Preprocessing(scale=255.0), "makes 0 to 6.5e.04 of pixels"),
+        (Preprocessing(scale=1 / 255 / 127.5), "maps pixels from 0 to 255 to 0 to 0.00784"),
+        (Preprocessing(scale=255.0), "maps pixels from 0 to 255 to 0 to 6.5e.04"),
     ],
 )
 def test_preprocessing_of_another_range_is_named(stated: Preprocessing, says: str) -> None:
@@ -151,12 +151,12 @@ def test_an_arg_scope_that_forgets_the_data_format_is_named() -> None:
     def forgetful(*, weight_decay: float, data_format: str) -> ArgScope:
         return ArgScope(weight_decay, norm=BatchNorm())
 
-    with pytest.raises(PluginError, match=r"scope_is_applied: arg_scope\(.*'channels_first'\) gave .*pass both on"):
+    with pytest.raises(PluginError, match=r"scope_is_applied: arg_scope\(.*'channels_first'\) returned .*pass both on"):
         check(stages, forgetful)
 
 
-def test_a_backbone_without_feature_layers_is_told_where_to_look() -> None:
-    with pytest.raises(PluginError, match=r"no plugin names its feature layers.*ssd backbones endpoints lonely"):
+def test_a_backbone_without_feature_layers_is_reported() -> None:
+    with pytest.raises(PluginError, match=r"no plugin names its feature layers.*implement ssdcore_feature_layers"):
         check_backbone(Backbone("lonely", stages, arg_scope, GOOD), load_plugins())
 
 
@@ -239,7 +239,7 @@ def test_a_name_or_folder_that_is_taken(arguments: list[str], says: str, ssd_her
     assert re.search(says, err)
 
 
-def test_the_command_exits_with_1_and_goes_on_after_a_fault(ssd_here: Ssd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_exits_with_1_and_continues_after_a_failure(ssd_here: Ssd, monkeypatch: pytest.MonkeyPatch) -> None:
     from ssdcore.testing import contract
 
     def wrong(_: object) -> None:
@@ -255,11 +255,11 @@ def test_the_command_exits_with_1_and_goes_on_after_a_fault(ssd_here: Ssd, monke
     assert code == 1
     lines = out.splitlines()
     assert lines[:2] == ["FAIL  All is well.", "      it is not; mend it"]
-    assert lines[2].startswith("ok    `base_net(inputs, scope)` gives")
+    assert lines[2].startswith("ok    `base_net(inputs, scope)` returns")
     assert lines[3:5] == ["-     All is well here too.", "      nothing to look at"]
     assert "mobilenet_v1_025 fails 1 of 3 checks and 1 could not be run" in err
     _, out, _ = ssd_here("backbones", "check", "mobilenet_v1_025", "--json")
-    assert [(row["check"], row["fault"], row["not_run"]) for row in json.loads(out)] == [
+    assert [(row["check"], row["failure"], row["not_run"]) for row in json.loads(out)] == [
         ("wrong", "it is not; mend it", None),
         ("base_net_gives_maps", None, None),
         ("hindered", None, "nothing to look at"),

@@ -1,4 +1,4 @@
-"""Checks of one kind at a time: nets of many makes that are right, and faults that hide in them."""
+"""Checks of one kind at a time: nets of many kinds that pass, and failures hidden in them."""
 
 import os
 import random
@@ -17,8 +17,9 @@ from plugin_files import write_plugin
 from ssdcore import ArgScope
 from ssdcore.contract.plugins import load_plugins
 from ssdcore.testing import checks, run_checks
+from ssdcore.testing.checks import CHECKS
 from ssdcore.testing.checks.behaviour import close
-from ssdcore.testing.contract import CHECKS, fault_of
+from ssdcore.testing.contract import failure_of
 from ssdcore.testing.subject import Subject
 
 L = keras.layers
@@ -142,13 +143,13 @@ RIGHT = {
 @pytest.mark.parametrize("base_net", RIGHT.values(), ids=RIGHT.keys())
 def test_nets_of_many_makes_are_right(base_net: BaseNet) -> None:
     subject = Subject(*plant(base_net))
-    found = {check.__name__: fault_of(check, subject) for check in (*STATIC, checks.other_sizes_follow)}
+    found = {check.__name__: failure_of(check, subject) for check in (*STATIC, checks.other_sizes_follow)}
     assert set(found.values()) == {None}, found
 
 
 def test_tokens_with_attention_dropout_and_a_table_pass_every_check() -> None:
     results = list(run_checks(*plant(tokens)))
-    assert [(one.name, one.fault) for one in results if one.fault or one.not_run] == []
+    assert [(one.name, one.failure) for one in results if one.failure or one.not_run] == []
     assert len(results) == len(CHECKS) == 13
 
 
@@ -231,7 +232,7 @@ class Float32Constant(L.Layer):
 
 
 SCOPE, FLAT, PROCESS = checks.scope_is_applied, checks.convolutional_only, checks.leaves_the_process_alone
-FAULTS: dict[str, tuple[BaseNet, Check, list[str]]] = {
+FAILURES: dict[str, tuple[BaseNet, Check, list[str]]] = {
     "separable": (
         through(lambda: L.SeparableConv2D(4, 3, padding="same", name="own")),
         SCOPE,
@@ -249,7 +250,7 @@ FAULTS: dict[str, tuple[BaseNet, Check, list[str]]] = {
     "data format": (
         sets(lambda: keras.config.set_image_data_format("channels_first")),
         PROCESS,
-        ["image_data_format from 'channels_last' to 'channels_first'", "put it back"],
+        ["image_data_format from 'channels_last' to 'channels_first'", "restore it"],
     ),
     "dtype policy": (
         sets(lambda: keras.config.set_dtype_policy("mixed_bfloat16")),
@@ -269,7 +270,7 @@ FAULTS: dict[str, tuple[BaseNet, Check, list[str]]] = {
 
 @pytest.fixture
 def process() -> Iterator[None]:
-    """What a fault does to Keras ends with its test."""
+    """Restores Keras' settings after the test."""
     yield
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
@@ -278,15 +279,15 @@ def process() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("process")
-@pytest.mark.parametrize(("base_net", "check", "says"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_fault_that_hides_is_named(base_net: BaseNet, check: Check, says: list[str]) -> None:
-    found = fault_of(check, Subject(*plant(base_net))) or ""
+@pytest.mark.parametrize(("base_net", "check", "says"), FAILURES.values(), ids=FAILURES.keys())
+def test_a_hidden_failure_is_reported(base_net: BaseNet, check: Check, says: list[str]) -> None:
+    found = failure_of(check, Subject(*plant(base_net))) or ""
     assert [part for part in says if part not in found] == [], found
 
 
 @pytest.mark.parametrize(("name", "seed"), [("random", random.seed), ("np.random", np.random.seed)])
 def test_seeding_of_one_generator_is_named(name: str, seed: Callable[[int], None]) -> None:
-    found = fault_of(PROCESS, Subject(*plant(sets(lambda: seed(1))))) or ""
+    found = failure_of(PROCESS, Subject(*plant(sets(lambda: seed(1))))) or ""
     assert f"base_net seeds {name}: every detector would get the same weights" in found
 
 
@@ -296,19 +297,19 @@ def test_the_check_of_the_process_leaves_it_alone() -> None:
     subject = Subject(*plant(stages))
     _ = subject.base_net
     before = random.getstate()
-    assert fault_of(PROCESS, subject) is None
+    assert failure_of(PROCESS, subject) is None
     assert random.getstate() == before
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
     keras.config.set_dtype_policy("float32")
 
 
-def test_a_fault_of_the_arg_scope_is_told_once() -> None:
+def test_a_failure_of_the_arg_scope_is_reported_once() -> None:
     def short(*, weight_decay: float) -> ArgScope:
         return ArgScope(weight_decay)
 
     results = {one.name: one for one in run_checks(*plant(stages, short))}
-    assert [one.name for one in results.values() if one.fault] == ["base_net_gives_maps"]
-    assert "unexpected keyword argument 'data_format'" in (results["base_net_gives_maps"].fault or "")
+    assert [one.name for one in results.values() if one.failure] == ["base_net_gives_maps"]
+    assert "unexpected keyword argument 'data_format'" in (results["base_net_gives_maps"].failure or "")
     left = {name for name, one in results.items() if one.not_run}
     assert left == set(results) - {"import_is_light", "base_net_gives_maps"}
     assert results["scope_is_applied"].not_run == "not run: it needs what failed above"
@@ -355,23 +356,23 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 def test_branches_in_the_order_of_a_set_are_named(install: Callable[..., Subject]) -> None:
     """Eight have the same order in two processes once in 40,320 times."""
     subject = install("{'north', 'east', 'south', 'west', 'up', 'down', 'in', 'out'}")
-    found = fault_of(checks.save_and_load_give_the_same, subject) or ""
+    found = failure_of(checks.save_and_load_give_the_same, subject) or ""
     assert "predicts something else" in found
-    assert "a set has another order in each" in found
+    assert "the order of a set differs between processes" in found
 
 
 @pytest.mark.slow
 def test_names_that_differ_from_process_to_process_are_named(install: Callable[..., Subject]) -> None:
-    found = fault_of(checks.save_and_load_give_the_same, install("[f'p{os.getpid()}', 'b']")) or ""
-    assert "another process cannot load what this one saved" in found
+    found = failure_of(checks.save_and_load_give_the_same, install("[f'p{os.getpid()}', 'b']")) or ""
+    assert "a subprocess cannot load the saved detector" in found
     assert f"fake/p{os.getpid()}/bias is unknown" in found
 
 
 def test_a_plugin_may_print_when_imported(install: Callable[..., Subject]) -> None:
-    assert fault_of(checks.import_is_light, install(before="print('hello'); print('world', end='')")) is None
+    assert failure_of(checks.import_is_light, install(before="print('hello'); print('world', end='')")) is None
 
 
 def test_a_plugin_that_ends_the_program_when_imported_is_named(install: Callable[..., Subject]) -> None:
     code = "import os, sys\nif 'tensorflow' not in sys.modules: os.write(2, b'no licence\\n'); os._exit(3)"
-    found = fault_of(checks.import_is_light, install(before=code)) or ""
-    assert "a process that imports fake-one ends early: no licence" in found
+    found = failure_of(checks.import_is_light, install(before=code)) or ""
+    assert "a process that imports fake-one exits: no licence" in found

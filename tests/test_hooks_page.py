@@ -12,7 +12,7 @@ import pytest
 
 from ssdcore import ArgScope, Backbone, CheckpointMap, Preprocessing
 from ssdcore.contract import hookspecs
-from ssdcore.testing.contract import CHECKS
+from ssdcore.testing.checks import CHECKS
 
 PAGE = (Path(__file__).parent.parent / "docs/plugins/hooks.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)

@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from ssdcore.contract.plugins import Plugins
+from ssdcore.errors import ParamError
 from ssdcore.params import Adam, AdamW, Cosine, ParamSet, PatchCrop, Sgd, Weights, difference
 from ssdcore.params.base import Params
+from ssdcore.params.renamed import RENAMED_KEYS, RENAMED_VALUES
 
 SHIPPED = (
     "vgg16-ssd300",
@@ -229,6 +231,37 @@ def test_difference_shows_keys_that_one_set_lacks(vgg300: ParamSet) -> None:
     found = difference(vgg300, adam)
     assert ("train.stages.0.optimizer.momentum", 0.9, None) in found
     assert ("train.stages.0.optimizer.beta_1", None, 0.9) in found
+
+
+# --- former names
+
+
+@pytest.mark.parametrize("assignment", ["train.pictures=3", "train.augmentation_images=3"])
+def test_a_former_key_overrides_the_present_one(assignment: str, vgg300: ParamSet) -> None:
+    assert vgg300.override([assignment]) == vgg300.override(["train.augmentation_images=3"]) != vgg300
+
+
+def test_former_keys_and_values_of_files_keep_loading(vgg300: ParamSet, tmp_path: Path) -> None:
+    values = vgg300.model_dump(mode="json")
+    values["train"]["pictures"] = values["train"].pop("augmentation_images") + 3
+    values["train"]["loss"]["mining"] = "picture"
+    path = tmp_path / "old.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert ParamSet.load(path) == ParamSet.parse(values, "old") == vgg300.override(["train.pictures=3"])
+    assert values["train"]["loss"]["mining"] == "picture"  # what was given is not changed
+    assert vgg300.override(["train.loss.mining=picture"]) == vgg300
+
+
+def test_a_former_key_beside_the_present_one_is_unknown(vgg300: ParamSet) -> None:
+    values = vgg300.model_dump(mode="json")
+    values["train"]["pictures"] = 3
+    with pytest.raises(ParamError, match=r"train.pictures: unknown key"):
+        ParamSet.parse(values, "both")
+
+
+@pytest.mark.parametrize("key", [*RENAMED_KEYS.values(), *RENAMED_VALUES])
+def test_present_names_are_parameters(key: str, vgg300: ParamSet) -> None:
+    value_at(vgg300, key)
 
 
 # --- descriptions

@@ -1,4 +1,4 @@
-"""What is wrong with an override or a file of params is told by its key, with the nearest right one."""
+"""What is wrong with an override or a file of params is reported by its key, with the nearest right one."""
 
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def parse_issue(values: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("assignment", "telling"),
+    ("assignment", "expected"),
     [
         ("bakbone=vgg_16", ["'bakbone'", "'backbone'"]),
         ("train.sede=1", ["train.sede", "'seed'"]),
@@ -55,14 +55,14 @@ def parse_issue(values: Any) -> str:
     ],
 )
 def test_unknown_key_in_an_override_is_named_with_the_nearest(
-    vgg300: ParamSet, assignment: str, telling: list[str]
+    vgg300: ParamSet, assignment: str, expected: list[str]
 ) -> None:
     message = issue(vgg300, assignment)
-    assert [part for part in telling if part not in message] == []
+    assert [part for part in expected if part not in message] == []
 
 
 @pytest.mark.parametrize("assignment", ["train.seed", "=3", "", "train.seed:1"])
-def test_malformed_override_is_told_with_the_right_form(vgg300: ParamSet, assignment: str) -> None:
+def test_malformed_override_is_reported_with_the_right_form(vgg300: ParamSet, assignment: str) -> None:
     message = issue(vgg300, assignment)
     assert repr(assignment) in message
     assert "key.sub=value" in message
@@ -76,7 +76,7 @@ def test_override_value_that_is_no_safe_yaml_is_refused(vgg300: ParamSet, value:
 
 
 @pytest.mark.parametrize(
-    ("key", "telling"),
+    ("key", "expected"),
     [
         ("train.stages.2.epochs", "0 to 1"),
         ("train.stages.-1.epochs", "0 to 1"),
@@ -85,14 +85,14 @@ def test_override_value_that_is_no_safe_yaml_is_refused(vgg300: ParamSet, value:
         ("train.seed.x", "train.seed is 0"),
     ],
 )
-def test_path_that_leads_nowhere_is_told(vgg300: ParamSet, key: str, telling: str) -> None:
+def test_path_that_does_not_exist_is_reported(vgg300: ParamSet, key: str, expected: str) -> None:
     message = issue(vgg300, f"{key}=1")
     assert key in message
-    assert telling in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
-    ("assignment", "telling"),
+    ("assignment", "expected"),
     [
         ("train.seed=abc", ["train.seed", "integer", "'abc'"]),
         ("train.seed=-1", ["train.seed", "greater than or equal to 0", "-1"]),
@@ -107,14 +107,14 @@ def test_path_that_leads_nowhere_is_told(vgg300: ParamSet, key: str, telling: st
         ("train.stages.0.optimizer={kind: adma}", ["train.stages.0.optimizer", "'adma'", "'adam'"]),
     ],
 )
-def test_wrong_value_is_told_with_its_key(vgg300: ParamSet, assignment: str, telling: list[str]) -> None:
+def test_wrong_value_is_reported_with_its_key(vgg300: ParamSet, assignment: str, expected: list[str]) -> None:
     message = issue(vgg300, assignment)
-    assert [part for part in telling if part not in message] == []
+    assert [part for part in expected if part not in message] == []
     assert "\n" not in message
 
 
 @pytest.mark.parametrize(
-    ("assignment", "telling"),
+    ("assignment", "expected"),
     [
         ("train.stages.0.epochs=3", ["train.stages.0", "either epochs or steps"]),
         ("train.stages.0.steps=null", ["train.stages.0", "either epochs or steps"]),
@@ -129,12 +129,12 @@ def test_wrong_value_is_told_with_its_key(vgg300: ParamSet, assignment: str, tel
         ("augment.photometric.contrast=[1.5, 0.5]", ["augment", "contrast", "1.5"]),
     ],
 )
-def test_values_that_contradict_each_other_are_told(vgg300: ParamSet, assignment: str, telling: list[str]) -> None:
+def test_values_that_contradict_each_other_are_reported(vgg300: ParamSet, assignment: str, expected: list[str]) -> None:
     message = issue(vgg300, assignment)
-    assert [part for part in telling if part not in message] == []
+    assert [part for part in expected if part not in message] == []
 
 
-def test_all_issues_are_told_at_once(vgg300: ParamSet) -> None:
+def test_all_issues_are_reported_at_once(vgg300: ParamSet) -> None:
     message = issue(vgg300, "train.seed=abc", "eval.keep=0", "eval.nms_iou=2")
     assert [key for key in ("train.seed", "eval.keep", "eval.nms_iou") if key not in message] == []
 
@@ -195,7 +195,7 @@ def test_file_without_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [1, 2", "a: b: c", "\tx: 1", "a: *unknown"])
-def test_broken_yaml_is_told_in_one_line_with_its_place(tmp_path: Path, text: str) -> None:
+def test_broken_yaml_is_reported_in_one_line_with_its_place(tmp_path: Path, text: str) -> None:
     message = load_issue(tmp_path / "set.yaml", text)
     assert "set.yaml is not valid YAML" in message
     assert "line 1" in message or "line 2" in message
@@ -210,14 +210,14 @@ def test_yaml_that_would_run_python_is_refused_and_runs_nothing(vgg300: ParamSet
     assert not made.exists()
 
 
-def test_missing_file_is_told_with_its_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_file_is_reported_with_its_full_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParamError) as caught:
         ParamSet.load(Path("absent.yaml"))
     assert str(tmp_path / "absent.yaml") in str(caught.value)
 
 
-def test_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_file_that_is_no_text_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "set.yaml"
     path.write_bytes(b"\xff\xfe\x00\x9f")
     with pytest.raises(ParamError, match=r"set\.yaml"):

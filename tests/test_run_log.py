@@ -321,7 +321,7 @@ def test_the_best_checkpoint_may_be_that_of_least_loss(pond: Pond, tmp_path: Pat
 
 
 def test_images_and_histograms_are_among_the_events(pond: Pond, tmp_path: Path) -> None:
-    params = pond.params.override(["train.images=2", "train.histograms=true", "train.ema_decay=null"])
+    params = pond.params.override(["train.augmentation_images=2", "train.histograms=true", "train.ema_decay=null"])
     train(params, pond.data, tmp_path / "run", pond.plugins)
     found = {(step, name) for step, name, _ in events(tmp_path / "run")}
     assert {step for step, name in found if name == "1 original"} == {0, 6}

@@ -145,11 +145,13 @@ def test_another_depth_is_refused_and_nothing_is_loaded(plugins: Plugins, tmp_pa
         np.testing.assert_array_equal(values, variable)
 
 
-def test_a_512_checkpoint_in_a_300_detector_is_told_apart(plugins: Plugins, tmp_path: Path) -> None:
+def test_a_512_checkpoint_in_a_300_detector_is_recognised(plugins: Plugins, tmp_path: Path) -> None:
     layout = tf1_files.LAYOUTS["ssd_tensorflow_512"]
     prefix = tf1_files.save_checkpoint(tmp_path, tf1_files.ssd_variables(layout))
     ssd: SSD = build_ssd(plugins.param_sets["ssd-tensorflow-300"], ["a"], plugins)
-    with pytest.raises(CheckpointError, match=r"fits none of the \d+ variables.*ssd_512_vgg.*ssd params list"):
+    with pytest.raises(
+        CheckpointError, match=r"fits none of the \d+ variables.*ssd_512_vgg.*use the param set of that network"
+    ):
         load_weights(ssd, plugins, Weights(file=str(prefix)))
 
 

@@ -67,8 +67,12 @@ def test_inspect_lists_names_shapes_types_and_norms(ssd, slim: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{slim}", "--out", "{tmp}/a.npz"], "holds no class heads of this model's boxes (tf-slim); say which classes"),
-        (["{slim}", "--out", "{tmp}/a.npz", "--from", "caffe"], "was to be of the format caffe, but is of tf-slim"),
+        (
+            ["{slim}", "--out", "{tmp}/a.npz"],
+            "holds no class heads of this model's boxes (tf-slim), so the classes of the detector must be given; "
+            "give them (--classes a,b,c)",
+        ),
+        (["{slim}", "--out", "{tmp}/a.npz", "--from", "caffe"], "is a tf-slim file, not caffe"),
         (["{tmp}/none.caffemodel", "--out", "{tmp}/a.npz"], "there is no weights file"),
         (["{slim}", "--out", "{tmp}/a.ckpt"], "a file ending in .npz"),
         (["{slim}", "--out", "{tmp}/there.npz"], "exists already; choose another --out"),
@@ -76,7 +80,7 @@ def test_inspect_lists_names_shapes_types_and_norms(ssd, slim: Path) -> None:
         (["{slim}", "--out", "{tmp}/a.npz", "--classes", "a", "backbone=mobilenet_v1_050"], "fits none of the"),
         (
             ["{slim}", "--out", "{tmp}/a.npz", "--classes", "a", "--params", "caffe-mobilenet-ssd300"],
-            "does not say where tf-slim files keep its variables (it knows: caffe)",
+            "has no checkpoint map for tf-slim files (it has: caffe); use another file or backbone; ssd backbones list",
         ),
         (
             ["{slim}", "--out", "{tmp}/a.npz", "--classes", "a", "train.weights.exclude=[conv5]"],

@@ -193,7 +193,7 @@ def test_weights_that_are_not_finite_are_refused_and_nothing_changes(plugins: Pl
     prefix = tf1_files.save_checkpoint(tmp_path, variables)
     ssd = build_ssd(plugins.param_sets["mobilenet025-ssd300"], ["a"], plugins)
     before = ssd.network.get_layer("Conv2d_11_pointwise_logits").kernel.numpy(), ssd.backbone.get_weights()
-    with pytest.raises(CheckpointError, match=r"Conv2d_7_pointwise/weights holds 1 values that are infinite or not"):
+    with pytest.raises(CheckpointError, match=r"Conv2d_7_pointwise/weights holds 1 values that are NaN or infinite"):
         load_weights(ssd, plugins, Weights(file=str(prefix)))
     np.testing.assert_array_equal(ssd.network.get_layer("Conv2d_11_pointwise_logits").kernel, before[0])
     for now, then in zip(ssd.backbone.get_weights(), before[1], strict=True):
@@ -202,7 +202,7 @@ def test_weights_that_are_not_finite_are_refused_and_nothing_changes(plugins: Pl
 
 def test_a_file_of_another_format_than_said(tmp_path: Path) -> None:
     path = caffe_file(tmp_path, caffe_files.caffemodel_bytes(LAYERS))
-    with pytest.raises(CheckpointError, match="was to be of the format tf-slim, but is of caffe"):
+    with pytest.raises(CheckpointError, match="is a caffe file, not tf-slim"):
         open_weights(path, "tf-slim")
 
 
@@ -274,7 +274,7 @@ def write_keras_h5(path: Path, arrays: dict[str, np.ndarray], old_names: bool) -
             file[f"{layer}/{layer}_{old[variable]}:0" if old_names else f"{layer}/{layer}/{variable}:0"] = values
 
 
-def test_caffe_vgg_ssd_of_double_v1_blobs_fills_its_trunk(plugins: Plugins, tmp_path: Path) -> None:
+def test_caffe_vgg_ssd_of_double_v1_blobs_fills_its_backbone(plugins: Plugins, tmp_path: Path) -> None:
     """The reduced VGG ImageNet file: V1 layers, legacy shapes; fc6 (1024, 512, 3, 3) is taken as it is."""
     rng = np.random.default_rng(1)
     ssd = build_ssd(plugins.param_sets["vgg16-ssd300"], ["a"], plugins)
@@ -321,7 +321,7 @@ def test_vgg_19_is_not_taken_for_vgg_16(plugins: Plugins, tmp_path: Path) -> Non
     network = keras.applications.VGG19(weights=None, include_top=False, input_shape=(64, 64, 3))
     write_keras_h5(tmp_path / "vgg19.h5", {one.path: one.numpy() for one in network.weights}, old_names=False)
     ssd = build_ssd(plugins.param_sets["vgg16-ssd300"], ["a"], plugins)
-    with pytest.raises(CheckpointError, match="is of VGG-19: it holds block3_conv4/kernel"):
+    with pytest.raises(CheckpointError, match="belongs to VGG-19: it holds block3_conv4/kernel"):
         load_weights(ssd, plugins, Weights(file=str(tmp_path / "vgg19.h5")))
 
 
@@ -367,7 +367,7 @@ def test_another_set_of_a_detector_is_noted(plugins: Plugins, tmp_path: Path) ->
         ssd, report = import_weights(plugins.param_sets[name], plugins, weights)
         notes[name] = report.notes
     assert notes["modular-mobilenet-ssd300"] == ()
-    assert "prepare images otherwise" in notes["mobilenet-ssd300"][0]
+    assert "use another model.preprocessing" in notes["mobilenet-ssd300"][0]
     params = plugins.param_sets["mobilenet-ssd300"]
     save_checkpoint(tmp_path / "own.npz", ssd, params)
     other = params.override(["model.default_boxes.min_sizes.0=22"])

@@ -31,6 +31,10 @@ ADVICE = {
     "other_classes": "convert the data with --classes {classes}, or train on this data",
     "unreadable_coco_results": "--annotations names the file of annotations that its ids are from",
     # weights
+    "weights_without_classes": "give them (--classes a,b,c), or train from the file (ssd train … train.weights=FILE)",
+    "weights_of_another_network": "ssd params list shows the param sets",
+    "weights_incomplete": "ssd weights import takes --partial for that",
+    "no_checkpoint_map": "ssd backbones list shows the backbones",
 }
 """Reason -> advice; `{name}` stands for one of the error's facts."""
 

@@ -1,4 +1,4 @@
-"""`ssd params`: look at, compare and check param sets."""
+"""`ssd params`: show, compare and check param sets."""
 
 import click
 
@@ -16,7 +16,7 @@ def params() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_program
 def list_sets(program: Program, as_json: bool) -> None:
-    """The param sets that installed plugins ship."""
+    """List the param sets of installed plugins."""
     found = program.plugins.param_sets
     rows = [(name, item.backbone, item.model.name, item.description) for name, item in found.items()]
     columns = ("name", "backbone", "model", "description")
@@ -40,7 +40,7 @@ def show(program: Program, name: str, assignments: tuple[str, ...]) -> None:
 @click.argument("other")
 @pass_program
 def diff(program: Program, one: str, other: str) -> None:
-    """The values in which two sets (names or files) differ."""
+    """Show the values in which two sets (names or files) differ."""
     changes = difference(find_params(one, program.plugins), find_params(other, program.plugins))
     if not changes:
         click.echo("no differences")
@@ -67,5 +67,5 @@ def validate(program: Program, name: str, assignments: tuple[str, ...]) -> None:
 
 @params.command()
 def schema() -> None:
-    """The JSON schema of a param set: every key with its meaning, unit and bounds."""
+    """Print the JSON schema of a param set: every key with description, unit and bounds."""
     print_json(ParamSet.model_json_schema())

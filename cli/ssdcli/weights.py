@@ -1,4 +1,4 @@
-"""`ssd weights`: other people's weights."""
+"""`ssd weights`: imports and inspects weights of other frameworks."""
 
 import math
 from pathlib import Path
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from ssdcore.weights import ImportReport
 
 SHOWN = 8
-"""Names of each kind in a printed report; --json has all."""
+"""Names of each kind printed; --json has all."""
 
 
 @click.group()
 def weights() -> None:
-    """Import and look into weights of Caffe, TensorFlow 1, Keras Applications, or of this program."""
+    """Import and inspect weights of Caffe, TensorFlow 1 and Keras Applications, and checkpoints."""
 
 
 @weights.command("import")
@@ -29,7 +29,7 @@ def weights() -> None:
 @click.option("--params", "name", required=True, help="Param set of the detector, or a YAML file (ssd params list).")
 @click.option("--out", required=True, type=PathOption, help="Checkpoint to write, a .npz file.")
 @click.option("--classes", help="Classes of the detector: a,b,c. Default: those of the file.")
-@click.option("--partial", is_flag=True, help="Accept a file that does not fill the detector.")
+@click.option("--partial", is_flag=True, help="Accept a file that lacks variables of the detector.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 @overrides
 @pass_program
@@ -45,10 +45,10 @@ def import_(
     as_json: bool,
     assignments: tuple[str, ...],
 ) -> None:
-    """Make a checkpoint from other people's weights.
+    """Make a checkpoint from weights of another framework.
 
-    SOURCE is a .caffemodel, a TensorFlow checkpoint, a Keras Applications .h5, or a checkpoint of
-    this program. The result goes into `ssd detect`, `ssd eval` and train.weights. KEY=VALUE replaces
+    SOURCE is a .caffemodel, a TensorFlow checkpoint, a Keras Applications .h5, or one of our
+    checkpoints. The result goes into `ssd detect`, `ssd eval` and train.weights. KEY=VALUE replaces
     a value of the param set; train.weights.exclude=[block,conv4_3] leaves variables out.
     """
     params = find_params(name, program.plugins).override(assignments)
@@ -84,7 +84,7 @@ def _check_output(out: Path) -> None:
 
 
 def _refuse_holes(report: "ImportReport") -> None:
-    """A detector's file must fill the detector; one that only holds a backbone need not."""
+    """The file of a detector must have all variables of the detector, the file of a backbone need not."""
     holes = report.misfits()
     if holes:
         raise CheckpointError(
@@ -119,7 +119,7 @@ def _print_report(report: "ImportReport") -> None:
 @click.argument("file", type=PathOption)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(file: Path, as_json: bool) -> None:
-    """List what a weights file holds: names, shapes, types and norms.
+    """List the arrays of a weights file: names, shapes, types and norms.
 
     Caffe's kernels are shown as (height, width, in, out).
     """

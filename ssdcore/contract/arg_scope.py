@@ -1,6 +1,6 @@
 """Layer defaults of a network: what TF-slim called an arg scope, as an immutable object.
 
-Keras is imported only when a layer is made, so that a plugin may use this module at its top.
+Keras is imported only when a layer is built, so that plugins can import this module at their top.
 """
 
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ class BatchNorm:
     """Batch normalisation defaults.
 
     Attributes:
-        momentum: share of the old moving statistics kept at each training step.
+        momentum: of the moving statistics.
         epsilon: added to the variance.
-        scale: whether a factor gamma is learned.
+        scale: whether a scale gamma is learned.
     """
 
     momentum: float = 0.99
@@ -122,7 +122,7 @@ class ArgScope:
     def _pad(
         self, inputs: Any, kernel_size: int, strides: int, dilation: int, padding: str | int, name: str
     ) -> tuple[Any, str]:
-        """Turns padding in pixels into a Keras padding, with a padding layer where it is needed."""
+        """Turns padding in pixels into a Keras padding, with a padding layer if needed."""
         import keras
 
         if isinstance(padding, str):
@@ -135,7 +135,7 @@ class ArgScope:
         return pad(inputs), "valid"
 
     def _finish(self, net: Any, name: str) -> Any:
-        """Normalisation and activation behind a convolution."""
+        """Normalisation and activation after a convolution."""
         import keras
 
         from ssdcore.contract.batch_norm import FusedBatchNormalization

@@ -1,20 +1,18 @@
-"""What a plugin says about a backbone: plain data and two functions, checked when made."""
+"""A backbone as its plugin defines it: plain data and two functions, validated on construction."""
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from ssdcore.contract.arg_scope import ArgScope
 from ssdcore.contract.checkpoint_maps import CheckpointMap
 from ssdcore.errors import PluginError
 from ssdcore.params import Preprocessing
-
-Tensor = Any
-"""A symbolic Keras tensor of shape (batch, height, width, channels)."""
+from ssdcore.types import Tensor
 
 BaseNet = Callable[[Tensor, ArgScope], tuple[Tensor, Mapping[str, Tensor]]]
-"""`(inputs, scope) -> (net, end_points)`: convolutional only, `end_points` ordered by depth."""
+"""`(inputs, scope) -> (net, end_points)`: Keras tensors (B, H, W, C), convolutional only, `end_points` by depth."""
 
 
 class ArgScopeFactory(Protocol):
@@ -29,15 +27,15 @@ class Backbone:
     """One feature extractor that SSD blocks can be attached to.
 
     Attributes:
-        name: how users name it; letters, digits and underscores.
-        base_net: builds the network; must not contain fully connected layers.
+        name: letters, digits and underscores.
+        base_net: builds the network, without fully connected layers.
         arg_scope: makes the layer defaults that `base_net` applies.
-        preprocessing: what the base net expects of pixel values.
-        checkpoints: for each format of public checkpoints it can start from (`caffe`, `tf-slim`,
-            `keras-applications`), where its variables are in such a file.
+        preprocessing: of pixel values, as the base net expects them.
+        checkpoints: format of public checkpoints (`caffe`, `tf-slim`, `keras-applications`) -> where its variables
+            are in such a file.
 
     Raises:
-        PluginError: a field is not what the contract asks for.
+        PluginError: a field violates the contract.
     """
 
     name: str
@@ -55,7 +53,7 @@ class Backbone:
         if not isinstance(self.preprocessing, Preprocessing):
             raise PluginError(
                 f"backbone {self.name!r}: preprocessing must be an ssdcore.Preprocessing, not {self.preprocessing!r}; "
-                "leave it out if pixels from 0 to 255 are taken as they are"
+                "leave it out if the base net takes pixels from 0 to 255"
             )
         self._check_checkpoints()
 

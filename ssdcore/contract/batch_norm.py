@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-Tensor = Any
+from ssdcore.types import Tensor
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):
@@ -18,25 +18,25 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
     The maps may be float32, bfloat16 or float16 and keep their type; statistics and variables are
     float32. Frozen (`trainable = False`) the layer uses its moving statistics even while training.
-    With `synchronized` a layer that learns on several replicas normalises by the mean and variance
+    With `synchronized` a layer that is trained on several replicas normalises by the mean and variance
     of all their maps together; without, each by those of its own.
     """
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
-        learning = bool(training) and self.trainable
-        if learning and self.synchronized and _replicas() > 1:
+        training_now = bool(training) and self.trainable
+        if training_now and self.synchronized and _replicas() > 1:
             return self._call_together(inputs)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,
             tf.ones_like(self.moving_mean) if self.gamma is None else self.gamma,
             tf.zeros_like(self.moving_mean) if self.beta is None else self.beta,
-            None if learning else self.moving_mean,
-            None if learning else self.moving_variance,
+            None if training_now else self.moving_mean,
+            None if training_now else self.moving_variance,
             epsilon=self.epsilon,
             data_format="NCHW" if self.axis == 1 else "NHWC",
-            is_training=learning,
+            is_training=training_now,
         )
-        if learning:
+        if training_now:
             self._follow(self.moving_mean, _mean_over_replicas(mean))
             self._follow(self.moving_variance, _mean_over_replicas(variance))
         return outputs
@@ -58,7 +58,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         return tf.cast(values * factor + shift, inputs.dtype)
 
     def _follow(self, average: Any, value: Tensor) -> None:
-        """Moves an average towards this batch's value."""
+        """Updates a moving average with this batch's value."""
         average.assign(average * self.momentum + value * (1.0 - self.momentum))
 
 
@@ -89,7 +89,7 @@ def _moments_of_all(values: Tensor, axes: list[int]) -> tuple[Tensor, Tensor, Te
     table = context.all_reduce(tf.distribute.ReduceOp.SUM, own[:, None] * row)
     means, variances, counts = tf.split(table, [*mean.shape, *mean.shape, 1], axis=1)
     total = tf.reduce_sum(counts)
-    shares = counts / total
-    mean = tf.reduce_sum(shares * means, axis=0)
-    variance = tf.reduce_sum(shares * (variances + tf.square(means - mean)), axis=0)
+    fractions = counts / total
+    mean = tf.reduce_sum(fractions * means, axis=0)
+    variance = tf.reduce_sum(fractions * (variances + tf.square(means - mean)), axis=0)
     return mean, variance, total

@@ -1,4 +1,4 @@
-"""How a plugin says where public checkpoints keep its variables, and what such maps have in common."""
+"""Checkpoint maps: how a plugin names its variables in public checkpoints."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 CAFFE_EPSILON = 1e-5
-"""What Caffe's BatchNorm adds to the variance; the base net of a Caffe model must add the same."""
+"""Epsilon of Caffe's BatchNorm; the base net of a Caffe model must have the same."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where in a public checkpoint the values of a variable are.
+    """The arrays of a public checkpoint that hold a variable's values.
 
     Attributes:
-        names: of the file's arrays, usually one. Caffe's layers are read as `layer/kernel` (height,
+        names: of the arrays, usually one. Caffe's layers are read as `layer/kernel` (height,
             width, in, out), `layer/bias`, `layer/gamma`, `layer/beta`, `layer/moving_mean` and
-            `layer/moving_variance`; all other files keep their own names.
-        convert: makes the values from those arrays, in that order; None takes the one array as it is.
+            `layer/moving_variance`; in other files arrays have their own names.
+        convert: computes the values from these arrays, in order; None: the array unchanged.
     """
 
     names: tuple[str, ...]
@@ -29,25 +29,25 @@ class Source:
 
 
 NameMap = Callable[[str], Sequence[Source]]
-"""For a variable such as `conv1_1/kernel`, where its values may be: the first place that the file
-has counts. No place at all: such files do not hold it."""
+"""Maps a variable such as `conv1_1/kernel` to its possible sources, of which the first that the file has is used.
+Empty: such files do not hold it."""
 
 
 def nowhere(name: str) -> Sequence[Source]:
-    """The map of variables that a format does not hold."""
+    """The map for variables that a format does not hold."""
     return ()
 
 
 @dataclass(frozen=True)
 class CheckpointMap:
-    """How the variables of a detector are named in one format of public checkpoints.
+    """The names of a detector's variables in one format of public checkpoints.
 
     Attributes:
-        base_net: of the base net's variables, by their own names.
-        blocks: of SSD blocks that can start from the classifier's further layers, as VGG's fc6 and
-            fc7 do for `block7_conv1/kernel` and `block7_conv2/kernel`.
-        others: arrays that only another network has, with its name: a file that holds one is refused
-            although everything that is looked for may be in it.
+        base_net: maps variables of the base net.
+        blocks: maps variables of SSD blocks that can start from further layers of the classifier, such as
+            `block7_conv1/kernel` and `block7_conv2/kernel` from VGG's fc6 and fc7.
+        others: array -> name of the only network that has it; a file with such an array is rejected, even if it
+            has all variables of this one.
     """
 
     base_net: NameMap
@@ -56,15 +56,15 @@ class CheckpointMap:
 
 
 def flip_channels(kernel: Array) -> Array:
-    """A first kernel (height, width, in, out) made for BGR, for RGB; or the other way round."""
+    """Converts a first kernel (height, width, in, out) from BGR to RGB or back."""
     return kernel[:, :, ::-1]
 
 
 def caffe_batch_norm(layer: str, variable: str) -> Sequence[Source]:
-    """Where a Caffe model has the batch normalisation behind a convolution.
+    """Sources of the batch normalisation after a convolution in a Caffe model.
 
-    Either in the layers `layer/bn` and `layer/scale`, or merged into the convolution: then its bias
-    is what is left to add, and the other variables are those that change nothing.
+    Either the layers `layer/bn` and `layer/scale`, or merged into the convolution: then beta is its bias, and
+    the other variables are those of an identity.
 
     Args:
         layer: Caffe's name of the convolution.

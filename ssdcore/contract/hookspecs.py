@@ -22,7 +22,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def ssdcore_backbones() -> "Iterable[Backbone]":  # type: ignore[empty-body]
     """The backbones this plugin provides. Their names must be unique among all plugins.
 
-    Called once, when plugins are loaded; must be quick and must not import TensorFlow.
+    Called once, when plugins are loaded; must be fast and must not import TensorFlow.
     """
 
 
@@ -35,14 +35,14 @@ def ssdcore_feature_layers(backbone: str, model: str) -> Sequence[str] | None:
         model: name of an SSD model, such as `ssd300`, `ssd512` or `mobilenet_ssd300`.
 
     Returns:
-        One to n end-point names, finest map first. The core attaches its blocks behind the base net
-        and supplies the remaining sources. None leaves the question to the next plugin.
+        One or more end-point names, finest map first. The core attaches its blocks to the base net for the
+        remaining prediction layers. None: the next plugin is asked.
     """
 
 
 @hookspec
 def ssdcore_param_sets() -> "Mapping[str, ParamSet]":  # type: ignore[empty-body]
-    """Named param sets this plugin ships, ready for `ssd train --params NAME`."""
+    """Named param sets this plugin ships."""
 
 
 @hookspec

@@ -1,4 +1,4 @@
-"""Finds, loads and checks plugins. One that fails is recorded and never hurts the others."""
+"""Discovers, loads and validates plugins. One that fails is recorded and does not affect the others."""
 
 import os
 import sys
@@ -30,7 +30,7 @@ class Plugin:
 
 @dataclass(frozen=True)
 class PluginFailure:
-    """A plugin that could not be used, and why."""
+    """A plugin that could not be loaded, and why."""
 
     plugin: Plugin
     reason: str
@@ -38,15 +38,15 @@ class PluginFailure:
 
 @dataclass(frozen=True)
 class Plugins:
-    """All that the installed plugins provide.
+    """Everything that the installed plugins provide.
 
     Attributes:
         manager: the pluggy manager, for calling hooks.
-        failures: the plugins that were left out.
+        failures: the plugins that could not be loaded.
         backbones: name -> backbone.
         param_sets: name -> param set.
-        providers: backbone name -> the plugin it came from.
-        plugins: the plugins that are loaded, by name.
+        providers: backbone name -> the plugin that provides it.
+        plugins: name -> loaded plugin.
     """
 
     manager: pluggy.PluginManager
@@ -60,7 +60,7 @@ class Plugins:
         """The backbone called `name`.
 
         Raises:
-            PluginError: none is installed under that name; says which are, and which plugins failed.
+            PluginError: no plugin provides it; names those installed, and plugins that failed.
         """
         if name in self.backbones:
             return self.backbones[name]
@@ -72,10 +72,10 @@ class Plugins:
         )
 
     def feature_layers(self, backbone: str, model: str) -> tuple[str, ...]:
-        """The end points that feed the first prediction layers of `model`; empty if nobody says.
+        """The end points that feed the first prediction layers of `model`; empty if no plugin names any.
 
         Raises:
-            PluginError: a plugin's answer to that raised, or is not a list of names that differ.
+            PluginError: a plugin's hook raised, or did not return a list of distinct names.
         """
         try:
             found = self.manager.hook.ssdcore_feature_layers(backbone=backbone, model=model)
@@ -84,13 +84,13 @@ class Plugins:
         names = () if found is None else found
         if not _are_names(names):
             raise PluginError(
-                f"ssdcore_feature_layers({backbone!r}, {model!r}) of a plugin gave {found!r}; it must give a list of "
-                "names of end points, each once, finest map first, or None"
+                f"ssdcore_feature_layers({backbone!r}, {model!r}) of a plugin returned {found!r}; it must return a "
+                "list of names of end points, each once, finest map first, or None"
             )
         return tuple(names)
 
     def with_commands(self, cli: Any) -> "Plugins":
-        """Lets each plugin add its commands to a `click.Group`; one that raises joins the failures."""
+        """Lets each plugin add its commands to a `click.Group`; those that raise are added to `failures`."""
         failures = list(self.failures)
         for name, module in self.manager.list_name_plugin():
             try:
@@ -103,10 +103,10 @@ class Plugins:
 def load_plugins() -> Plugins:
     """Loads every installed plugin that `SSDCORE_DISABLE_PLUGINS` does not name.
 
-    The variable is a comma list of entry points or distributions.
+    The variable is a comma-separated list of entry points or distributions.
 
-    Entry points are taken one by one in the order of their names. A plugin that raises, misspells a
-    hook, or repeats a name that is taken ends up in `failures`; the others load as if it were absent.
+    Entry points are loaded one by one in the order of their names. A plugin that raises, misspells a hook, or
+    repeats a name already taken is recorded in `failures`; the others load as if it were absent.
     """
     loader = _Loader()
     for entry_point in _enabled(entry_points(group=hookspecs.PROJECT)):
@@ -143,7 +143,7 @@ def _enabled(found: Iterable[EntryPoint]) -> list[EntryPoint]:
 
 
 class _Loader:
-    """Collects what each plugin gives, refusing whole plugins so that none is half loaded."""
+    """Collects what each plugin provides, all of it or nothing."""
 
     def __init__(self) -> None:
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -160,7 +160,7 @@ class _Loader:
         plugin = _describe(entry_point)
         try:
             self._register(self._import(entry_point), plugin)
-        except (Exception, SystemExit) as error:  # whatever a plugin raises must not stop the others
+        except (Exception, SystemExit) as error:  # a plugin may raise anything, and must not stop the others
             self.failures.append(PluginFailure(plugin, _reason(error)))
 
     def _import(self, entry_point: EntryPoint) -> Any:
@@ -189,10 +189,10 @@ class _Loader:
         self.plugins[plugin.name] = plugin
 
     def _collect(self, module: Any, plugin: Plugin) -> None:
-        """Takes over a plugin's backbones and param sets, all or none."""
+        """Adds a plugin's backbones and param sets, all or none."""
         backbones = {backbone.name: backbone for backbone in self._backbones(module)}
         param_sets = self._param_sets(module)
-        # A hook that cannot say "not mine" would break the backbones of others.
+        # A hook that raises for unknown backbones would break those of other plugins.
         _ask(self.manager, "ssdcore_feature_layers", module, backbone="", model="")
         _refuse_taken("backbone", backbones, self.providers, plugin)
         _refuse_taken("param set", param_sets, self.set_providers, plugin)
@@ -205,9 +205,9 @@ class _Loader:
         seen: set[str] = set()
         for backbone in _ask(self.manager, "ssdcore_backbones", module) or ():
             if not isinstance(backbone, Backbone):
-                raise PluginError(f"ssdcore_backbones must give ssdcore.Backbone objects, not {backbone!r}")
+                raise PluginError(f"ssdcore_backbones must return ssdcore.Backbone objects, not {backbone!r}")
             if backbone.name in seen:
-                raise PluginError(f"ssdcore_backbones gives the backbone {backbone.name!r} twice")
+                raise PluginError(f"ssdcore_backbones returns the backbone {backbone.name!r} twice")
             seen.add(backbone.name)
             yield backbone
 
@@ -230,14 +230,14 @@ class _Loader:
 
 
 def _are_names(found: Any) -> bool:
-    """Whether this is a sequence of names that differ."""
+    """Whether this is a sequence of distinct names."""
     if isinstance(found, str) or not isinstance(found, Sequence):
         return False
     return all(isinstance(name, str) for name in found) and len(set(found)) == len(found)
 
 
 def _ask(manager: pluggy.PluginManager, hook: str, module: Any, **arguments: Any) -> Any:
-    """What one plugin alone answers to a hook; None if it does not implement it."""
+    """The result of a hook of one plugin alone; None if it does not implement it."""
     others = [other for other in manager.get_plugins() if other is not module]
     answer = manager.subset_hook_caller(hook, others)(**arguments)
     return answer[0] if isinstance(answer, list) and answer else answer or None

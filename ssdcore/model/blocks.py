@@ -1,18 +1,16 @@
-"""What the core attaches to a base net: further blocks, and the heads that predict."""
+"""What the core attaches to a base net: SSD blocks and prediction heads."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 
 from ssdcore.contract.arg_scope import ArgScope
 from ssdcore.params import Block, Conv
-
-Tensor = Any
+from ssdcore.types import Tensor
 
 
 def attach_block(net: Tensor, block: Block, scope: ArgScope) -> Tensor:
-    """Applies the convolutions of an SSD block; its output is a prediction layer's source."""
+    """Applies the convolutions of an SSD block; its output is a prediction layer."""
     for index, conv in enumerate(block.convs, start=1):
         net = _attach_conv(net, conv, scope, f"{block.name}_conv{index}")
     return net
@@ -35,23 +33,23 @@ def _attach_conv(net: Tensor, conv: Conv, scope: ArgScope, name: str) -> Tensor:
     )
 
 
-def attach_head(source: Tensor, outputs: int, kind: str, scope: ArgScope, name: str) -> Tensor:
+def attach_head(features: Tensor, outputs: int, kind: str, scope: ArgScope, name: str) -> Tensor:
     """A linear convolution with biases that predicts `outputs` numbers per cell.
 
     Args:
-        source: (B, H, W, C) feature map.
+        features: (B, H, W, C) feature map.
         kind: `conv3x3`, `conv1x1`, or `separable` (depthwise 3x3, then 1x1, as in SSDLite).
-        scope: defaults of the SSD blocks; its norm and activation serve the depthwise part only.
+        scope: defaults of the SSD blocks; its norm and activation apply to the depthwise part only.
         name: of the predicting convolution.
     """
     if kind == "separable":
-        source = scope.depthwise_conv2d(source, 3, name=f"{name}_depthwise")
+        features = scope.depthwise_conv2d(features, 3, name=f"{name}_depthwise")
     linear = scope.override(norm=None, activation=None)
-    return linear.conv2d(source, outputs, 3 if kind == "conv3x3" else 1, name=name)
+    return linear.conv2d(features, outputs, 3 if kind == "conv3x3" else 1, name=name)
 
 
 def join_predictions(maps: Sequence[Tensor], values_per_box: int, name: str) -> Tensor:
-    """Head outputs (B, H, W, n * values) of all sources as one float32 (B, A, values)."""
+    """Head outputs (B, H, W, n * values) of all prediction layers as one float32 (B, A, values)."""
     flat = [keras.layers.Reshape((-1, values_per_box), name=f"{one.name}_flat")(one) for one in maps]
     joined = keras.layers.Concatenate(axis=1, name=f"{name}_joined")(flat) if len(flat) > 1 else flat[0]
     return keras.layers.Activation("linear", dtype="float32", name=name)(joined)

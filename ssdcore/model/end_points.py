@@ -1,33 +1,16 @@
-"""What the end points of a base net see and cost, read from its layers."""
+"""Receptive fields, strides and cost of the end points of a base net, by measurement."""
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from ssdcore.contract.backbones import Backbone
 from ssdcore.errors import PluginError
-from ssdcore.model.layer_calls import Call, Tensor, innermost_calls, operation_name
-from ssdcore.model.receptive_field import Sees, Sight, sights
-
-_WEIGHTED = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    keras.layers.DepthwiseConv1D,
-    keras.layers.DepthwiseConv2D,
-    keras.layers.Dense,
-)
-_SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-_TRANSPOSED = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
-# Their weights may have the shape of the map, and are no kernels.
-_NO_KERNEL = (keras.layers.PReLU, keras.layers.LayerNormalization, keras.layers.Normalization, keras.layers.Embedding)
-_PRODUCTS = (keras.layers.Attention, keras.layers.AdditiveAttention, keras.layers.Dot)
-_PRODUCT_OPERATIONS = {
-    *("Conv", "DepthwiseConv", "SeparableConv", "ConvTranspose"),
-    *("Matmul", "Dot", "Einsum", "Inner", "Outer", "Tensordot", "Vdot", "DotProductAttention"),
-}
+from ssdcore.model.cost import NetworkGraph, operations_behind
+from ssdcore.model.receptive_field import Side, measure, randomize_vectors
+from ssdcore.types import Tensor
 
 
 @dataclass(frozen=True)
@@ -35,16 +18,17 @@ class EndPoint:
     """One end point of a base net at one image size.
 
     Attributes:
-        name: by which the base net gives it.
+        name: in the base net.
         size: height and width, cells.
-        channels: of each cell.
+        channels: per cell.
         stride: distance of neighbouring cells, px of the image; where rows and columns differ, the greater.
         receptive_field: side of the square of the image that a cell depends on, px, as if the image had no edge;
-            None where it sees everything, and where a layer of unknown kind lies before it.
-        sees_everything: some of it comes from the whole image, as behind squeeze-and-excitation.
-        parameters: numbers that a file of weights holds for it and what it is made from.
-        macs: multiplications of convolutions and dense layers up to it, for one image; None where a layer of
-            unknown kind has kernels.
+            None if `sees_everything`, and if no gradient reaches the image.
+        sees_everything: its cells depend on the whole image, as after squeeze-and-excitation: somewhere on the way
+            the window of a cell in the middle reaches from edge to edge.
+        parameters: of all layers up to it, with moving statistics.
+        macs: multiplications of convolutions and matrix products up to it, for one image; None if an operation
+            of unknown cost comes before it.
     """
 
     name: str
@@ -58,7 +42,7 @@ class EndPoint:
 
 
 def base_net_end_points(backbone: Backbone, image_size: int) -> list[EndPoint]:
-    """The end points of a backbone for square images of so many px, in its order.
+    """Describes the end points of a backbone for square images of `image_size` px, in its order.
 
     Raises:
         PluginError: the base net cannot be built at this size.
@@ -76,17 +60,17 @@ def base_net_end_points(backbone: Backbone, image_size: int) -> list[EndPoint]:
 
 
 def describe_end_points(inputs: Tensor, end_points: Mapping[str, Tensor]) -> list[EndPoint]:
-    """Describes the end points of a base net.
+    """Describes the end points of a base net. Overwrites its biases and normalisation with random numbers.
 
     Args:
-        inputs: the Keras input (B, H, W, 3) that it was built on.
-        end_points: what it gave: name -> (B, H, W, C).
+        inputs: the Keras input (B, H, W, 3) of the base net.
+        end_points: name -> (B, H, W, C).
 
     Returns:
-        One each, in the order given.
+        One each, in the given order.
 
     Raises:
-        PluginError: an end point is no map of known size, or is not made from the input.
+        PluginError: an end point is no map of known size, or is not computed from the input.
     """
     for name, tensor in end_points.items():
         if len(tensor.shape) != 4 or None in tensor.shape[1:]:
@@ -94,64 +78,39 @@ def describe_end_points(inputs: Tensor, end_points: Mapping[str, Tensor]) -> lis
                 f"end point {name!r} has the shape {tensor.shape}; return a map (B, H, W, C) whose size is known"
             )
     try:
-        seen = sights(inputs, end_points.values())
-    except KeyError:
-        raise PluginError("an end point is made from another input than that of the base net; use that one") from None
-    return [_describe(name, end_points[name], sight) for name, sight in zip(end_points, seen, strict=True)]
+        network = keras.Model(inputs, list(end_points.values()))
+    except ValueError as error:
+        raise PluginError(
+            "the end points are not computed from the input of the base net alone "
+            f"({' '.join(str(error).split()):.200}); use that input, and distinct layer names"
+        ) from None
+    graph = NetworkGraph(network)
+    randomize_vectors(network)
+    sides = measure(inputs, list(end_points.values()))
+    return [
+        _describe(name, tensor, seen, graph, operations_behind(output))
+        for (name, tensor), seen, output in zip(end_points.items(), sides, graph.outputs, strict=True)
+    ]
 
 
-def _describe(name: str, tensor: Tensor, sight: Sight) -> EndPoint:
+def _describe(
+    name: str, tensor: Tensor, sides: tuple[Side, Side], graph: NetworkGraph, operations: Collection[Any]
+) -> EndPoint:
     _, height, width, channels = tensor.shape
-    calls = list(innermost_calls([tensor]))
-    layers = {one.operation for one in calls if isinstance(one.operation, keras.layers.Layer)}
+    fields = [side.size for side in sides]
     return EndPoint(
         name=name,
         size=(height, width),
         channels=channels,
-        stride=max(1, *(round(side.step) for side in sight.sides)),
-        receptive_field=max(side.field for side in sight.sides) if sight.sees is Sees.WINDOW else None,
-        sees_everything=sight.sees is Sees.EVERYTHING,
-        parameters=sum(layer.count_params() for layer in layers),
-        macs=_macs(calls),
+        stride=max(1, *(round(side.stride) for side in sides)),
+        receptive_field=None if not all(fields) else max(filter(None, fields)),
+        sees_everything=None in fields,
+        parameters=graph.parameters(operations),
+        macs=graph.macs(operations),
     )
 
 
 def network_macs(network: keras.Model) -> int | None:
-    """Multiplications of all convolutions and dense layers of a network for one image, those of models in it too.
-
-    A layer counts as often as it is called. None where a layer of unknown kind has kernels.
-    """
-    return _macs(innermost_calls(network.outputs))
-
-
-def _macs(calls: Iterable[Call]) -> int | None:
-    total = 0
-    for call in calls:
-        macs = _call_macs(call)
-        if macs is None:
-            return None
-        total += macs
-    return total
-
-
-def _call_macs(call: Call) -> int | None:
-    """Multiplications by the kernels of a layer, without its bias; None where they are not known."""
-    layer = call.operation
-    if isinstance(layer, _SEPARABLE):
-        kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
-    elif isinstance(layer, (*_WEIGHTED, *_TRANSPOSED)):
-        kernels = [layer.kernel]
-    else:
-        return None if _multiplies(call) else 0
-    # A transposed convolution spreads each cell that it is given.
-    shape = (call.input_tensors if isinstance(layer, _TRANSPOSED) else call.outputs)[0].shape[1:-1]
-    return None if None in shape else math.prod(shape) * sum(math.prod(one.shape) for one in kernels)
-
-
-def _multiplies(call: Call) -> bool:
-    """Whether an operation, or layer of unknown kind, holds kernels or multiplies maps as matrices."""
-    layer = call.operation
-    if not isinstance(layer, keras.layers.Layer):
-        return operation_name(call) in _PRODUCT_OPERATIONS
-    kernels = not isinstance(layer, _NO_KERNEL) and any(len(one.shape) > 1 for one in layer.weights)
-    return kernels or isinstance(layer, _PRODUCTS)
+    """Multiplications of a network for one image in evaluation, as `EndPoint.macs` counts them."""
+    graph = NetworkGraph(network)
+    return graph.macs(set().union(*map(operations_behind, graph.outputs)))

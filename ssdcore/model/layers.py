@@ -8,7 +8,7 @@ from ssdcore.params import Preprocessing
 
 
 class Preprocess(keras.layers.Layer):
-    """RGB pixels 0..255 (B, H, W, 3) to what a base net expects; float32 in and out.
+    """Maps RGB pixels 0..255 (B, H, W, 3) to the input of a base net; float32 in and out.
 
     It computes in float32 under every dtype policy: bfloat16 would round pixels to whole numbers.
     """
@@ -24,9 +24,9 @@ class Preprocess(keras.layers.Layer):
 
 
 class L2Normalize(keras.layers.Layer):
-    """Scales the channels at each pixel to L2 norm 1, then by a learned factor per channel.
+    """Scales the channels at each pixel to L2 norm 1, then by a learned scale per channel.
 
-    After ParseNet; SSD puts it behind conv4_3 (paper, section 3.1), starting at a factor of 20.
+    As in ParseNet; SSD applies it to conv4_3 (paper, section 3.1) with an initial scale of 20.
     It computes in float32 under every dtype policy: the sum of squares leaves float16's range at 65,504.
     """
 

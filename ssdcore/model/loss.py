@@ -1,12 +1,11 @@
 """The MultiBox loss (paper, section 2.2; Caffe's MultiBoxLoss): mined negatives, or the focal loss of all."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from ssdcore.params import Focal, Loss
-
-Tensor = Any
+from ssdcore.types import Tensor
 
 # Below what float32 tells from 0 here; keeps the power's slope finite where a prediction is certain and right.
 _LEAST_MISS = 1e-30

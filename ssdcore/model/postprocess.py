@@ -1,15 +1,14 @@
 """From network outputs to boxes: softmax, decoding and non-maximum suppression per class."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from ssdcore.geometry.boxes import clip_xyxy
 from ssdcore.geometry.coder import decode_xyxy
 from ssdcore.params import EvalParams
-
-Tensor = Any
+from ssdcore.types import Tensor
 
 
 class DetectionBatch(NamedTuple):

@@ -1,11 +1,9 @@
 """Builds an SSD detector from a param set: the only place that reads model parameters."""
 
 import gc
-import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import keras
 import numpy as np
@@ -21,15 +19,14 @@ from ssdcore.model.layers import L2Normalize, Preprocess
 from ssdcore.params import ModelParams, ParamSet
 from ssdcore.params.class_names import check_class_names
 from ssdcore.params.data import Resize
+from ssdcore.types import Tensor
 
-Tensor = Any
 DATA_FORMAT = "channels_last"
-_built: "weakref.WeakSet[keras.Model]" = weakref.WeakSet()
 
 
 @dataclass(frozen=True)
 class SSD:
-    """A detector's network with what is needed to read its predictions.
+    """A detector's network and what decoding its predictions needs.
 
     Attributes:
         network: RGB images (B, H, W, 3) float32 0..255 at `model.image_size` ->
@@ -62,7 +59,7 @@ def build_ssd(
         params: what to build.
         classes: names of the classes, without background.
         plugins: where the backbone comes from; None: the installed ones.
-        precision: of the arithmetic, a Keras dtype policy: `float32`, `mixed_bfloat16` or `mixed_float16`.
+        precision: Keras dtype policy of the computation: `float32`, `mixed_bfloat16` or `mixed_float16`.
 
     Raises:
         PluginError: the backbone is not installed.
@@ -73,17 +70,16 @@ def build_ssd(
     if keras.backend.backend() != "tensorflow":
         raise ModelError(f"Keras runs on {keras.backend.backend()}; set KERAS_BACKEND=tensorflow")
     classes = check_class_names(classes)
-    if _built:
-        # A dropped network is a reference cycle: a few thousand objects, too few for Python to collect it soon, that
-        # hold 100 MB of tensors, which Python does not count.
-        gc.collect()
+    # A dropped network is a reference cycle of a few thousand objects, too few for Python to collect it soon, which
+    # hold 100 MB of tensors that Python does not count.
+    gc.collect()
     with _dtype_policy(precision):
         return _build(params, classes, plugins or load_plugins())
 
 
 @contextmanager
 def _dtype_policy(name: str) -> Iterator[None]:
-    """Layers made inside have this dtype policy."""
+    """Layers built inside have this dtype policy."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
@@ -98,16 +94,15 @@ def _build(params: ParamSet, classes: tuple[str, ...], plugins: Plugins) -> SSD:
     images = keras.Input((*model.image_size, 3), name="images")
     layer_names = model.feature_layers or plugins.feature_layers(backbone.name, model.name)
     base_net = build_base_net(backbone, params, layer_names)
-    net, *sources = base_net(Preprocess(model.preprocessing or backbone.preprocessing, name="preprocess")(images))
+    net, *features = base_net(Preprocess(model.preprocessing or backbone.preprocessing, name="preprocess")(images))
     scope = _block_scope(model)
-    named = _all_sources(net, dict(zip(layer_names, sources, strict=True)), model, scope)
-    feature_maps = tuple((name, tuple(source.shape[1:3])) for name, source in named.items())
+    maps = _prediction_layers(net, dict(zip(layer_names, features, strict=True)), model, scope)
+    feature_maps = tuple((name, tuple(one.shape[1:3])) for name, one in maps.items())
     _check_feature_maps(feature_maps, model, backbone.name)
     _check_steps(feature_maps, model)
-    outputs = _predict(named, len(classes) + 1, model, scope)
+    outputs = _predict(maps, len(classes) + 1, model, scope)
     boxes = default_boxes_xyxy(model.default_boxes, model.image_size, [size for _, size in feature_maps])
     network = keras.Model(images, outputs, name=model.name)
-    _built.add(network)
     return SSD(network, base_net, boxes, feature_maps, classes, model, params.data.resize)
 
 
@@ -149,8 +144,10 @@ def _with_momentum(scope: ArgScope, momentum: float | None) -> ArgScope:
     return scope.override(norm=replace(scope.norm, momentum=momentum))
 
 
-def _all_sources(net: Tensor, features: dict[str, Tensor], model: ModelParams, scope: ArgScope) -> dict[str, Tensor]:
-    """The backbone's feature layers and the SSD blocks that supply the remaining sources, by name."""
+def _prediction_layers(
+    net: Tensor, features: dict[str, Tensor], model: ModelParams, scope: ArgScope
+) -> dict[str, Tensor]:
+    """The feature maps of all prediction layers by name: the backbone's feature layers, then SSD blocks."""
     wanted = len(model.default_boxes.min_sizes)
     missing = wanted - len(features)
     if not 0 <= missing <= len(model.blocks):
@@ -158,20 +155,20 @@ def _all_sources(net: Tensor, features: dict[str, Tensor], model: ModelParams, s
             f"{model.name} has {wanted} prediction layers; the backbone feeds {len(features)} of them "
             f"({', '.join(features)}) and model.blocks has {len(model.blocks)} blocks for the other {missing}"
         )
-    sources = dict(features)
+    maps = dict(features)
     if model.l2_norm_scale is not None:
-        first = next(iter(sources))
-        sources[first] = L2Normalize(model.l2_norm_scale, name=f"{first}_norm")(sources[first])
+        first = next(iter(maps))
+        maps[first] = L2Normalize(model.l2_norm_scale, name=f"{first}_norm")(maps[first])
     for block in model.blocks[len(model.blocks) - missing :]:
         try:
             net = attach_block(net, block, scope)
         except ValueError as error:
             raise ModelError(
-                f"{block.name} does not fit behind a map of {net.shape[1]}x{net.shape[2]}: "
+                f"{block.name} does not fit after a map of {net.shape[1]}x{net.shape[2]}: "
                 f"{' '.join(str(error).split())}; choose a larger model.image_size or fewer blocks"
             ) from None
-        sources[block.name] = net
-    return sources
+        maps[block.name] = net
+    return maps
 
 
 def _check_feature_maps(found: Sequence[tuple[str, tuple[int, int]]], model: ModelParams, backbone: str) -> None:
@@ -198,13 +195,13 @@ def _check_steps(found: Sequence[tuple[str, tuple[int, int]]], model: ModelParam
                 )
 
 
-def _predict(sources: Mapping[str, Tensor], num_classes: int, model: ModelParams, scope: ArgScope) -> dict[str, Tensor]:
-    """The two outputs of the network, from all sources."""
+def _predict(maps: Mapping[str, Tensor], num_classes: int, model: ModelParams, scope: ArgScope) -> dict[str, Tensor]:
+    """The two outputs of the network."""
     boxes_per_cell = model.default_boxes.boxes_per_cell()
     logits, offsets = [], []
-    for (name, source), boxes in zip(sources.items(), boxes_per_cell, strict=True):
-        logits.append(attach_head(source, boxes * num_classes, model.head, scope, f"{name}_logits"))
-        offsets.append(attach_head(source, boxes * 4, model.head, scope, f"{name}_offsets"))
+    for (name, one), boxes in zip(maps.items(), boxes_per_cell, strict=True):
+        logits.append(attach_head(one, boxes * num_classes, model.head, scope, f"{name}_logits"))
+        offsets.append(attach_head(one, boxes * 4, model.head, scope, f"{name}_offsets"))
     return {
         "logits": join_predictions(logits, num_classes, "logits"),
         "offsets": join_predictions(offsets, 4, "offsets"),

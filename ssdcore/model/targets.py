@@ -1,7 +1,6 @@
-"""What the network should have predicted for an image."""
+"""Training targets of an image."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -9,8 +8,7 @@ from ssdcore.geometry.boxes import area_xyxy, intersection_xyxy
 from ssdcore.geometry.coder import encode_xyxy
 from ssdcore.geometry.matching import match_xyxy
 from ssdcore.params.class_names import IGNORED
-
-Tensor = Any
+from ssdcore.types import Tensor
 
 
 def encode_targets(
@@ -44,5 +42,5 @@ def encode_targets(
 
 def _mostly_inside(default_boxes: Tensor, regions: Tensor) -> Tensor:
     """Whether more than half of each default box (A, 4) lies in one of the regions (N, 4); (A,) bool."""
-    shares = intersection_xyxy(default_boxes, regions) / area_xyxy(default_boxes)[:, None]
-    return tf.reduce_any(shares > 0.5, axis=1)
+    fractions = intersection_xyxy(default_boxes, regions) / area_xyxy(default_boxes)[:, None]
+    return tf.reduce_any(fractions > 0.5, axis=1)

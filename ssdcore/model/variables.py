@@ -1,4 +1,4 @@
-"""Names of a detector's variables, and which of them learn."""
+"""Names of a detector's variables, and which of them are trainable."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -22,7 +22,7 @@ def named_variables(ssd: SSD) -> dict[str, Variable]:
 
 
 def named_weights(ssd: SSD) -> dict[str, Variable]:
-    """`named_variables` without the states of random layers, which no file of weights holds."""
+    """`named_variables` without the states of random layers, which no weights file holds."""
     own = backbone_variables(ssd)
     names = {id(variable): f"{ssd.backbone.name}/{name}" for name, variable in own.items()}
     return {names.get(id(one), one.path): one for one in ssd.network.variables if not _is_random(one)}
@@ -34,27 +34,27 @@ def backbone_variables(ssd: SSD) -> dict[str, Variable]:
 
 
 def _is_random(variable: Variable) -> bool:
-    """Whether it is the state of a random layer such as Dropout, which Keras names by how many were made before."""
+    """Whether it is the state of a random layer such as Dropout, whose name in Keras depends on earlier layers."""
     return bool(variable.name == "seed_generator_state")
 
 
 def set_trainable(ssd: SSD, what: Literal["ssd", "all"] | int | Sequence[str], freeze_batch_norm: bool = False) -> None:
-    """Chooses what learns. Frozen batch normalisation uses and keeps its moving statistics.
+    """Sets the trainable layers. Frozen batch normalisation uses its moving statistics and does not update them.
 
     Args:
         ssd: the detector.
         what: `ssd` for all but the backbone, `all`, the number of last convolutions of the backbone
-            that learn with the SSD layers, or starts of layer names; the backbone's layers are named
+            to train with the SSD layers, or prefixes of layer names; the backbone's layers are named
             `backbone/layer`.
-        freeze_batch_norm: no batch normalisation learns, whatever `what` says.
+        freeze_batch_norm: freeze all batch normalisation as well.
 
     Raises:
-        ParamError: no layer with weights has a name that starts so, or the backbone has fewer convolutions.
+        ParamError: no layer with weights has such a prefix, or the backbone has fewer convolutions.
     """
     own = {f"{ssd.backbone.name}/{layer.name}": layer for layer in ssd.backbone.layers}
     layers = {layer.name: layer for layer in ssd.network.layers if layer is not ssd.backbone} | own
     chosen = _chosen(ssd, what, layers, own)
-    # Each layer by itself: setting a model's flag passes over its layers when the flag is set already.
+    # Layer by layer: setting a model's flag to its present value does not reach its layers.
     ssd.network.trainable = ssd.backbone.trainable = True
     for name, layer in layers.items():
         fixed = freeze_batch_norm and isinstance(layer, keras.layers.BatchNormalization)
@@ -64,7 +64,7 @@ def set_trainable(ssd: SSD, what: Literal["ssd", "all"] | int | Sequence[str], f
 def _chosen(
     ssd: SSD, what: Literal["ssd", "all"] | int | Sequence[str], layers: Mapping[str, Layer], own: Mapping[str, Layer]
 ) -> set[str]:
-    """Names of the layers that learn; `own` are those of the backbone."""
+    """Names of the trainable layers; `own` are those of the backbone."""
     if what == "all":
         return set(layers)
     if what == "ssd":
@@ -76,12 +76,12 @@ def _chosen(
 
 
 def _last_convolutions(own: Mapping[str, Layer], last: int, backbone: str) -> set[str]:
-    """Names of the last convolutions of a backbone, and of what follows them in the order of its layers."""
+    """Names of the last convolutions of a backbone and of the layers after them."""
     names = list(own)
     found = [index for index, layer in enumerate(own.values()) if _has_kernel(layer)]
     if last > len(found):
         raise ParamError(
-            f"trainable: the last {last} convolutions of {backbone} were to learn, it has {len(found)}; "
+            f"trainable: the last {last} convolutions of {backbone} cannot be trained, it has {len(found)}; "
             "give fewer, or all"
         )
     return set(names[found[-last] :]) if last else set()
@@ -92,17 +92,17 @@ def _has_kernel(layer: Layer) -> bool:
 
 
 def synchronize_batch_norm(ssd: SSD, on: bool) -> None:
-    """Chooses whether batch normalisation uses the statistics of all replicas together, from the next trace on."""
+    """Sets whether batch normalisation synchronises statistics over replicas, from the next trace on."""
     for layer in (*ssd.network.layers, *ssd.backbone.layers):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = on
 
 
 def check_scopes(ssd: SSD, key: str, scopes: Sequence[str], names: Sequence[str]) -> None:
-    """Makes sure that each scope is the start of a name.
+    """Checks that each scope is a prefix of some name.
 
     Raises:
-        ParamError: one is not; `key` is the parameter it is a value of.
+        ParamError: one is not; `key` is its parameter.
     """
     for scope in scopes:
         if not any(name.startswith(scope) for name in names):

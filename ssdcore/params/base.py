@@ -1,4 +1,4 @@
-"""The base of all param classes, and how their validation errors are told to a user."""
+"""The base of all param classes, and the wording of their validation errors."""
 
 import types
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ class Params(BaseModel):
 
 
 def describe_errors(model: type[BaseModel], error: ValidationError) -> str:
-    """All faults of a param set in one line, each with its path; unknown keys with the nearest known."""
+    """All validation errors of a param set in one line, each with its path; unknown keys with the nearest known."""
     items: list[dict[str, Any]] = [dict(item) for item in error.errors(include_url=False)]
     inner = {item["loc"][:depth] for item in items for depth in range(1, len(item["loc"]))}
     # A list whose items are all invalid is also reported as too short; the items say why.
@@ -37,7 +37,7 @@ def _describe(model: type[BaseModel], item: dict[str, Any]) -> str:
 
 
 def known_keys(model: type[BaseModel], path: Iterable[Any]) -> set[str]:
-    """The keys allowed at a path of field names, list indices and tags that choose a union's member."""
+    """The keys allowed at a path of field names, list indices and union tags."""
     here = {model}
     for part in path:
         fields = [cls.model_fields[part] for cls in here if part in cls.model_fields]

@@ -1,4 +1,4 @@
-"""Parameters of reading and augmenting images."""
+"""Parameters of image loading and augmentation."""
 
 from typing import Annotated, Any, Literal
 
@@ -14,78 +14,82 @@ def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Bounds = Annotated[tuple[float, float], AfterValidator(_in_order)]
 Resize = Literal["warp", "pad", "central_crop"]
 Treatment = Literal["train", "ignore", "drop"]
-"""`train`: as any object; `ignore`: neither objects nor background; `drop`: background."""
+"""`train`: as positives; `ignore`: neither positives nor negatives; `drop`: as background."""
 
 Interpolation = Literal["bilinear", "nearest", "bicubic", "area", "lanczos3"]
 
 
 class DataParams(Params):
-    """Which images are used, and how they are read."""
+    """Splits, resizing and loading."""
 
-    train_split: str | None = Field(None, description="split to learn from; null: trainval, else train")
-    eval_split: str | None = Field(None, description="split that is evaluated; null: beside train val, else test")
+    train_split: str | None = Field(None, description="training split; null: trainval, else train")
+    eval_split: str | None = Field(
+        None, description="evaluation split; null: val if the training split is train, else test"
+    )
     resize: Resize = Field(
         "warp",
-        description="how an image becomes the network input; warp: stretched, pad: shrunk as a whole and padded, "
-        "central_crop: cut or padded around its centre at its own scale",
+        description="resizing to the network input; warp: ignores the aspect ratio, pad: keeps it and pads, "
+        "central_crop: crops or pads around the centre without scaling",
     )
-    difficult: Treatment = Field("train", description="what to do with objects marked difficult, while training")
-    crowd: Treatment = Field("ignore", description="what to do with groups marked as one object, while training")
-    parallel_calls: int = Field(0, ge=0, description="images prepared at once; 0: as the machine allows")
-    max_undecodable: int = Field(
-        10, ge=0, description="undecodable images that are left out while training before the run stops"
+    difficult: Treatment = Field("train", description="use of objects marked difficult in training")
+    crowd: Treatment = Field("ignore", description="use of objects marked as crowd or group in training")
+    parallel_calls: int = Field(
+        0, ge=0, description="images loaded and augmented in parallel; 0: chosen by the number of CPUs"
     )
+    max_undecodable: int = Field(10, ge=0, description="undecodable images that training skips before it stops")
 
 
 class Photometric(Params):
-    """Colour distortions, each applied with `probability` (facts of the paper's Caffe chain)."""
+    """Photometric distortions, each applied with `probability` (defaults of the paper's Caffe code)."""
 
-    probability: Share = Field(0.5, description="of each distortion")
-    brightness: float = Field(32.0, ge=0, le=255, description="added to all channels: up to ±this, of 255")
-    contrast: Bounds = Field((0.5, 1.5), description="bounds of the factor on all channels")
-    saturation: Bounds = Field((0.5, 1.5), description="bounds of the factor on saturation")
-    hue: float = Field(36.0, ge=0, le=180, description="added to the hue: up to ±this, degrees")
+    probability: Fraction = Field(0.5, description="probability of each distortion")
+    brightness: float = Field(32.0, ge=0, le=255, description="maximum change of all channels, ±, on the scale 0..255")
+    contrast: Bounds = Field((0.5, 1.5), description="range of the factor on all channels")
+    saturation: Bounds = Field((0.5, 1.5), description="range of the factor on saturation")
+    hue: float = Field(36.0, ge=0, le=180, description="maximum change of hue, ±, degrees")
 
 
 class Expand(Params):
-    """Zoom out: the image is put somewhere on a larger canvas of the mean colour."""
+    """Zoom out: places the image at random on a larger canvas of the mean colour."""
 
-    probability: Share = Field(0.5, description="of expanding")
-    max_ratio: float = Field(4.0, ge=1, le=16, description="largest canvas side, in image sides")
+    probability: Fraction = Field(0.5, description="probability of expanding")
+    max_ratio: float = Field(4.0, ge=1, le=16, description="maximum side of the canvas, in image sides")
 
 
 class PatchCrop(Params):
-    """Zoom in: a random window that overlaps an object enough, chosen as the paper's samplers do.
+    """Zoom in: a random window with a minimum IoU with some object, sampled as in the paper.
 
-    Objects whose centre is in the window stay.
+    Objects whose centre is inside the window are kept.
     """
 
-    kind: Literal["patch"] = Field("patch", description="which way of cropping")
-    min_ious: tuple[Share, ...] = Field(
+    kind: Literal["patch"] = Field("patch", description="cropping method")
+    min_ious: tuple[Fraction, ...] = Field(
         (0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
-        description="one sampler each: IoU of window and some object; the whole image is a further choice",
+        description="minimum IoU of the window with some object, one sampler each; the whole image is one more option",
     )
-    scale: Bounds = Field((0.3, 1.0), description="bounds of sqrt(window area / image area)")
-    aspect_ratio: Bounds = Field((0.5, 2.0), description="bounds of window width : height")
-    trials: int = Field(50, ge=1, le=1000, description="windows tried per sampler")
+    scale: Bounds = Field((0.3, 1.0), description="range of sqrt(window area / image area)")
+    aspect_ratio: Bounds = Field((0.5, 2.0), description="range of window width / height")
+    trials: int = Field(50, ge=1, le=1000, description="maximum windows tried per sampler")
 
 
 class CoverageCrop(Params):
-    """Zoom in as the TensorFlow 1 projects did: a random window that covers enough of some object.
+    """Zoom in as the TensorFlow 1 projects did: a random window that covers a minimum of some object.
 
-    Objects of which more than `min_visible` is in the window stay.
+    Objects with more than `min_visible` of their area inside the window are kept.
     """
 
-    kind: Literal["coverage"] = Field("coverage", description="which way of cropping")
-    min_covered: Share = Field(0.25, description="share of some object that the window must cover")
-    min_visible: Share = Field(0.5, description="share of an object that must be exceeded for it to stay")
-    area: Bounds = Field((0.1, 1.0), description="bounds of window area / image area")
-    aspect_ratio: Bounds = Field((0.6, 1.67), description="bounds of window width : height, in px")
-    trials: int = Field(200, ge=1, le=1000, description="windows tried before the whole image is taken")
+    kind: Literal["coverage"] = Field("coverage", description="cropping method")
+    min_covered: Fraction = Field(0.25, description="minimum fraction of some object's area inside the window")
+    min_visible: Fraction = Field(
+        0.5, description="fraction of an object's area inside the window above which it is kept"
+    )
+    area: Bounds = Field((0.1, 1.0), description="range of window area / image area")
+    aspect_ratio: Bounds = Field((0.6, 1.67), description="range of window width / height, px")
+    trials: int = Field(200, ge=1, le=1000, description="windows tried before falling back to the whole image")
 
 
 def _patch_by_default(crop: Any) -> Any:
@@ -96,16 +100,16 @@ Crop = Annotated[PatchCrop | CoverageCrop, Field(discriminator="kind"), BeforeVa
 
 
 class AugmentParams(Params):
-    """Random changes of the training images; null leaves one out."""
+    """Augmentation of training images; null turns a step off."""
 
-    photometric: Photometric | None = Field(Photometric(), description="colour distortions")
+    photometric: Photometric | None = Field(Photometric(), description="photometric distortions")
     expand: Expand | None = Field(Expand(), description="zoom out")
     crop: Crop | None = Field(PatchCrop(), description="zoom in")
-    horizontal_flip: Share = Field(0.5, description="probability of mirroring left and right")
-    quarter_turn: Share = Field(0.0, description="probability of turning by 90° against the clock")
-    vertical_flip: Share = Field(0.0, description="probability of mirroring top and bottom")
+    horizontal_flip: Fraction = Field(0.5, description="probability of a horizontal flip")
+    quarter_turn: Fraction = Field(0.0, description="probability of a 90° counter-clockwise rotation")
+    vertical_flip: Fraction = Field(0.0, description="probability of a vertical flip")
     interpolations: tuple[Interpolation, ...] = Field(
         ("bilinear", "area", "nearest", "bicubic", "lanczos3"),
         min_length=1,
-        description="ways of resizing to the network input, one chosen at random for each image",
+        description="interpolation when resizing to the network input, chosen at random for each image",
     )

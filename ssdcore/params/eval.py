@@ -1,4 +1,4 @@
-"""Parameters of turning predictions into detections, and of scoring them."""
+"""Parameters of post-processing and evaluation."""
 
 from typing import Literal
 
@@ -10,17 +10,16 @@ from ssdcore.params.base import Params
 class EvalParams(Params):
     """Post-processing and mean average precision. Defaults are the paper's evaluation."""
 
-    score_threshold: float = Field(0.01, ge=0, lt=1, description="a detection must score above this")
-    top_k: int = Field(400, ge=1, description="best boxes of each class that reach suppression")
-    nms_iou: float = Field(0.45, gt=0, le=1, description="of two boxes of a class overlapping more, one goes")
-    keep: int = Field(200, ge=1, description="detections kept per image, over all classes")
-    match_iou: float = Field(
-        0.5, gt=0, le=1, description="least IoU of a detection and an object to count; not by COCO's metric"
-    )
+    score_threshold: float = Field(0.01, ge=0, lt=1, description="minimum score of a detection, exclusive")
+    top_k: int = Field(400, ge=1, description="highest-scoring boxes of each class that enter NMS")
+    nms_iou: float = Field(0.45, gt=0, le=1, description="IoU above which NMS drops the lower-scoring box of a class")
+    keep: int = Field(200, ge=1, description="maximum detections per image, over all classes")
+    match_iou: float = Field(0.5, gt=0, le=1, description="minimum IoU of a true positive; COCO's metric uses its own")
     inclusive_pixels: bool = Field(
-        False, description="boxes reach to the end of their last pixel, as the VOC devkit counts; not by COCO's metric"
+        False, description="box sides include the last pixel, as in the VOC devkit; ignored by COCO's metric"
     )
     metric: Literal["voc07", "voc12", "coco"] = Field(
-        "voc07", description="mean of precision at 11 recalls, area under the curve, or COCO's AP at IoU .50 to .95"
+        "voc07",
+        description="voc07: AP at 11 recalls, voc12: area under the curve, coco: mean AP over IoU .50 to .95",
     )
     batch_size: int = Field(16, ge=1, description="images per forward pass")

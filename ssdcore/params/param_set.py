@@ -12,35 +12,36 @@ from ssdcore.params.base import Params, describe_errors, known_keys
 from ssdcore.params.data import AugmentParams, DataParams
 from ssdcore.params.eval import EvalParams
 from ssdcore.params.model import ModelParams
+from ssdcore.params.renamed import current_key, with_current_names
 from ssdcore.params.train import TrainParams
 
 
 class ParamSet(Params):
-    """All that determines a detector but its data: backbone, model, training and evaluation."""
+    """Everything that defines a detector except its data: backbone, model, training and evaluation."""
 
-    description: str = Field("", description="what the set is for, one line")
-    backbone: str = Field(description="name of an installed backbone (ssd backbones list)")
-    model: ModelParams = Field(description="the SSD model")
-    data: DataParams = Field(DataParams(), description="reading")
-    augment: AugmentParams = Field(AugmentParams(), description="random changes of training images")
+    description: str = Field("", description="purpose of the set, one line")
+    backbone: str = Field(description="name of an installed backbone")
+    model: ModelParams = Field(description="SSD model")
+    data: DataParams = Field(DataParams(), description="data sets and image loading")
+    augment: AugmentParams = Field(AugmentParams(), description="augmentation of training images")
     train: TrainParams = Field(description="training")
-    eval: EvalParams = Field(EvalParams(), description="detection and scoring")
+    eval: EvalParams = Field(EvalParams(), description="post-processing and evaluation")
 
     @classmethod
     def parse(cls, values: Any, source: str) -> Self:
-        """Validates plain values.
+        """Validates plain values; keys and values may have former names.
 
         Args:
             values: nested dicts, lists and scalars.
             source: where they come from, for the error message.
 
         Raises:
-            ParamError: naming each faulty key, with the nearest valid one where it is unknown.
+            ParamError: naming each invalid key, with the nearest valid one where it is unknown.
         """
         if not isinstance(values, Mapping):
             raise ParamError(f"{source}: a param set is a mapping of keys to values, not {values!r:.60}")
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(with_current_names(values))
         except ValidationError as error:
             raise ParamError(f"{source}: {describe_errors(cls, error)}") from None
 
@@ -80,7 +81,7 @@ class ParamSet(Params):
             if not equals or not key:
                 raise ParamError(f"{assignment!r} is not an override; write key.sub=value, e.g. train.seed=1")
             try:
-                _assign(values, key.split("."), yaml.safe_load(text))
+                _assign(values, current_key(key).split("."), yaml.safe_load(text))
                 values = self._spelled_out(values)
             except yaml.YAMLError:
                 raise ParamError(f"{assignment!r}: the value is not valid YAML") from None
@@ -88,10 +89,10 @@ class ParamSet(Params):
 
     @classmethod
     def _spelled_out(cls, values: Any) -> Any:
-        """Short forms, such as a path for `train.weights`, in full, so that further keys can follow."""
+        """Expands short forms, such as a path for `train.weights`, so that an override can set keys below them."""
         try:
-            return cls.model_validate(values).model_dump(mode="json")
-        except ValidationError:  # perhaps the next assignment makes it whole; the end is checked anyway
+            return cls.model_validate(with_current_names(values)).model_dump(mode="json")
+        except ValidationError:  # the next assignment may complete it; `override` validates at the end
             return values
 
 
@@ -135,7 +136,7 @@ def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def difference(one: ParamSet, other: ParamSet) -> list[tuple[str, Any, Any]]:
-    """The keys in which two sets differ, with both values; None stands for a key that is not there."""
+    """The keys in which two sets differ, with both values; None if a set lacks the key."""
     left, right = (flatten(params.model_dump(mode="json")) for params in (one, other))
     keys = list(dict.fromkeys([*left, *right]))
     return [(key, left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)]

@@ -51,7 +51,7 @@ def ssd512(dataset: Dataset = "voc", truncate_sizes: bool = True) -> ModelParams
     """SSD512: seven prediction layers, 24,564 default boxes.
 
     Args:
-        dataset: whose sizes of default boxes.
+        dataset: whose default-box sizes.
         truncate_sizes: round them down to whole pixels, as Caffe did for the published models; the
             TensorFlow projects did not.
     """
@@ -80,7 +80,7 @@ def ssd512(dataset: Dataset = "voc", truncate_sizes: bool = True) -> ModelParams
 
 
 def mobilenet_ssd300() -> ModelParams:
-    """The widely used MobileNet-SSD: sources at strides 16 and 32 first, 1,917 default boxes."""
+    """The widely used MobileNet-SSD: prediction layers from strides 16 and 32 on, 1,917 default boxes."""
     return ModelParams(
         name="mobilenet_ssd300",
         image_size=(300, 300),
@@ -133,16 +133,16 @@ def ssdlite320() -> ModelParams:
 
 
 def modular_ssd(model: ModelParams) -> ModelParams:
-    """A model as modular_SSD_tensorflow and LevinJ's SSD_tensorflow_VOC have it.
+    """The variant of a model in modular_SSD_tensorflow and LevinJ's SSD_tensorflow_VOC.
 
-    Their blocks are batch-normalised without a factor, and the factor behind the L2 normalisation
-    starts at 1. Their channel dropout, active in training only, is left out.
+    Their blocks have batch normalisation without scale, and the L2 normalisation starts at a scale of 1. Their
+    channel dropout in training is left out.
     """
     return model.model_copy(update={"block_norm": BlockNorm(scale=False), "l2_norm_scale": 1})
 
 
 def two_stages(ssd_steps: int, all_steps: int, batch_size: int) -> TrainParams:
-    """The seeds' way: the SSD layers on a fixed backbone first, then everything at falling rates."""
+    """The TF1 projects' recipe: the SSD layers with a frozen backbone first, then everything, with multistep rates."""
     return TrainParams(
         stages=(
             Stage(
@@ -192,4 +192,4 @@ def _block(  # every further block: narrow with a 1x1, then predict from a wider
 MODELS: Mapping[str, Callable[[], ModelParams]] = MappingProxyType(
     {"ssd300": ssd300, "ssd512": ssd512, "mobilenet_ssd300": mobilenet_ssd300, "ssdlite320": ssdlite320}
 )
-"""The SSD models of this module, by the names that plugins know them by."""
+"""The SSD models of this module by name."""

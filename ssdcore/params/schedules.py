@@ -8,54 +8,52 @@ from ssdcore.params.base import Params
 
 
 class Schedule(Params):
-    """What all learning-rate schedules share."""
+    """Fields of all learning-rate schedules."""
 
-    learning_rate: float = Field(1e-3, gt=0, description="rate after the warm-up")
-    warmup_steps: int = Field(0, ge=0, description="steps in which the rate rises linearly to learning_rate")
-    warmup_start: float = Field(0.1, ge=0, le=1, description="first rate, as a share of learning_rate")
+    learning_rate: float = Field(1e-3, gt=0, description="learning rate after warm-up")
+    warmup_steps: int = Field(0, ge=0, description="steps of linear warm-up")
+    warmup_start: float = Field(0.1, ge=0, le=1, description="initial warm-up rate, as a fraction of learning_rate")
 
 
 class Fixed(Schedule):
-    """The same rate all the time."""
+    """A constant rate."""
 
-    kind: Literal["fixed"] = Field("fixed", description="which schedule")
+    kind: Literal["fixed"] = Field("fixed", description="schedule")
 
 
 class Exponential(Schedule):
-    """The rate is multiplied by `factor` every so many epochs."""
+    """Multiplies the rate by `factor` every `epochs` epochs."""
 
-    kind: Literal["exponential"] = Field("exponential", description="which schedule")
-    factor: float = Field(0.94, gt=0, le=1, description="by which the rate is multiplied")
-    epochs: float = Field(2.0, gt=0, description="passes over the training split in which that happens once")
-    staircase: bool = Field(True, description="fall at once at the end of that time; false: little by little")
+    kind: Literal["exponential"] = Field("exponential", description="schedule")
+    factor: float = Field(0.94, gt=0, le=1, description="factor on the rate")
+    epochs: float = Field(2.0, gt=0, description="epochs per multiplication")
+    staircase: bool = Field(True, description="decay in steps; false: continuously")
 
 
 class Polynomial(Schedule):
-    """The rate falls along a power of the time that is left; power 1 is a straight line."""
+    """Polynomial decay; power 1 is linear."""
 
-    kind: Literal["polynomial"] = Field("polynomial", description="which schedule")
-    end: float = Field(0.01, ge=0, le=1, description="last rate, as a share of learning_rate")
-    power: float = Field(1.0, gt=0, description="of the share of time that is left")
-    epochs: float | None = Field(
-        None, gt=0, description="passes over the training split in which it falls; null: the whole stage"
-    )
+    kind: Literal["polynomial"] = Field("polynomial", description="schedule")
+    end: float = Field(0.01, ge=0, le=1, description="final rate, as a fraction of learning_rate")
+    power: float = Field(1.0, gt=0, description="exponent of the remaining fraction of the schedule")
+    epochs: float | None = Field(None, gt=0, description="length of the decay, epochs; null: the whole stage")
 
 
 class Multistep(Schedule):
-    """The rate is multiplied by `factor` at each milestone."""
+    """Multiplies the rate by `factor` at each milestone."""
 
-    kind: Literal["multistep"] = Field("multistep", description="which schedule")
+    kind: Literal["multistep"] = Field("multistep", description="schedule")
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(
-        (2 / 3, 5 / 6), description="when, as shares of the stage's length"
+        (2 / 3, 5 / 6), description="fractions of the stage's length"
     )
-    factor: float = Field(0.1, gt=0, lt=1, description="by which the rate is multiplied")
+    factor: float = Field(0.1, gt=0, lt=1, description="factor on the rate")
 
 
 class Cosine(Schedule):
-    """The rate falls along half a cosine."""
+    """Cosine decay."""
 
-    kind: Literal["cosine"] = Field("cosine", description="which schedule")
-    end: float = Field(0.0, ge=0, le=1, description="last rate, as a share of learning_rate")
+    kind: Literal["cosine"] = Field("cosine", description="schedule")
+    end: float = Field(0.0, ge=0, le=1, description="final rate, as a fraction of learning_rate")
 
 
 LearningRate = Annotated[Fixed | Exponential | Polynomial | Multistep | Cosine, Field(discriminator="kind")]

@@ -1,4 +1,4 @@
-"""Parameters of training: stages, weights to start from, and what a run keeps."""
+"""Parameters of training: stages, initial weights, checkpoints and logs."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -14,42 +14,44 @@ Trainable = Literal["ssd", "all"] | Annotated[int, Field(ge=0)] | tuple[str, ...
 
 
 class Stage(Params):
-    """A part of training with its own trainable layers, length, optimizer and rate."""
+    """One stage of training: trainable layers, length, optimizer and learning rate."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="name in logs and checkpoints")
     trainable: Trainable = Field(
         "all",
-        description="what learns: the SSD layers, everything, the SSD layers and so many last convolutions of the "
-        "backbone, or layers whose names start so; the backbone's layers are named backbone/layer",
+        description="trainable layers; ssd; all; N: SSD layers plus the last N backbone convolutions; or "
+        "prefixes of layer names (backbone/layer for those of the backbone)",
     )
-    freeze_batch_norm: bool = Field(
-        False, description="batch normalisation keeps its statistics, factors and offsets as they are"
-    )
-    epochs: float | None = Field(None, gt=0, description="length in passes over the training split")
-    steps: int | None = Field(None, ge=1, description="length in batches; give this or epochs")
+    freeze_batch_norm: bool = Field(False, description="keep statistics, scale and offset of batch normalisation fixed")
+    epochs: float | None = Field(None, gt=0, description="length in epochs; give this or steps")
+    steps: int | None = Field(None, ge=1, description="length in steps; give this or epochs")
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         32,
-        description="images per step, over all devices; auto: the most that memory holds, up to 64 for each "
-        "device, and learning_rate is then meant for 32 and scaled",
+        description="images per step over all devices; auto: the largest that fits into memory, at most 64 per device; "
+        "learning_rate is then given for 32 and scaled",
     )
     accumulate: int = Field(
-        1, ge=1, description="parts in which a batch is gone through, to save memory; the step is that of the whole"
+        1, ge=1, description="micro-batches per step whose gradients are accumulated, to save memory"
     )
-    optimizer: Optimizer = Field(Sgd(), description="update rule")
-    learning_rate: LearningRate = Field(Fixed(), description="schedule, over this stage's steps")
+    optimizer: Optimizer = Field(Sgd(), description="optimizer")
+    learning_rate: LearningRate = Field(Fixed(), description="learning-rate schedule over the stage")
     rate_factors: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        {}, description="factors on the rate of layers whose names start so (the longest start counts)"
+        {}, description="layer-name prefix -> factor on the learning rate; the longest matching prefix applies"
     )
-    bias_rate_factor: float = Field(1.0, ge=0, description="factor on the rate of biases; the Caffe recipes have 2")
+    bias_rate_factor: float = Field(
+        1.0, ge=0, description="factor on the learning rate of biases; 2 in Caffe's recipes"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
         if self.batch_size == "auto" and self.accumulate > 1:
-            raise ValueError("give a batch_size to go through in parts; auto finds what memory holds as a whole")
+            raise ValueError("accumulate needs a batch_size in numbers; auto finds what fits into memory at once")
         if self.batch_size != "auto" and self.batch_size % self.accumulate:
-            raise ValueError(f"a batch of {self.batch_size} cannot be gone through in {self.accumulate} equal parts")
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be divided into {self.accumulate} equal micro-batches"
+            )
         return self
 
 
@@ -66,20 +68,20 @@ WeightsFormat = Literal[
 
 
 class Weights(Params):
-    """Weights to start from. A path alone stands for `{file: path}`."""
+    """Initial weights. A path alone stands for `{file: path}`."""
 
-    file: str | None = Field(None, description="weights file of any of the formats; null: random weights")
-    format: WeightsFormat = Field("auto", description="whose file it is; auto: found out from its contents")
+    file: str | None = Field(None, description="weights file or checkpoint; null: random weights")
+    format: WeightsFormat = Field("auto", description="format of the file; auto: detected from its contents")
     include: tuple[str, ...] | None = Field(
-        None, description="load only variables whose names start so (backbone/layer, block, layer); null: all"
+        None, description="prefixes of variables to load (backbone/layer, block, layer); null: all"
     )
-    exclude: tuple[str, ...] = Field((), description="leave out variables whose names start so")
+    exclude: tuple[str, ...] = Field((), description="prefixes of variables not to load")
     classes: tuple[str, ...] | None = Field(
         None,
-        description="the classes of the file's detector, without background; null: as the file, or their "
-        "number, says (20: Pascal VOC, 80: COCO)",
+        description="class names of the file's detector, without background; null: from the file, or by their number "
+        "(20: Pascal VOC, 80: COCO)",
     )
-    partial: bool = Field(False, description="accept a file that does not fill the whole backbone")
+    partial: bool = Field(False, description="accept a file that lacks some of the backbone's variables")
 
     @model_validator(mode="before")
     @classmethod
@@ -88,40 +90,40 @@ class Weights(Params):
 
 
 class TrainParams(Params):
-    """How a model learns."""
+    """Training of a model."""
 
-    stages: tuple[Stage, ...] = Field(min_length=1, description="run one after the other")
-    weights: Weights = Field(Weights(), description="weights to start from")
-    loss: Loss = Field(Loss(), description="matching, mining and weights of the loss")
-    clip_norm: float | None = Field(10.0, gt=0, description="largest norm of the whole gradient; null: no limit")
+    stages: tuple[Stage, ...] = Field(min_length=1, description="stages, in order")
+    weights: Weights = Field(Weights(), description="initial weights")
+    loss: Loss = Field(Loss(), description="loss: matching, mining and weights")
+    clip_norm: float | None = Field(10.0, gt=0, description="maximum global norm of the gradient; null: no clipping")
     ema_decay: float | None = Field(
         None,
         gt=0,
         lt=1,
-        description="share of the averaged weights kept at each step; they are what is scored; null: no average",
+        description="decay of the exponential moving average of weights, which is then evaluated; null: no average",
     )
     precision: Precision = Field(
-        "auto", description="of the arithmetic; auto: bfloat16 or float16 where the device gains by it"
+        "auto", description="compute precision; auto: mixed bfloat16 or float16 where the device is faster with it"
     )
-    sync_batch_norm: bool = Field(True, description="batch statistics are those of all devices together")
-    deterministic: bool = Field(False, description="the same bits in every run, for some speed on GPUs")
-    seed: int = Field(0, ge=0, lt=2**31 - 1, description="of weights, shuffling and augmentation")
-    log_every: int = Field(20, ge=1, description="steps averaged in each row of metrics.csv")
-    eval_every: int = Field(10, ge=0, description="epochs between evaluations; 0: none while training")
+    sync_batch_norm: bool = Field(True, description="synchronise batch statistics over all devices")
+    deterministic: bool = Field(False, description="bitwise reproducible training; slower on GPUs")
+    seed: int = Field(0, ge=0, lt=2**31 - 1, description="random seed of weights, shuffling and augmentation")
+    log_every: int = Field(20, ge=1, description="steps per row of metrics.csv, averaged")
+    eval_every: int = Field(10, ge=0, description="epochs between evaluations; 0: no evaluation during training")
     monitor: Literal["map", "loss"] = Field(
-        "map", description="what the best checkpoint is best at: mAP, or the loss on the evaluated split"
+        "map", description="metric of the best checkpoint: mAP, or the validation loss"
     )
     early_stop: int | None = Field(
-        None, ge=1, description="evaluations without a better one after which a stage ends; null: never"
+        None, ge=1, description="evaluations without improvement after which a stage ends; null: never"
     )
     save_minutes: float = Field(
-        5.0, ge=0, description="minutes between checkpoints; evaluations and stage ends write one anyway"
+        5.0, ge=0, description="minutes between checkpoints, besides those at evaluations and stage ends"
     )
-    keep: int = Field(3, ge=2, description="latest checkpoints that are kept")
-    images: int = Field(
-        0, ge=0, description="images of each augmentation stage shown in TensorBoard when a stage begins"
+    keep: int = Field(3, ge=2, description="number of latest checkpoints to keep")
+    augmentation_images: int = Field(
+        0, ge=0, description="training images whose augmentation is shown in TensorBoard at the start of each stage"
     )
-    histograms: bool = Field(False, description="show the weights' distribution in TensorBoard at each evaluation")
+    histograms: bool = Field(False, description="write histograms of the weights to TensorBoard at each evaluation")
 
     @model_validator(mode="after")
     def _unique_stages(self) -> Self:

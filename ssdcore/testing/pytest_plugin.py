@@ -1,10 +1,10 @@
-"""Lets a plugin's author have the contract tested by one line in the settings of pytest:
+"""Tests the plugin contract by one line in the pytest settings of a plugin:
 
     [tool.pytest.ini_options]
     ssd_backbones = ["pond"]
 
-Every check of every backbone named there is then a test, unless certain tests are asked for (`pytest file.py::test`).
-Elsewhere nothing heavy is imported.
+Each check of each backbone named there becomes a test, unless single tests are selected (`pytest file.py::test`).
+Without the setting nothing heavy is imported.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    if any("::" in argument for argument in config.args):  # somebody wants certain tests
+    if any("::" in argument for argument in config.args):  # single tests are selected
         return
     for name in config.getini(SETTING):
         items += _tests_of(session, name)
@@ -35,7 +35,7 @@ def _tests_of(session: pytest.Session, name: str) -> list[pytest.Item]:
         backbone = plugins.backbone(name)
     except PluginError as error:
         raise pytest.UsageError(f"{SETTING}: {error}") from None
-    from ssdcore.testing.contract import CHECKS
+    from ssdcore.testing.checks import CHECKS
     from ssdcore.testing.subject import Subject
 
     subject = Subject(backbone, plugins)
@@ -58,8 +58,8 @@ class ContractItem(pytest.Item):
         result = result_of(self._check, self._subject)
         if result.not_run:
             pytest.skip(result.not_run)
-        if result.fault:
-            pytest.fail(result.fault, pytrace=False)
+        if result.failure:
+            pytest.fail(result.failure, pytrace=False)
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         return self.path, None, self.name

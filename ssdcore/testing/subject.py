@@ -1,4 +1,4 @@
-"""A backbone under test, with what several checks look at made once."""
+"""A backbone under test, and the parts that several checks need, built once."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ssdcore.errors import PluginError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.params import BlockNorm, ModelParams, ParamSet, Stage, TrainParams
 from ssdcore.params.presets import MODELS
-from ssdcore.testing.elsewhere import logits
+from ssdcore.testing.subprocesses import logits
 
 DECAY = 0.25
 CLASSES = ("one", "two")
@@ -24,7 +24,7 @@ Made = TypeVar("Made")
 
 
 class NotRunError(Exception):
-    """A check needs a part whose fault an earlier check has found."""
+    """A check needs a part that an earlier check found broken."""
 
 
 def require(condition: bool, message: str) -> None:
@@ -38,9 +38,9 @@ def require(condition: bool, message: str) -> None:
 
 
 class Part(Generic[Made]):
-    """A part of a subject that is made when it is first asked for.
+    """A part of a subject, built on first access.
 
-    If making it raises, that is told once: whoever asks again gets a `NotRunError`.
+    If that raises, later accesses raise `NotRunError`, so that a failure is reported once.
     """
 
     def __init__(self, make: Callable[[Any], Made]) -> None:
@@ -62,32 +62,31 @@ class Part(Generic[Made]):
 
 @dataclass(frozen=True)
 class Subject:
-    """What the checks are about: a backbone, and the plugins it is installed with."""
+    """The backbone that is checked, and the plugins it is installed with."""
 
     backbone: Backbone
     plugins: Plugins
 
     @Part
     def models(self) -> Mapping[str, ModelParams]:
-        """The SSD models of the core that some plugin names feature layers for, smallest images first."""
+        """The SSD models of the core that have feature layers of this backbone, smallest images first."""
         found = [make() for name, make in MODELS.items() if self.plugins.feature_layers(self.backbone.name, name)]
         require(
             bool(found),
-            f"no plugin names its feature layers for any of {', '.join(MODELS)}; implement ssdcore_feature_layers "
-            f"(ssd backbones endpoints {self.backbone.name} shows which end points fit)",
+            f"no plugin names its feature layers for any of {', '.join(MODELS)}; implement ssdcore_feature_layers",
         )
         return {model.name: model for model in sorted(found, key=lambda model: model.image_size)}
 
     @property
     def smallest(self) -> ModelParams:
-        """The model with the smallest images, which checks that compute something use."""
+        """The model with the smallest images."""
         return next(iter(self.models.values()))
 
     @Part
     def scope(self) -> ArgScope:
-        """The layer defaults of the backbone at a weight decay of its own."""
+        """The arg scope of the backbone at a weight decay of `DECAY`."""
         found = self.backbone.arg_scope(weight_decay=DECAY, data_format="channels_last")
-        require(isinstance(found, ArgScope), f"arg_scope must give an ssdcore.ArgScope, not {found!r}")
+        require(isinstance(found, ArgScope), f"arg_scope must return an ssdcore.ArgScope, not {found!r}")
         return found
 
     @Part
@@ -96,12 +95,12 @@ class Subject:
         return self.make_base_net(300, self.scope)
 
     def make_base_net(self, side: int, scope: ArgScope) -> tuple[Any, Any, Mapping[str, Any]]:
-        """Inputs, net and end points for square images of so many px, made anew."""
+        """Inputs, net and end points for square images of `side` px, newly built."""
         inputs = keras.Input((side, side, 3))
         given = self.backbone.base_net(inputs, scope)
         require(
             isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], Mapping),
-            f"base_net must give (net, end_points), the end points by name; it gave {type(given).__name__}",
+            f"base_net must return (net, end_points), the end points by name; it returned {type(given).__name__}",
         )
         return inputs, *given
 
@@ -116,7 +115,7 @@ class Subject:
         return self.build(self.smallest)
 
     def build(self, model: ModelParams, precision: str = "float32") -> SSD:
-        """A detector on a model, batch-normalised in its blocks where the backbone is."""
+        """A detector on a model, with batch normalisation in its blocks if the backbone has it."""
         return build_ssd(self.params(model), CLASSES, self.plugins, precision)
 
     def params(self, model: ModelParams) -> ParamSet:
@@ -134,7 +133,7 @@ class Subject:
         return np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
 
     def logits(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the detector predicts in evaluation, (B, A, classes)."""
+        """Logits of the detector in inference, (B, A, classes)."""
         return logits(self.ssd, images)
 
 
@@ -144,5 +143,5 @@ def as_model(inputs: Any, net: Any, end_points: Mapping[str, Any]) -> keras.Mode
 
 
 def layers_of(network: keras.Model) -> list[Any]:
-    """All layers of a network, those inside of models and layers too."""
+    """All layers of a network, including those inside models and layers."""
     return list(network._flatten_layers(include_self=False))

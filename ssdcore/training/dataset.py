@@ -76,7 +76,7 @@ class TrainingDataset:
 
     def augmented(self, number: int) -> dict[str, Any]:
         """Images of a stage after each part of the augmentation; see `augmentation_stages`."""
-        records = range(min(self._params.train.images, self.images))
+        records = range(min(self._params.train.augmentation_images, self.images))
         return augmentation_stages([self._index.read(record) for record in records], self._params, number)
 
     def _seed(self, number: int) -> tuple[int, int]:

@@ -288,5 +288,5 @@ class StageLoop:
 
     def _show_images(self) -> None:
         session = self._session
-        if session.log and session.params.train.images and not self._state.stage_step:
+        if session.log and session.params.train.augmentation_images and not self._state.stage_step:
             session.log.show_images(self._state.step, session.dataset.augmented(self._state.stage))

@@ -1,4 +1,4 @@
-"""Other people's weights: files read without their frameworks, and copied into a detector by name."""
+"""Weights of other frameworks: reads their files without them, and copies arrays into a detector by name."""
 
 from ssdcore.weights.files import open_weights
 from ssdcore.weights.importing import import_weights, load_weights

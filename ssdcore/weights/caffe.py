@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def read_caffe(path: Path) -> dict[str, StoredArray]:
 
     Convolutions give `kernel` (height, width, in, out), of a depthwise one (height, width, 1,
     channels), and `bias`; InnerProduct `kernel` (in, out) and `bias`; BatchNorm `moving_mean` and
-    `moving_variance`, divided by its factor and made for an epsilon of 1e-5; Scale `gamma` and
+    `moving_variance`, divided by its factor and adapted to an epsilon of 1e-5; Scale `gamma` and
     `beta`; Normalize `gamma`. Blobs of other layers are numbered.
 
     Raises:
@@ -43,14 +44,10 @@ def read_caffe(path: Path) -> dict[str, StoredArray]:
         for name, values in _layer_arrays(path, layer):
             if name in arrays:
                 raise CheckpointError(f"{path.absolute()}: two arrays are called {name}; is it one model?")
-            arrays[name] = StoredArray(values.shape, values.dtype, _giver(values))
+            arrays[name] = StoredArray(values.shape, values.dtype, partial(np.asarray, values))
     if not arrays:
         raise CheckpointError(f"{path.absolute()} holds no layers with weights; give a .caffemodel")
     return arrays
-
-
-def _giver(values: Array) -> Any:
-    return lambda: values
 
 
 def _layer_arrays(path: Path, layer: Any) -> Iterator[tuple[str, Array]]:
@@ -71,7 +68,7 @@ def _layer_arrays(path: Path, layer: Any) -> Iterator[tuple[str, Array]]:
 
 
 def _printable(name: str | bytes) -> str:
-    """A layer's name as it can be shown; names that are no text keep their bytes' numbers."""
+    """A layer's name with unprintable characters and invalid bytes escaped."""
     return str(name).encode("unicode_escape").decode()
 
 
@@ -94,11 +91,11 @@ def _bias(blobs: list[Array]) -> dict[str, Array]:
 
 
 def _batch_norm(layer: Any, blobs: list[Array]) -> dict[str, Array]:
-    """Blobs are sums of mean and variance, and the factor that they are to be divided by."""
+    """Blobs are accumulated mean and variance, and the factor to divide them by."""
     factor = float(blobs[2].reshape(-1)[0])
-    share = 0.0 if factor == 0 else 1 / factor
+    scale = 0.0 if factor == 0 else 1 / factor
     more = (layer.batch_norm_param.eps - CAFFE_EPSILON) if layer.batch_norm_param.HasField("eps") else 0.0
-    mean, variance = blobs[0].reshape(-1) * share, blobs[1].reshape(-1) * share + more
+    mean, variance = blobs[0].reshape(-1) * scale, blobs[1].reshape(-1) * scale + more
     return {"moving_mean": mean.astype(blobs[0].dtype), "moving_variance": variance.astype(blobs[1].dtype)}
 
 
@@ -106,7 +103,7 @@ def _blob(path: Path, layer: str, index: int, blob: Any) -> Array:
     """The values of a blob in its shape.
 
     Raises:
-        CheckpointError: the shape does not go with the number of values. Nothing is allocated for it.
+        CheckpointError: the shape does not match the number of values; nothing is allocated for it.
     """
     doubles = bool(blob.double_data)
     dtype = np.dtype("<f8" if doubles else "<f4")

@@ -1,4 +1,4 @@
-"""The part of Caffe's file format that carries weights, as protobuf messages made at run time.
+"""The part of Caffe's file format that holds weights, as protobuf messages built at run time.
 
 Field numbers are those of `caffe.proto`. Numbers in bulk are declared as bytes, which have the same
 encoding as a packed list and become arrays without a Python object for each value.

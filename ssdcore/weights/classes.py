@@ -1,4 +1,4 @@
-"""Class surgery: a head for some classes becomes a head for others."""
+"""Class surgery: adapts a class head to other classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class ClassTransfer:
-    """Which class channels of a file go where.
+    """How class channels of a file map to those of a detector.
 
     Attributes:
-        source: for each class of the detector, background first, its index in the file; None: new.
+        indices: for each class of the detector, background first, its index in the file; None: new.
         count: classes in the file, with background.
         kept, new, dropped: names, in order; `dropped` are the file's.
     """
 
-    source: tuple[int | None, ...]
+    indices: tuple[int | None, ...]
     count: int
     kept: tuple[str, ...]
     new: tuple[str, ...]
@@ -31,12 +31,12 @@ class ClassTransfer:
 
 
 def transfer_classes(there: Sequence[str], here: Sequence[str]) -> ClassTransfer:
-    """Finds the detector's classes `here` among the file's classes `there`, by name."""
+    """Matches the detector's classes `here` with the file's classes `there`, by name."""
     exact = {name: index for index, name in enumerate(there, start=1)}
     alike = {same_name(name): index for name, index in reversed(exact.items())}
     found = [exact.get(name) or alike.get(same_name(name)) for name in here]
     return ClassTransfer(
-        source=(0, *found),
+        indices=(0, *found),
         count=len(there) + 1,
         kept=tuple(name for name, index in zip(here, found, strict=True) if index),
         new=tuple(name for name, index in zip(here, found, strict=True) if not index),
@@ -45,23 +45,23 @@ def transfer_classes(there: Sequence[str], here: Sequence[str]) -> ClassTransfer
 
 
 def move_channels(values: Array, initial: Array, transfer: ClassTransfer) -> Array:
-    """The weights of a class head for other classes.
+    """The weights of a class head, rearranged for other classes.
 
     Args:
         values: (..., boxes * classes) kernel or bias of the file, background first.
-        initial: (..., boxes * classes') of the detector; its values stay where a class is new.
-        transfer: what goes where.
+        initial: (..., boxes * classes') of the detector; kept for new classes.
+        transfer: the mapping.
 
     Raises:
-        ValueError: the two differ in more than their classes.
+        ValueError: the shapes differ in more than the classes.
     """
     given = values.reshape(*values.shape[:-1], -1, transfer.count)
-    wanted = np.array(initial).reshape(*initial.shape[:-1], -1, len(transfer.source))
+    wanted = np.array(initial).reshape(*initial.shape[:-1], -1, len(transfer.indices))
     if given.shape[:-1] != wanted.shape[:-1]:
-        raise ValueError(f"a head of shape {values.shape} is none of shape {initial.shape} for other classes")
-    for index, source in enumerate(transfer.source):
-        if source is not None:
-            wanted[..., index] = given[..., source]
+        raise ValueError(f"a head of shape {values.shape} does not fit one of shape {initial.shape} with other classes")
+    for index, there in enumerate(transfer.indices):
+        if there is not None:
+            wanted[..., index] = given[..., there]
     return wanted.reshape(initial.shape)
 
 
@@ -72,13 +72,12 @@ def name_classes(
 
     Args:
         count: how many its heads have, without background.
-        stated: names that the user gave for them.
+        stated: names given by the user.
         carried: names in the file.
-        here: the detector's classes, taken for the file's own if nothing else is known and their
-            number is right.
+        here: the detector's classes, assumed to be the file's if nothing else is known and their number matches.
 
     Raises:
-        CheckpointError: the names given are not as many, or nobody knows them.
+        CheckpointError: the number of given names differs, or the names are unknown.
     """
     if stated is not None and len(stated) != count:
         raise CheckpointError(
@@ -88,7 +87,7 @@ def name_classes(
     well_known = {len(names): names for names in (PASCAL_VOC, COCO)}
     others = count in well_known and len(here) == count and not transfer_classes(well_known[count], here).kept
     names = stated or carried or well_known.get(count) or (here if len(here) == count else None)
-    if names is None or (others and not (stated or carried)):  # as many as VOC's, but other ones: who knows
+    if names is None or (others and not (stated or carried)):  # as many as VOC has, but other classes: ambiguous
         raise CheckpointError(
             f"the file's heads predict {count} classes that it does not name; name them in their order without "
             "background (train.weights.classes=[a,b])"

@@ -22,18 +22,18 @@ TF_FORMATS = {
     "ssd-tensorflow-voc": r"ssd_300_vgg/",
     "tf-slim": "",
 }
-"""TensorFlow projects by the start of a variable's name that only they have, in the order to ask in."""
+"""TensorFlow projects -> prefix of a variable's name that only they have, in order of precedence."""
 
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
 
 def open_weights(path: Path, format: str = "auto") -> WeightsFile:
-    """Reads what a weights file holds; see `WeightsFile`.
+    """Opens a weights file; see `WeightsFile`.
 
     Args:
         path: a `.caffemodel`, a Keras `.h5`, a TensorFlow checkpoint (its prefix, its folder or one
-            of its files), a checkpoint or a run folder of this program.
-        format: whose file it is; `auto` finds out.
+            of its files), or a checkpoint or run folder of ours.
+        format: of the file; `auto` detects it.
 
     Raises:
         CheckpointError: there is no such file, it is damaged, or it is of another format.
@@ -43,9 +43,7 @@ def open_weights(path: Path, format: str = "auto") -> WeightsFile:
         return file
     if format in TF_FORMATS and file.format in TF_FORMATS:
         return replace(file, format=format)
-    raise CheckpointError(
-        f"{path.absolute()} was to be of the format {format}, but is of {file.format}; give the right one, or auto"
-    )
+    raise CheckpointError(f"{path.absolute()} is a {file.format} file, not {format}; give the right format, or auto")
 
 
 def _open(path: Path) -> WeightsFile:

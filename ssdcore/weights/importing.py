@@ -1,6 +1,6 @@
 """Copies a weights file into a detector, by the names of its variables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ssdcore.contract.backbones import Backbone
 from ssdcore.contract.checkpoint_maps import Source
-from ssdcore.contract.plugins import Plugins
+from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.model import SSD, build_ssd
 from ssdcore.model.variables import check_scopes, named_weights
@@ -25,44 +25,45 @@ Array = NDArray[Any]
 
 
 def import_weights(
-    params: ParamSet, plugins: Plugins, weights: Weights, classes: Sequence[str] | None = None
+    params: ParamSet, plugins: Plugins | None, weights: Weights, classes: Sequence[str] | None = None
 ) -> tuple[SSD, ImportReport]:
-    """Builds a detector that has the weights of a file.
+    """Builds a detector with the weights of a file.
 
     Args:
         params: the detector to build.
-        plugins: where its backbone comes from.
-        weights: the file, and what to take of it.
+        plugins: that provide its backbone; None: the installed ones.
+        weights: the file, and which variables to load.
         classes: names of the detector's classes; None: those of the file.
 
     Raises:
         CheckpointError: see `load_weights`; or the file's classes are unknown.
     """
-    file = open_weights(_path(weights), weights.format)
+    plugins, file = plugins or load_plugins(), open_weights(_path(weights), weights.format)
     if classes is None:
-        classes = _classes_of(file, build_ssd(params, ("object",), plugins), plugins, weights)
+        classes = _Matching(build_ssd(params, ("object",), plugins), plugins, weights, file).file_classes()
     keras.utils.set_random_seed(params.train.seed + 1)
     ssd = build_ssd(params, classes, plugins)
     return ssd, _load(ssd, plugins, weights, file)
 
 
-def load_weights(ssd: SSD, plugins: Plugins, weights: Weights) -> ImportReport:
-    """Copies weights of a file into a detector. Nothing is changed if anything is wrong.
+def load_weights(ssd: SSD, plugins: Plugins | None, weights: Weights) -> ImportReport:
+    """Copies weights of a file into a detector, or raises and changes nothing.
 
-    Variables that the file does not hold, or in another shape, keep their values and are named in
-    the report. Class heads keep the channels of classes that both have by name.
+    Variables that the file lacks, or has in another shape, keep their values and are listed in the report. Class
+    heads take the channels of the classes that both have, by name.
 
     Args:
         ssd: the detector.
-        plugins: where its backbone comes from.
-        weights: the file, and what to take of it.
+        plugins: that provide its backbone; None: the installed ones.
+        weights: the file, and which variables to load.
 
     Raises:
-        CheckpointError: the file is unreadable or damaged, holds values that are not finite, fits
-            nothing, or does not fill the backbone and `weights.partial` is not set.
-        ParamError: `include` or `exclude` name nothing.
+        CheckpointError: the file is unreadable or damaged, holds non-finite values, matches no variable (reason
+            `weights_of_another_network`), or lacks variables of the backbone and `weights.partial` is not set
+            (`weights_incomplete`).
+        ParamError: `include` or `exclude` match no name.
     """
-    return _load(ssd, plugins, weights, open_weights(_path(weights), weights.format))
+    return _load(ssd, plugins or load_plugins(), weights, open_weights(_path(weights), weights.format))
 
 
 def _path(weights: Weights) -> Path:
@@ -86,7 +87,7 @@ def _load(ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> Im
         excluded=tuple(sorted(variables.keys() - set(chosen))),
         unused=tuple(sorted(file.arrays.keys() - matching.used)),
         classes=matching.classes,
-        notes=_notes(file, ssd, matching),
+        notes=() if matching.classes is None else find_notes(file, ssd.model, matching.backbone),
     )
     _refuse_others(file, matching.backbone)
     _check(report, ssd, weights)
@@ -95,37 +96,31 @@ def _load(ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> Im
     return report
 
 
-def _notes(file: WeightsFile, ssd: SSD, matching: "_Matching") -> tuple[str, ...]:
-    if matching.classes is None:
-        return ()
-    model = ssd.model
-    return find_notes(file, model, model.preprocessing or matching.backbone.preprocessing)
-
-
 def _refuse_others(file: WeightsFile, backbone: Backbone) -> None:
-    """Refuses the file of a larger network that holds all variables of this one."""
+    """Rejects the file of a larger network that contains all variables of this one."""
     names = backbone.checkpoints.get(file.format)
     for array, network in names.others.items() if names else ():
         if array in file.arrays:
             raise CheckpointError(
-                f"{file.path.absolute()} is of {network}: it holds {array}, which {backbone.name!r} does not have; "
-                "give the weights of this network"
+                f"{file.path.absolute()} belongs to {network}: it holds {array}, which {backbone.name!r} lacks; "
+                "use the weights of this network"
             )
 
 
 def _choose(ssd: SSD, variables: Mapping[str, Any], weights: Weights) -> list[str]:
-    """The variables that `include` and `exclude` leave."""
+    """The variables selected by `include` and `exclude`."""
     check_scopes(ssd, "train.weights", (*(weights.include or ()), *weights.exclude), list(variables))
     wanted = variables if weights.include is None else [name for name in variables if name.startswith(weights.include)]
     return [name for name in wanted if not name.startswith(weights.exclude)]
 
 
 class _Matching:
-    """Variables that have met their arrays so far; nothing is assigned yet."""
+    """Values found for variables so far; nothing is assigned yet."""
 
     def __init__(self, ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> None:
         self.ssd, self.weights, self.file = ssd, weights, file
         self.backbone = plugins.backbone(ssd.backbone.name)
+        self.heads = _head_boxes(ssd)
         self.values: dict[str, Array] = {}
         self.skipped: dict[str, str] = {}
         self.missing: list[str] = []
@@ -144,9 +139,9 @@ class _Matching:
         shape = tuple(variable.shape)
         try:
             values = source.convert(*given) if source.convert else given[0]
-            if name in self._heads():
+            if name in self.heads:
                 values = self._for_our_classes(name, values, variable.numpy())
-        except (ValueError, IndexError, TypeError):  # of a convert that met shapes it was not made for
+        except (ValueError, IndexError, TypeError):  # `convert` got shapes it is not made for
             values = given[0]
         if values.shape == shape:
             self.values[name] = values
@@ -157,12 +152,8 @@ class _Matching:
     def _sources(self, name: str) -> Sequence[Source]:
         return find_sources(name, self.ssd, self.backbone, self.file.format)
 
-    def _heads(self) -> dict[str, int]:
-        """Default boxes per cell behind each variable that has class channels."""
-        return head_boxes(self.ssd)
-
     def _for_our_classes(self, name: str, values: Array, initial: Array) -> Array:
-        count = _class_channels(self.file, self._sources, name, self._heads()[name])
+        count = self._class_channels(name)
         if count is None:
             return values
         if self.classes is None or self.classes.count != count:
@@ -170,48 +161,49 @@ class _Matching:
             self.classes = transfer_classes(names, self.ssd.classes)
         return move_channels(values, initial, self.classes)
 
+    def _class_channels(self, name: str) -> int | None:
+        """How many classes, with background, a head of the file has; None if its boxes per cell differ from ours.
 
-def head_boxes(ssd: SSD) -> dict[str, int]:
-    """The variables of the class heads, with the number of default boxes per cell of each."""
+        The boxes per cell follow from the offsets head of the same prediction layer.
+        """
+        channels = []
+        for head in (name, name.replace("_logits/", "_offsets/")):
+            arrays = [self.file.arrays.get(source.names[0]) for source in self._sources(head)]
+            shape = next((array.shape for array in arrays if array), ())
+            if not shape:
+                return None
+            channels.append(shape[-1])
+        count, rest = divmod(channels[0], self.heads[name])
+        return None if rest or count < 2 or channels[1] != 4 * self.heads[name] else count
+
+    def file_classes(self) -> Sequence[str]:
+        """The class names of the file's detector.
+
+        Raises:
+            CheckpointError: they are unknown (reason `weights_without_classes` if it has no class heads).
+        """
+        count = next(filter(None, map(self._class_channels, self.heads)), None)
+        if count is None:
+            raise CheckpointError(
+                f"{self.file.path.absolute()} holds no class heads of this model's boxes ({self.file.format}), so the "
+                "classes of the detector must be given",
+                "weights_without_classes",
+            )
+        return name_classes(count - 1, self.weights.classes, self.file.classes, ())
+
+
+def _head_boxes(ssd: SSD) -> dict[str, int]:
+    """The variables of the class heads: name -> default boxes per cell."""
     boxes = ssd.model.default_boxes.boxes_per_cell()
-    sources = [name for name, _ in ssd.feature_maps]
     return {
-        f"{source}_logits/{variable}": count
-        for source, count in zip(sources, boxes, strict=True)
+        f"{layer}_logits/{variable}": count
+        for (layer, _), count in zip(ssd.feature_maps, boxes, strict=True)
         for variable in ("kernel", "bias")
     }
 
 
-def _classes_of(file: WeightsFile, ssd: SSD, plugins: Plugins, weights: Weights) -> Sequence[str]:
-    """The names of a file's own classes."""
-    backbone = plugins.backbone(ssd.backbone.name)
-    for name, boxes in head_boxes(ssd).items():
-        count = _class_channels(file, lambda one: find_sources(one, ssd, backbone, file.format), name, boxes)
-        if count is not None:
-            return name_classes(count - 1, weights.classes, file.classes, ())
-    raise CheckpointError(
-        f"{file.path.absolute()} holds no class heads of this model's boxes ({file.format}); say which "
-        "classes the detector is to have (--classes a,b,c), or train from it directly (ssd train … train.weights=FILE)"
-    )
-
-
-def _class_channels(file: WeightsFile, sources: Callable[[str], Sequence[Source]], name: str, boxes: int) -> int | None:
-    """How many classes, with background, a head of the file has; None if its boxes are not ours.
-
-    The head of offsets beside it tells how many boxes it has in each cell.
-    """
-    channels = []
-    for head in (name, name.replace("_logits/", "_offsets/")):
-        shapes = [file.arrays[source.names[0]].shape for source in sources(head) if source.names[0] in file.arrays]
-        if not shapes or not shapes[0]:
-            return None
-        channels.append(shapes[0][-1])
-    count, rest = divmod(channels[0], boxes)
-    return None if rest or count < 2 or channels[1] != 4 * boxes else count
-
-
 def _check(report: ImportReport, ssd: SSD, weights: Weights) -> None:
-    """Refuses a file that fits nothing, or leaves a hole in the backbone."""
+    """Rejects a file that matches nothing, or not all of the backbone."""
     where = f"{report.path.absolute()} ({report.format})"
     misfits = report.misfits()
     if not report.matched and not misfits:
@@ -220,13 +212,15 @@ def _check(report: ImportReport, ssd: SSD, weights: Weights) -> None:
         others = f"; its own names are {', '.join(report.unused[:3])}, …" if report.unused else ""
         raise CheckpointError(
             f"{where} fits none of the {len(misfits)} variables of {ssd.backbone.name} + {ssd.model.name}: "
-            f"{misfits[0]}{others}; use the param set of that network (ssd params list)"
+            f"{misfits[0]}{others}; use the param set of that network",
+            "weights_of_another_network",
         )
     own = [misfit for misfit in misfits if misfit.startswith(f"{ssd.backbone.name}/")]
     if own and not weights.partial:
         fitting = sum(name.startswith(f"{ssd.backbone.name}/") for name in report.matched)
         raise CheckpointError(
             f"{where} fits {fitting} of the {fitting + len(own)} variables of {ssd.backbone.name!r}; first misfit: "
-            f"{own[0]}; use the weights of this architecture and width, or accept a part of them "
-            "(train.weights.partial, --partial)"
+            f"{own[0]}; use the weights of this architecture and width, or accept a partial file "
+            "(train.weights.partial)",
+            "weights_incomplete",
         )

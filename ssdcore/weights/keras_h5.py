@@ -14,13 +14,13 @@ from ssdcore.errors import CheckpointError
 from ssdcore.weights.stored import StoredArray, check_declared_size
 
 _NUMBERED = re.compile(r"(conv2d|separable_conv2d|depthwise_conv2d|batch_normalization|layer_normalization)(?:_(\d+))?")
-"""Names that Keras gives to layers that have none; the number depends on what was built before."""
+"""Keras' default layer names; the number depends on what was built before."""
 
 
 def read_keras_h5(path: Path) -> dict[str, StoredArray]:
     """The arrays of a Keras weights file by `layer/variable`. Links out of the file are not followed.
 
-    Layers that Keras numbered are counted from 0, as `conv2d`, `conv2d_1`, whatever their numbers were.
+    Layers with default names are renumbered from 0: `conv2d`, `conv2d_1`, ….
 
     Raises:
         CheckpointError: the file is no HDF5 file, or a damaged one.
@@ -38,7 +38,7 @@ def read_keras_h5(path: Path) -> dict[str, StoredArray]:
             )
         if item.compression:
             raise CheckpointError(
-                f"{path.absolute()}: {name} is compressed, which Keras' files are not; store it plainly"
+                f"{path.absolute()}: {name} is compressed, which Keras' files are not; store it uncompressed"
             )
         arrays[own] = StoredArray(item.shape, item.dtype, partial(_read, path, name))
 

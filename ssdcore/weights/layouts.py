@@ -1,13 +1,12 @@
-"""Where each format of weights files keeps what the core put on a backbone: blocks, norm and heads.
+"""Names of the SSD layers (blocks, L2 norm, heads) in each format of weights files.
 
-The backbone's own variables are found by the maps of its plugin.
+The names of the backbone's variables come from its plugin's checkpoint maps.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 
@@ -19,27 +18,14 @@ from ssdcore.model import SSD
 Sources = Sequence[Source]
 
 _BLOCK = re.compile(r"(?P<block>\w+)_conv(?P<conv>\d+)(?P<norm>_bn)?/(?P<variable>\w+)")
-_HEAD = re.compile(r"(?P<source>\w+)_(?P<kind>logits|offsets)/(?P<variable>kernel|bias)")
-_NORM = re.compile(r"(?P<source>\w+)_norm/gamma")
+_HEAD = re.compile(r"(?P<layer>\w+)_(?P<kind>logits|offsets)/(?P<variable>kernel|bias)")
+_NORM = re.compile(r"(?P<layer>\w+)_norm/gamma")
 TF1_DETECTORS = ("ssd-tensorflow", "ssd-tensorflow-voc", "modular-ssd-tensorflow")
 _TF1_VARIABLES = {"kernel": "weights", "bias": "biases"}
 
 
-class Layout(Protocol):
-    """Names of one format for the layers that the core adds."""
-
-    def block(self, block: str, conv: int, norm: bool, variable: str) -> Sources:
-        """A variable of the `conv`-th convolution of a block, or of the normalisation behind it."""
-
-    def head(self, source: str, kind: str, variable: str) -> Sources:
-        """A variable of the head that predicts `logits` or `offsets` from a source."""
-
-    def norm(self, source: str) -> Sources:
-        """The factor behind the L2 normalisation of a source."""
-
-
 def find_sources(name: str, ssd: SSD, backbone: Backbone, format: str) -> Sources:
-    """Where a file of some format has the values of a detector's variable, best place first.
+    """Where a file of some format has the values of a detector's variable, preferred one first.
 
     Args:
         name: of the variable, as in `named_variables`.
@@ -48,7 +34,7 @@ def find_sources(name: str, ssd: SSD, backbone: Backbone, format: str) -> Source
         format: of the file.
 
     Raises:
-        CheckpointError: the backbone has no names for such files.
+        CheckpointError: the backbone has no checkpoint map for such files (reason `no_checkpoint_map`).
     """
     if format == "ssdcore":
         return [Source((name,))]
@@ -60,25 +46,26 @@ def find_sources(name: str, ssd: SSD, backbone: Backbone, format: str) -> Source
     return [*names.blocks(name), *(_in_layout(name, layout) if layout else ())]
 
 
-def _in_layout(name: str, layout: Layout) -> Sources:
+def _in_layout(name: str, layout: "_Caffe | _Tf1") -> Sources:
     if found := _HEAD.fullmatch(name):
-        return layout.head(*found.group("source", "kind", "variable"))
+        return layout.head(*found.group("layer", "kind", "variable"))
     if found := _NORM.fullmatch(name):
-        return layout.norm(found["source"])
+        return layout.norm(found["layer"])
     if found := _BLOCK.fullmatch(name):
         return layout.block(found["block"], int(found["conv"]), bool(found["norm"]), found["variable"])
     return ()
 
 
 def _names_of(backbone: Backbone, format: str, model: str) -> CheckpointMap:
-    """The backbone's own names; TF1 detectors keep TF-slim's, SSD-Tensorflow under its own scope."""
+    """The backbone's own names; TF1 detectors have TF-slim's, SSD-Tensorflow under its own scope."""
     key = "tf-slim" if format in TF1_DETECTORS else format
     names = backbone.checkpoints.get(key)
     if names is None:
         known = ", ".join(sorted(backbone.checkpoints)) or "none"
         raise CheckpointError(
-            f"backbone {backbone.name!r} does not say where {key} files keep its variables (it knows: {known}); use "
-            "another file, or a backbone that knows them (ssd backbones list)"
+            f"backbone {backbone.name!r} has no checkpoint map for {key} files (it has: {known}); use another file or "
+            "backbone",
+            "no_checkpoint_map",
         )
     if format not in TF1_DETECTORS:
         return names
@@ -97,7 +84,7 @@ def _ssd_tensorflow_scope(model: str) -> str:
     return f"ssd_{model.removeprefix('ssd')}_vgg/"
 
 
-def _layout(format: str, ssd: SSD, names: CheckpointMap) -> Layout | None:
+def _layout(format: str, ssd: SSD, names: CheckpointMap) -> "_Caffe | _Tf1 | None":
     """The layout of a format; None for formats that hold backbones only."""
     model = ssd.model
     kernels = {block.name: block.convs[-1].kernel for block in model.blocks}
@@ -115,7 +102,7 @@ def _layout(format: str, ssd: SSD, names: CheckpointMap) -> Layout | None:
 
 @dataclass(frozen=True)
 class _Caffe:
-    """Names of the Caffe SSD models: every layer by its own name, heads by their source's.
+    """Names of the Caffe SSD models: heads are named after their prediction layer.
 
     A model whose batch normalisation was merged into its convolutions has biases in its place.
     """
@@ -125,21 +112,23 @@ class _Caffe:
     convs: dict[str, int]
 
     def block(self, block: str, conv: int, norm: bool, variable: str) -> Sources:
+        """A variable of the `conv`-th convolution of a block, or of the normalisation after it."""
         layer = self._block_layer(block, conv)
         return caffe_batch_norm(layer, variable) if norm else [Source((f"{layer}/{variable}",))]
 
-    def head(self, source: str, kind: str, variable: str) -> Sources:
-        suffix = {"logits": "conf", "offsets": "loc"}[kind]
-        layer = self._source_layer(source)
-        return [Source((f"{there}_mbox_{suffix}/{variable}",)) for there in (f"{layer}_norm", layer)]
+    def head(self, layer: str, kind: str, variable: str) -> Sources:
+        """A variable of the head that predicts the `logits` or `offsets` of a prediction layer."""
+        suffix, name = {"logits": "conf", "offsets": "loc"}[kind], self._caffe_name(layer)
+        return [Source((f"{there}_mbox_{suffix}/{variable}",)) for there in (f"{name}_norm", name)]
 
-    def norm(self, source: str) -> Sources:
-        return [Source((f"{self._source_layer(source)}_norm/gamma",))]
+    def norm(self, layer: str) -> Sources:
+        """The scale of the L2 normalisation of a prediction layer."""
+        return [Source((f"{self._caffe_name(layer)}_norm/gamma",))]
 
-    def _source_layer(self, source: str) -> str:
-        if source in self.convs:
-            return self._block_layer(source, self.convs[source])
-        return _layer_of(self.names.base_net(f"{source}/kernel"))
+    def _caffe_name(self, layer: str) -> str:
+        if layer in self.convs:
+            return self._block_layer(layer, self.convs[layer])
+        return _layer_of(self.names.base_net(f"{layer}/kernel"))
 
     def _block_layer(self, block: str, conv: int) -> str:
         """SSD300 and SSD512 call block8 conv6; MobileNet-SSD's blocks have the numbers of Caffe's."""
@@ -156,8 +145,8 @@ def _layer_of(sources: Sources) -> str:
 class _Tf1:
     """Names of the TF1 projects: conv6 and conv7 for block7, then blocks of conv1x1 and conv3x3.
 
-    Where they normalise, the convolution keeps a bias that the normalisation takes away again: it
-    comes off the moving mean here.
+    Where they normalise, the convolution also has a bias, which cancels out in the normalisation: it is
+    subtracted from the moving mean here.
     """
 
     scope: str
@@ -167,6 +156,7 @@ class _Tf1:
     kernels: dict[str, int]
 
     def block(self, block: str, conv: int, norm: bool, variable: str) -> Sources:
+        """As `_Caffe.block`; the other methods likewise."""
         layer, normalisation = self._layers(block, conv)
         if not norm:
             return [Source((f"{layer}/{_TF1_VARIABLES[variable]}",))]
@@ -176,18 +166,18 @@ class _Tf1:
             return [Source((f"{normalisation}/gamma",)), Source((f"{normalisation}/beta",), np.ones_like)]
         return [Source((f"{normalisation}/{variable}",))]
 
-    def head(self, source: str, kind: str, variable: str) -> Sources:
+    def head(self, layer: str, kind: str, variable: str) -> Sources:
         conv = {"logits": "conv_cls", "offsets": "conv_loc"}[kind]
-        return [Source((f"{self._box(source)}/{conv}/{_TF1_VARIABLES[variable]}",))]
+        return [Source((f"{self._box(layer)}/{conv}/{_TF1_VARIABLES[variable]}",))]
 
-    def norm(self, source: str) -> Sources:
-        return [Source((f"{self._box(source)}/L2Normalization/gamma",))]
+    def norm(self, layer: str) -> Sources:
+        return [Source((f"{self._box(layer)}/L2Normalization/gamma",))]
 
-    def _box(self, source: str) -> str:
-        return self.box.format(self.first.get(source, source.replace("block", self.prefix)))
+    def _box(self, layer: str) -> str:
+        return self.box.format(self.first.get(layer, layer.replace("block", self.prefix)))
 
     def _layers(self, block: str, conv: int) -> tuple[str, str]:
-        """The convolution, and the normalisation behind it."""
+        """The convolution, and the normalisation after it."""
         norm = "BatchNorm" if conv == 1 else f"BatchNorm_{conv - 1}"
         if block == "block7":
             return f"{self.scope}conv{5 + conv}", f"{self.scope}{norm}"

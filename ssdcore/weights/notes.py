@@ -1,18 +1,19 @@
-"""What a weights file cannot say of itself, or says otherwise than the detector that takes it."""
+"""Differences between a weights file and the detector that loads it, as far as known."""
 
+from ssdcore.contract.backbones import Backbone
 from ssdcore.params import ModelParams, Preprocessing
 from ssdcore.params.presets import ssd300, ssd512
 from ssdcore.weights.layouts import TF1_DETECTORS
 from ssdcore.weights.stored import WeightsFile
 
 
-def find_notes(file: WeightsFile, model: ModelParams, preprocessing: Preprocessing) -> tuple[str, ...]:
-    """Reasons why a detector with these weights may not find what they found, for a person to judge.
+def find_notes(file: WeightsFile, model: ModelParams, backbone: Backbone) -> tuple[str, ...]:
+    """Reasons why a detector with these weights may detect worse than the original.
 
     Args:
-        file: whose class heads were taken.
+        file: whose class heads were loaded.
         model: the detector's.
-        preprocessing: the detector's, its model's or its backbone's.
+        backbone: the detector's.
     """
     notes = []
     if file.params is not None:
@@ -23,7 +24,7 @@ def find_notes(file: WeightsFile, model: ModelParams, preprocessing: Preprocessi
         if changed:
             notes.append(f"the file's detector was made with another model.{', model.'.join(changed)}")
     elif file.format in TF1_DETECTORS:
-        notes += _tf1_notes(model, preprocessing)
+        notes += _tf1_notes(model, model.preprocessing or backbone.preprocessing)
     elif file.format == "caffe":
         sizes = ", ".join(f"{size:g}" for size in model.default_boxes.min_sizes)
         notes.append(f"a Caffe file does not say its default boxes; min_sizes here are {sizes}: compare its prototxt")
@@ -31,11 +32,11 @@ def find_notes(file: WeightsFile, model: ModelParams, preprocessing: Preprocessi
 
 
 def _tf1_notes(model: ModelParams, preprocessing: Preprocessing) -> list[str]:
-    """The TF1 projects have one set of boxes for each image size, and one way to prepare images."""
+    """The TF1 projects have one set of default boxes per image size, and one preprocessing."""
     notes = []
     theirs = {300: ssd300("coco"), 512: ssd512("coco", truncate_sizes=False)}.get(model.image_size[0])
     if theirs and theirs.default_boxes != model.default_boxes:
         notes.append("these projects have other model.default_boxes; use the param set of the project")
     if (preprocessing.mean, preprocessing.scale) != ((123.0, 117.0, 104.0), 1.0):
-        notes.append("these projects prepare images otherwise (model.preprocessing); use the param set of the project")
+        notes.append("these projects use another model.preprocessing; use the param set of the project")
     return notes

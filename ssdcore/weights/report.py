@@ -1,4 +1,4 @@
-"""What became of every array of a weights file, and of every variable of the detector."""
+"""Report on an import: what happened to every array of a file and every variable of a detector."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,18 +9,18 @@ from ssdcore.weights.classes import ClassTransfer
 
 @dataclass(frozen=True)
 class ImportReport:
-    """How a file's arrays met a detector's variables; all names are sorted.
+    """How a file's arrays matched a detector's variables; all names are sorted.
 
     Attributes:
         path: the file.
-        format: whose file it is.
-        matched: variables that took their values from the file.
-        skipped: variables that the file holds in another shape, each with the reason; unchanged.
-        missing: variables that the file does not hold; unchanged.
-        excluded: variables left out on request; unchanged.
-        unused: arrays of the file that went nowhere.
+        format: of the file.
+        matched: variables loaded from the file.
+        skipped: variables of another shape in the file, each with the reason; unchanged.
+        missing: variables that are not in the file; unchanged.
+        excluded: variables excluded on request; unchanged.
+        unused: arrays of the file that were not used.
         classes: what happened to the class channels; None if no class head was in the file.
-        notes: what a person should make sure of.
+        notes: differences that the user should check.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class ImportReport:
     notes: tuple[str, ...] = ()
 
     def misfits(self) -> list[str]:
-        """The variables that the file has no values for, each with the reason."""
+        """The variables that the file has no fitting values for, each with the reason."""
         skipped = [f"{name} {reason}" for name, reason in self.skipped]
         return skipped + [f"{name} is not in the file" for name in self.missing]
 

@@ -1,4 +1,4 @@
-"""What a weights file holds, whatever its format."""
+"""An opened weights file of any format."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,12 +15,12 @@ from ssdcore.params import ParamSet
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array in a file, read when it is needed.
+    """An array in a file, read on demand.
 
     Attributes:
         shape: as the file declares it.
-        dtype: likewise.
-        read: gives the values.
+        dtype: as the file declares it.
+        read: reads the values.
     """
 
     shape: tuple[int, ...]
@@ -37,8 +37,8 @@ class WeightsFile:
         format: `caffe`, `keras-applications`, `tf-slim`, `ssd-tensorflow`, `ssd-tensorflow-voc`,
             `modular-ssd-tensorflow` or `ssdcore`.
         arrays: its arrays by name.
-        classes: names of its detector's classes, where it carries them.
-        params: of its detector, where it carries them.
+        classes: class names of its detector, if the file has them.
+        params: of its detector, if the file has them.
     """
 
     path: Path
@@ -55,7 +55,7 @@ class WeightsFile:
         """
         try:
             return self.arrays[name].read()
-        except Exception as error:  # whatever the format's library raises on damaged contents
+        except Exception as error:  # libraries raise all kinds of errors on damaged contents
             reason = " ".join(str(error).split())
             raise CheckpointError(
                 f"{self.path.absolute()} is damaged: {name} cannot be read ({reason:.200}); get the file again"
@@ -71,14 +71,13 @@ class WeightsFile:
         bad = np.count_nonzero(~np.isfinite(values))
         if bad:
             raise CheckpointError(
-                f"{self.path.absolute()}: {name} holds {bad} values that are infinite or not a number; such weights "
-                "detect nothing, use an earlier checkpoint"
+                f"{self.path.absolute()}: {name} holds {bad} values that are NaN or infinite; use an earlier checkpoint"
             )
         return values
 
 
 def check_declared_size(path: Path, arrays: Mapping[str, StoredArray], available: int) -> None:
-    """Refuses arrays that declare more bytes than their file has, before anything is allocated.
+    """Rejects arrays that declare more bytes than their file has, before allocating anything.
 
     Args:
         path: for the message.

@@ -12,14 +12,14 @@ from ssdcore.errors import CheckpointError
 from ssdcore.weights.stored import StoredArray, check_declared_size
 
 _PART = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
-"""What the names of a checkpoint's files have behind its prefix."""
+"""Suffixes of a checkpoint's files."""
 
 _TABLE_MAGIC = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 """Last bytes of a version 1 checkpoint, which is a single table file."""
 
 
 def find_tf_checkpoint(path: Path) -> Path | None:
-    """The prefix of the TensorFlow checkpoint that a user means by a folder or one of its files.
+    """The prefix of a TensorFlow checkpoint, given its folder, its prefix or one of its files; None if it is none.
 
     Raises:
         CheckpointError: the folder holds several, or the file's `.index` is missing.
@@ -35,10 +35,10 @@ def find_tf_checkpoint(path: Path) -> Path | None:
 
 
 def _only_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a folder as its state file says, else the only one there."""
+    """The latest checkpoint of a folder by its state file, else the only one in it."""
     try:
         latest = tf.train.latest_checkpoint(str(folder))
-    except (UnicodeDecodeError, tf.errors.OpError):  # some other file that is called `checkpoint`
+    except (UnicodeDecodeError, tf.errors.OpError):  # another file named `checkpoint`
         latest = None
     if latest:
         return Path(latest)

@@ -1,4 +1,4 @@
-"""The table of Keras Applications that serve as base nets: one row for each architecture."""
+"""The table of Keras Applications used as base nets, one row per architecture."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ TENSORFLOW = Preprocessing(mean=(127.5, 127.5, 127.5), scale=1 / 127.5)
 TORCH = Preprocessing(
     mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), scale=(1 / (0.229 * 255), 1 / (0.224 * 255), 1 / (0.225 * 255))
 )
-"""Keras' three ways to prepare images. Where it is done by layers of the network, those are left out
-of the base net. EfficientNet's published weights divide by the deviations as `TORCH` does."""
+"""Keras' three kinds of preprocessing. Networks that contain it as layers lose these in the base net.
+EfficientNet's published weights divide by the standard deviations, as `TORCH` does."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Application:
 
     Attributes:
         builder: its function there.
-        end_points: names of the layers behind which its maps have strides of 8, 16 and 32 px; the last
-            one ends the base net.
-        preprocessing: what its published weights expect of pixel values.
-        momentum: of its batch normalisation; None: it has none.
-        deeper: arrays that only the file of a deeper network has, which holds all of this one's names.
+        end_points: names of the layers whose outputs have strides of 8, 16 and 32 px; the last one ends the
+            base net.
+        preprocessing: of pixel values, as its published weights expect.
+        momentum: of its batch normalisation; None: it has no batch normalisation.
+        deeper: arrays of the files of deeper networks, which contain all names of this one.
     """
 
     builder: str
@@ -35,13 +35,13 @@ class Application:
 
 
 def _resnet(builder: str, third: int, fourth: int) -> Application:
-    """Version 1: the sums that end the stages; the stages have that many blocks."""
+    """Version 1: the sums at the end of the stages, of `third` and `fourth` blocks."""
     ends = (f"conv3_block{third}_out", f"conv4_block{fourth}_out", "conv5_block3_out")
     return Application(builder, ends, CAFFE, deeper=_further_blocks(third, fourth))
 
 
 def _resnet_v2(builder: str, third: int, fourth: int) -> Application:
-    """Version 2 strides in the last block of a stage: what enters that block, normalised."""
+    """Version 2 strides in the last block of a stage: the normalised input of that block."""
     ends = (f"conv3_block{third}_preact_relu", f"conv4_block{fourth}_preact_relu", "post_relu")
     return Application(builder, ends, TENSORFLOW, deeper=_further_blocks(third, fourth))
 
@@ -55,7 +55,7 @@ def _densenet(builder: str) -> Application:
 
 
 def _efficientnet(builder: str, momentum: float, preprocessing: Preprocessing = TORCH) -> Application:
-    """The expansions that the next stage begins with, still at the finer stride."""
+    """The expansions at the start of the next stage, still at the finer stride."""
     ends = ("block4a_expand_activation", "block6a_expand_activation", "top_activation")
     # B1 is B0 with more blocks; the others have other widths, and so other shapes.
     deeper = ("block1b_project_conv/kernel",) if builder.endswith("B0") else ()
@@ -63,7 +63,7 @@ def _efficientnet(builder: str, momentum: float, preprocessing: Preprocessing = 
 
 
 def _convnext(builder: str, size: str) -> Application:
-    """The stages' ends as normalised for the next stage."""
+    """The outputs of the stages, normalised for the next one."""
     third, fourth = (f"convnext_{size}_downsampling_layernorm_{stage}" for stage in (1, 2))
     return Application(builder, (third, fourth, "layer_normalization"), TORCH, momentum=None)
 
@@ -75,7 +75,7 @@ APPLICATIONS: Mapping[str, Application] = {
     "resnet50_v2": _resnet_v2("ResNet50V2", 4, 6),
     "resnet101_v2": _resnet_v2("ResNet101V2", 4, 23),
     "resnet152_v2": _resnet_v2("ResNet152V2", 8, 36),
-    # The expansion of the layer that goes to stride 32, as the paper's section 6.2 has it.
+    # The expansion of the layer with stride 32, as in section 6.2 of the paper.
     "mobilenet_v2": Application(
         "MobileNetV2", ("block_6_expand_relu", "block_13_expand_relu", "out_relu"), TENSORFLOW, 0.999
     ),

@@ -1,4 +1,4 @@
-"""Where the weights files of Keras Applications keep the layers of `ssd_keras.net`."""
+"""Names of the variables of `ssd_keras.net` in weights files of Keras Applications."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,11 +13,11 @@ Array = NDArray[Any]
 
 
 def keras_names(name: str) -> Sequence[Source]:
-    """Layers have the names of the files. Otherwise are called:
+    """Layers have the names in the files, except for:
 
-    - kernels of depthwise convolutions until Keras 3, `layer/depthwise_kernel`;
-    - a variable without a name, `layer/variable` for `layer/gamma`;
-    - MobileNetV3's layers until Keras 3, such as `expanded_conv_1/depthwise/BatchNorm`.
+    - kernels of depthwise convolutions before Keras 3: `layer/depthwise_kernel`;
+    - unnamed variables: `layer/variable` for `layer/gamma`;
+    - MobileNetV3's layers before Keras 3, such as `expanded_conv_1/depthwise/BatchNorm`.
     """
     layer, _, variable = name.partition("/")
     convert = as_convolution if re.search(r"_pointwise_conv_\d$", layer) else None
@@ -36,11 +36,11 @@ def mobilenet_v3_layer(name: str) -> str:
 
 
 def as_convolution(kernel: Array) -> Array:
-    """The kernel (in, out) of a fully connected layer over channels, as one of 1x1."""
+    """The kernel (in, out) of a fully connected layer over channels as a 1x1 kernel."""
     return kernel[None, None]
 
 
 def checkpoints_of(application: Application) -> Mapping[str, CheckpointMap]:
-    """Where the files that an application can start from keep its variables."""
+    """The checkpoint maps of an application."""
     others = dict.fromkeys(application.deeper, f"a deeper network than {application.builder}")
     return {"keras-applications": CheckpointMap(keras_names, others=others)}

@@ -1,4 +1,4 @@
-"""Layers of Keras Applications whose variables have names that last and whose chance can be repeated."""
+"""Layers of Keras Applications with stable variable names and reproducible randomness."""
 
 import zlib
 from typing import Any
@@ -8,9 +8,9 @@ import tensorflow as tf
 
 
 class LayerScale(keras.layers.Layer):
-    """A learned factor per channel of (B, H, W, C) maps (arXiv:2103.17239).
+    """A learned scale per channel of (B, H, W, C) maps (arXiv:2103.17239).
 
-    Keras' own names its variable after how many were made before.
+    The variable name of Keras' own layer depends on how many were built before.
     """
 
     def __init__(self, init_values: float, projection_dim: int, **kwargs: Any) -> None:
@@ -26,10 +26,10 @@ class LayerScale(keras.layers.Layer):
 
 
 class StochasticDepth(keras.layers.Layer):
-    """Zeroes a share `rate` of the maps (B, H, W, C) of a batch in training, and magnifies the others.
+    """Zeroes a fraction `rate` of the maps (B, H, W, C) of a batch in training, and scales up the others.
 
-    Frozen (`trainable = False`) it changes nothing. Keras' own keeps a random state that no weights file
-    holds; here the maps are the seed, so that a training that is resumed goes on as it would have.
+    Frozen (`trainable = False`) it does nothing. Keras' own layer has a random state, which weights files do not
+    hold; here the maps are the seed, so that a resumed training continues identically.
     """
 
     def __init__(self, rate: float, **kwargs: Any) -> None:
@@ -41,6 +41,6 @@ class StochasticDepth(keras.layers.Layer):
             return inputs
         bits = tf.bitcast(tf.reduce_sum(tf.cast(inputs, tf.float32)), tf.int32)
         seed = tf.stack([bits, zlib.crc32(self.name.encode()) >> 1])
-        chance = tf.random.stateless_uniform((tf.shape(inputs)[0], 1, 1, 1), seed)
-        factors = tf.where(chance < self.rate, 0.0, 1 / (1 - self.rate))
+        draws = tf.random.stateless_uniform((tf.shape(inputs)[0], 1, 1, 1), seed)
+        factors = tf.where(draws < self.rate, 0.0, 1 / (1 - self.rate))
         return inputs * tf.cast(factors, inputs.dtype)

@@ -1,4 +1,4 @@
-"""Rebuilds an application of Keras as a base net: its layers, with the defaults of an arg scope."""
+"""Rebuilds a Keras application as a base net, with the layer defaults of an arg scope."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ Tensor = Any
 Layer = Any
 
 _END_POINTS = ("Activation", "Add", "Concatenate", "CustomScaleLayer", "LayerNormalization", "ReLU")
-"""Kinds of layers behind which a map is complete."""
+"""Classes of layers whose output is an end point."""
 
 
 def arg_scope_of(application: Application) -> Callable[..., ArgScope]:
-    """Makes the arg scope of an application."""
+    """The arg scope factory of an application."""
 
     def arg_scope(*, weight_decay: float = 4e-5, data_format: str = "channels_last") -> ArgScope:
         norm = None if application.momentum is None else BatchNorm(momentum=application.momentum)
@@ -27,8 +27,8 @@ def arg_scope_of(application: Application) -> Callable[..., ArgScope]:
 def build(inputs: Tensor, scope: ArgScope, *, application: Application) -> tuple[Tensor, dict[str, Tensor]]:
     """The layers of an application up to its last end point, without classifier and preprocessing.
 
-    Of `scope` the weight decay, the data format and the momentum of batch normalisation are taken;
-    initialisers, activations and epsilons are those of the architecture, for which weights are published.
+    `scope` sets the weight decay, the data format and the momentum of batch normalisation; initialisers,
+    activations and epsilons are those of the architecture, as the published weights require.
 
     Args:
         inputs: (B, H, W, 3), or (B, 3, H, W) if the scope says so; H and W are known.
@@ -36,7 +36,7 @@ def build(inputs: Tensor, scope: ArgScope, *, application: Application) -> tuple
         application: what to build.
 
     Returns:
-        The last map; and the maps behind activations, sums and concatenations by their layers' names.
+        The last map; and the outputs of activations, sums and concatenations by layer name.
     """
     import keras
 
@@ -53,7 +53,7 @@ def build(inputs: Tensor, scope: ArgScope, *, application: Application) -> tuple
 
 @contextmanager
 def _data_format(name: str) -> Iterator[None]:
-    """Layers made inside have this data format."""
+    """Layers built inside have this data format."""
     import keras
 
     before = keras.config.image_data_format()
@@ -65,7 +65,7 @@ def _data_format(name: str) -> Iterator[None]:
 
 
 class _Rebuilding:
-    """Makes each layer of an application anew and calls it."""
+    """Rebuilds and calls each layer of an application."""
 
     def __init__(self, scope: ArgScope, names: dict[str, str]) -> None:
         self.scope, self.names = scope, names
@@ -73,7 +73,7 @@ class _Rebuilding:
         self.padded: list[Tensor] = []
 
     def call(self, layer: Layer, *args: Any, **kwargs: Any) -> Tensor:
-        """What `layer` would give, by a new layer."""
+        """Calls a rebuilt `layer`."""
         import keras
 
         if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization):
@@ -100,8 +100,8 @@ def rebuilt(layer: Layer, name: str, scope: ArgScope, own_padding: bool) -> Laye
         layer: of an application.
         name: of the new one.
         scope: layer defaults.
-        own_padding: it is not behind a padding layer. Then it pads as TensorFlow's SAME does, that a
-            map of 75 cells is halved to 38.
+        own_padding: it does not follow a padding layer; then it pads as TensorFlow's SAME, so that 75 cells
+            are halved to 38.
     """
     from ssd_keras.layers import LayerScale, StochasticDepth
     from ssdcore import FusedBatchNormalization
@@ -125,7 +125,7 @@ def rebuilt(layer: Layer, name: str, scope: ArgScope, own_padding: bool) -> Laye
 
 
 def _decay(layer: Layer, scope: ArgScope) -> dict[str, Any]:
-    """The regulariser of a convolution that is not depthwise."""
+    """The regulariser of a convolution, unless depthwise."""
     import keras
 
     kinds = {"SeparableConv2D": "pointwise_regularizer", "Conv2D": "kernel_regularizer", "Dense": "kernel_regularizer"}
@@ -136,7 +136,7 @@ def _decay(layer: Layer, scope: ArgScope) -> dict[str, Any]:
 
 
 def _pointwise(config: dict[str, Any]) -> Layer:
-    """A fully connected layer over channels as a convolution of 1x1."""
+    """A fully connected layer over channels as a 1x1 convolution."""
     import keras
 
     same = ("name", "dtype", "activation", "use_bias", "kernel_initializer", "bias_initializer", "kernel_regularizer")
@@ -145,9 +145,9 @@ def _pointwise(config: dict[str, Any]) -> Layer:
 
 
 def _lasting_names(model: Any) -> dict[str, str]:
-    """New names for the layers that Keras numbered, which depend on what was built before: counted from 0.
+    """New names for layers with default names, whose numbers depend on what was built before: numbered from 0.
 
-    A layer named `conv2d_107` becomes `conv2d`, the next one `conv2d_1`, as in a fresh process.
+    `conv2d_107` becomes `conv2d`, the next one `conv2d_1`, as in a new process.
     """
     numbered: dict[str, list[tuple[int, str]]] = {}
     for layer in model.operations:

@@ -1,4 +1,4 @@
-"""Some of the applications under several SSD models."""
+"""Param sets of some applications with several SSD models."""
 
 from ssdcore import ParamSet
 from ssdcore.params import (
@@ -16,7 +16,7 @@ from ssdcore.params import (
 
 
 def _normed(model: ModelParams, weight_decay: float) -> ModelParams:
-    """An SSD model with batch normalisation in its blocks, as the backbone has it, and no other one."""
+    """An SSD model with batch normalisation in its blocks and no L2 normalisation."""
     changes = {"block_norm": BlockNorm(), "l2_norm_scale": None, "weight_decay": weight_decay}
     return model.model_copy(update=changes)
 

@@ -10,7 +10,7 @@ from ssdcore import Backbone, ParamSet, Preprocessing, hookimpl
 
 WIDTHS = {"": 1.0, "_075": 0.75, "_050": 0.5, "_025": 0.25}
 
-# Strides halve when the first convolution has stride 1: conv 11 is then as fine as conv 5 usually is.
+# With a first stride of 1 all strides are halved: conv 11 is then as fine as conv 5 otherwise.
 FEATURE_LAYERS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "mobilenet_v1": {
         "ssd300": ("Conv2d_5_pointwise", "Conv2d_11_pointwise", "Conv2d_13_pointwise"),
@@ -38,7 +38,7 @@ def _tensorflow(name: str, first_stride: int, width: float) -> Backbone:
 
 
 def _caffe(name: str, width: float) -> Backbone:
-    """The Caffe port, whose padding and activation give other numbers from the same weights."""
+    """The Caffe port, whose padding and activation differ."""
     return Backbone(
         name=name,
         base_net=partial(mobilenet_v1, width=width, first_stride=2, padding=1),

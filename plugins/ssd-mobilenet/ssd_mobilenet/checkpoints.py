@@ -1,4 +1,4 @@
-"""Where public checkpoints keep MobileNet v1."""
+"""Names of MobileNet v1's variables in public checkpoints."""
 
 import re
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def depthwise_kernel(kernel: Array) -> Array:
 
 
 TENSORFLOW = {"keras-applications": CheckpointMap(keras_names), "tf-slim": CheckpointMap(slim_names)}
-"""Files of networks that are padded as TensorFlow does."""
+"""Files of networks with TensorFlow's padding."""
 
 CAFFE = {"caffe": CheckpointMap(caffe_names)}
-"""Files of networks that are padded as Caffe does."""
+"""Files of networks with Caffe's padding."""

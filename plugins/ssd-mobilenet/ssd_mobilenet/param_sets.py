@@ -19,12 +19,12 @@ from ssdcore.params import (
 
 
 def _normed(model: ModelParams, **changes: object) -> ModelParams:
-    """An SSD model with batch normalisation in its blocks, as MobileNet has it."""
+    """An SSD model with batch normalisation in its blocks, as in MobileNet."""
     return model.model_copy(update={"block_norm": BlockNorm(), **changes})
 
 
 def _modular(model: ModelParams) -> ModelParams:
-    """modular_SSD_tensorflow's: images are prepared as for VGG, whatever the backbone."""
+    """modular_SSD_tensorflow's models, with VGG's preprocessing for every backbone."""
     return modular_ssd(model).model_copy(update={"preprocessing": Preprocessing(mean=(123.0, 117.0, 104.0))})
 
 

@@ -1,4 +1,4 @@
-"""Where public checkpoints keep VGG-16, and how its fully connected layers become block7."""
+"""Names of VGG-16's variables in public checkpoints, and the conversion of its fully connected layers to block7."""
 
 import re
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def fc7_kernel(kernel: Array) -> Array:
 
 
 def fc_bias(bias: Array) -> Array:
-    """The bias of fc6 or fc7: every 4th of 4096, or 1024 of them as they are."""
+    """The bias of fc6 or fc7: every 4th of 4096, or 1024 unchanged."""
     return decimate(bias, (4,)) if len(bias) == 4096 else bias
 
 

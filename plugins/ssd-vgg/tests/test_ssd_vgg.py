@@ -16,7 +16,7 @@ def test_keeps_the_contract() -> None:
     check_backbone("vgg_16", PLUGINS)
 
 
-def test_trunk_has_the_published_number_of_parameters() -> None:
+def test_backbone_has_the_published_number_of_parameters() -> None:
     ssd = build_ssd(PLUGINS.param_sets["vgg16-ssd300"], VOC_CLASSES, PLUGINS)
     assert ssd.backbone.count_params() == 14_714_688
 

@@ -1,4 +1,4 @@
-"""Checks of what a detector on a base net does: learning, evaluation, saving, exporting."""
+"""Checks of a detector on a base net: training, inference, saving, export."""
 
 import os
 import tempfile
@@ -15,15 +15,15 @@ from ssdcore.errors import PluginError
 from ssdcore.model.loss import multibox_loss
 from ssdcore.params import Loss
 from ssdcore.runs.checkpoint import load_checkpoint, restore_model, save_checkpoint
-from ssdcore.testing import elsewhere
-from ssdcore.testing.checks.process import last_line, run_python
+from ssdcore.testing import subprocesses
 from ssdcore.testing.subject import CLASSES, Subject, require
+from ssdcore.testing.subprocesses import last_line, logits, run_python
 
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
 def gradients_reach_everything(subject: Subject) -> None:
-    """Every trainable variable learns, from finite numbers."""
+    """A finite gradient reaches every trainable variable."""
     network, boxes = subject.ssd.network, len(subject.ssd.default_boxes)
     labels = np.random.default_rng(1).integers(0, len(CLASSES) + 1, (2, boxes)).astype(np.int32)
     with tf.GradientTape() as tape:
@@ -33,63 +33,66 @@ def gradients_reach_everything(subject: Subject) -> None:
     require(bool(np.isfinite(total)), f"the loss of random images is {float(total)}")
     variables = network.trainable_variables
     for variable, gradient in zip(variables, tape.gradient(total, variables), strict=True):
-        # The gradient of a table that is looked up has slices only.
+        # The gradient of an embedding table is sparse.
         reached = gradient is not None and bool(np.all(np.isfinite(tf.convert_to_tensor(gradient))))
-        require(reached, f"no finite gradient reaches {variable.path}; is it behind the last feature layer?")
+        require(reached, f"no finite gradient reaches {variable.path}; does it come after the last feature layer?")
 
 
 def evaluation_is_still(subject: Subject) -> None:
-    """In evaluation nothing moves, nothing is random, and an image's neighbours do not matter."""
+    """Inference is deterministic, stateless and independent of the rest of the batch."""
     images = subject.images(2)
     before = [variable.numpy() for variable in subject.ssd.network.non_trainable_variables]
     together, again = subject.logits(images), subject.logits(images)
     after = subject.ssd.network.non_trainable_variables
     moved = [one.path for value, one in zip(before, after, strict=True) if not _same(value, one.numpy())]
     hint = "batch normalisation and dropout must follow the `training` argument"
-    require(not moved, f"evaluation changes {', '.join(moved[:3])}; {hint}")
-    require(_same(together, again), f"two evaluations of the same images differ; {hint}, and nothing may be random")
+    require(not moved, f"inference changes {', '.join(moved[:3])}; {hint}")
+    require(
+        _same(together, again),
+        f"two inferences of the same images differ; {hint}, and nothing may be random in inference",
+    )
     alone = subject.logits(images[:1])
     same = close(together[:1], alone)
     require(same, f"predictions for an image change with the other images of its batch; {hint}")
 
 
 def save_and_load_give_the_same(subject: Subject) -> None:
-    """A detector saved, and built anew by another process, predicts the same: all that it knows is in its variables."""
+    """A detector saved and restored in a subprocess predicts the same: its state is in its variables."""
     images = subject.images(1)
     wanted = subject.logits(images)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "saved.npz"
         save_checkpoint(path, subject.ssd, subject.params(subject.smallest))
         if subject.backbone.name in subject.plugins.providers:
-            found = _predicted_elsewhere(path, images)
+            found = _predicted_in_subprocess(path, images)
         else:  # another process would not know it
-            found = elsewhere.logits(restore_model(load_checkpoint(path), subject.plugins), images)
+            found = logits(restore_model(load_checkpoint(path), subject.plugins), images)
     require(
         close(wanted, found),
-        "a saved and loaded detector predicts something else; keep all that a layer knows in variables (add_weight), "
-        "and let base_net build the same layers, by the same names and in the same order, in every process: a set has "
-        "another order in each",
+        "a saved and restored detector predicts something else; keep all state of a layer in variables (add_weight), "
+        "and let base_net build the same layers, with the same names and in the same order, in every process: the "
+        "order of a set differs between processes",
     )
 
 
-def _predicted_elsewhere(saved: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a process in which sets have another order predicts by a saved detector."""
+def _predicted_in_subprocess(saved: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits of a saved detector in a subprocess in which sets have another order."""
     given, answer = saved.with_name("images.npy"), saved.with_name("logits.npy")
     np.save(given, images)
     other_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     paths = [str(path) for path in (saved, given, answer)]
-    done = run_python(["-m", elsewhere.__name__, *paths], {"PYTHONHASHSEED": other_seed})
+    done = run_python(["-m", subprocesses.__name__, *paths], {"PYTHONHASHSEED": other_seed})
     if done.returncode:
         raise PluginError(
-            f"another process cannot load what this one saved ({last_line(done.stderr):.500}); let base_net build the "
-            "same layers by the same names in every process: no process id, time or order of a set in them"
+            f"a subprocess cannot load the saved detector ({last_line(done.stderr):.500}); let base_net build the "
+            "same layers with the same names in every process: no process id, time or order of a set in them"
         )
     found: NDArray[np.float32] = np.load(answer)
     return found
 
 
 def exports_to_a_graph(subject: Subject) -> None:
-    """A frozen graph, which holds no Python, predicts the same."""
+    """A frozen graph, without Python code, predicts the same."""
     network = subject.ssd.network
     image = tf.TensorSpec((1, *subject.smallest.image_size, 3), tf.float32)
     function = tf.function(lambda images: network(images, training=False)["logits"]).get_concrete_function(image)
@@ -98,7 +101,7 @@ def exports_to_a_graph(subject: Subject) -> None:
     images = subject.images(1)
     found = frozen(tf.constant(images))[0].numpy()
     same = close(subject.logits(images), found)
-    require(same, "as a frozen graph it predicts something else; build it from Keras layers and operations only")
+    require(same, "the frozen graph predicts something else; build the base net from Keras layers and operations only")
 
 
 def _refuse_python(graph: Any) -> None:
@@ -106,7 +109,7 @@ def _refuse_python(graph: Any) -> None:
     python = sorted({node.name for node in nodes if node.op in _PYTHON_OPS})
     require(
         not python,
-        f"{', '.join(python[:3])} calls Python, which no exported model can; use Keras layers and operations",
+        f"{', '.join(python[:3])} calls Python, which exported models cannot; use Keras layers and operations",
     )
 
 
@@ -115,5 +118,5 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def close(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> bool:
-    """Whether logits are the same but for rounding, which grows with the largest of them."""
+    """Whether logits are equal up to rounding, relative to the largest of them."""
     return bool(np.allclose(found, wanted, rtol=1e-3, atol=1e-3 * float(np.abs(wanted).max())))

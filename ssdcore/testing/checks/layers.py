@@ -1,4 +1,4 @@
-"""Checks of what a base net is made of."""
+"""Checks of the layers of a base net."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,9 +17,9 @@ _MOMENTUM = 0.625
 
 
 def base_net_gives_maps(subject: Subject) -> None:
-    """`base_net(inputs, scope)` gives `(net, end_points)`, all maps (B, H, W, C)."""
+    """`base_net(inputs, scope)` returns `(net, end_points)`, all maps (B, H, W, C)."""
     _, net, end_points = subject.base_net
-    require(bool(end_points), "base_net must give its end points by name; it gave none")
+    require(bool(end_points), "base_net must return its end points by name; it returned none")
     for name, tensor in {"net": net, **end_points}.items():
         shape = tuple(tensor.shape)
         require(len(shape) == 4, f"{name} must be a map (B, H, W, C), not {shape}")
@@ -28,7 +28,7 @@ def base_net_gives_maps(subject: Subject) -> None:
 
 
 def convolutional_only(subject: Subject) -> None:
-    """No fully connected layer is left in."""
+    """There are no fully connected layers."""
     for layer in layers_of(subject.network):
         require(
             not _is_flat(layer),
@@ -47,12 +47,14 @@ def _is_flat(layer: Any) -> bool:
 
 
 def scope_is_applied(subject: Subject) -> None:
-    """Kernels have the arg scope's weight decay, batch normalisation its momentum, and it the data format asked for."""
+    """Kernels have the arg scope's weight decay, batch normalisation its momentum; the data format is passed on."""
     network = subject.network
     for data_format in ("channels_last", "channels_first"):
         found = subject.backbone.arg_scope(weight_decay=DECAY, data_format=data_format)
-        told = (found.weight_decay, found.data_format) == (DECAY, data_format)
-        require(told, f"arg_scope(weight_decay={DECAY}, data_format={data_format!r}) gave {found!r}; pass both on")
+        passed_on = (found.weight_decay, found.data_format) == (DECAY, data_format)
+        require(
+            passed_on, f"arg_scope(weight_decay={DECAY}, data_format={data_format!r}) returned {found!r}; pass both on"
+        )
     for layer, kernel in _decayed_kernels(network):
         part = f" ({kernel.name})" if kernel.name != "kernel" else ""
         require(
@@ -65,8 +67,8 @@ def scope_is_applied(subject: Subject) -> None:
 
 
 def _decayed_kernels(network: keras.Model) -> Iterator[tuple[Any, Any]]:
-    """Each layer and kernel that weight decay belongs on: not depthwise ones, nor the projections of attention."""
-    # Inner layers come after outer ones and take over what is theirs.
+    """The kernels that need weight decay, each with its layer: not depthwise ones, nor projections of attention."""
+    # Inner layers come after outer ones and replace them as owners.
     owners = {id(one): layer for layer in layers_of(network) for one in layer.trainable_variables}
     for variable in network.trainable_variables:
         layer = owners[id(variable)]
@@ -77,7 +79,7 @@ def _decayed_kernels(network: keras.Model) -> Iterator[tuple[Any, Any]]:
 
 
 def _is_depthwise(layer: Any, variable: Any) -> bool:
-    """MobileNet's own training leaves these out."""
+    """Depthwise kernels have no weight decay, as in MobileNet's own training."""
     if isinstance(layer, _DEPTHWISE) or "depthwise" in variable.name:
         return True
     if _is_of_keras(layer):
@@ -114,22 +116,22 @@ def _momentum_is_applied(subject: Subject) -> None:
 
 
 def preprocessing_is_plausible(subject: Subject) -> None:
-    """Pixels from 0 to 255 become the numbers that networks are trained on."""
+    """Preprocessing maps pixels from 0 to 255 to a usual input range."""
     stated = subject.backbone.preprocessing
     require(
         not any(0 < mean < 1.5 for mean in stated.mean),
-        f"preprocessing.mean {stated.mean} is for images from 0 to 1; they come from 0 to 255: multiply it by 255",
+        f"preprocessing.mean {stated.mean} is for images from 0 to 1, but pixels are from 0 to 255: multiply it by 255",
     )
     scale = np.broadcast_to(np.asarray(stated.scale, np.float64), (3,))
     ends = [(value - np.asarray(stated.mean)) * scale for value in (0.0, 255.0)]
     low, high = float(np.min(ends[0])), float(np.max(ends[1]))
     require(
         high - low > 0.9 and max(-low, high) <= 256,
-        f"preprocessing makes {low:.3g} to {high:.3g} of pixels from 0 to 255; networks are trained on 0 to 1, -1 to "
-        "1, about -2.5 to 2.5, or 0 to 255 less a mean: state what the weights were trained with",
+        f"preprocessing maps pixels from 0 to 255 to {low:.3g} to {high:.3g}; usual are 0 to 1, -1 to 1, about -2.5 to "
+        "2.5, or 0 to 255 minus a mean: state what the weights were trained with",
     )
     twice = [layer.name for layer in layers_of(subject.network) if isinstance(layer, _RESCALING)]
     require(
         not twice or stated == Preprocessing(),
-        f"{', '.join(twice)} in the base net scales images that preprocessing has scaled already; keep one of both",
+        f"{', '.join(twice)} in the base net scales images that preprocessing has scaled already; remove one of them",
     )

@@ -1,10 +1,7 @@
-"""Checks of what a plugin does to the process that it runs in."""
+"""Checks of a plugin's side effects on the process."""
 
-import os
 import random
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,12 +12,13 @@ from tensorflow.python.eager import context
 
 from ssdcore.contract.plugins import DISABLE_VARIABLE
 from ssdcore.testing.subject import Subject, require
+from ssdcore.testing.subprocesses import last_line, run_python
 
 _IMPORT = """
 import sys
 from ssdcore.contract.plugins import load_plugins
 load_plugins()
-print()  # ends what a plugin has printed
+print()  # a plugin may have printed
 print("tensorflow" in sys.modules)
 """
 _SETTERS = {
@@ -33,17 +31,17 @@ _ORDINARY = ("float32", "channels_last", keras.DTypePolicy("float32"), None)
 
 
 def import_is_light(subject: Subject) -> None:
-    """Importing the plugin leaves TensorFlow alone."""
+    """Importing the plugin does not import TensorFlow."""
     provider = subject.plugins.providers.get(subject.backbone.name)
-    if provider is None:  # not installed, as in a test of a backbone by itself
+    if provider is None:  # not installed, as in a test of a backbone alone
         return
     others = ",".join(name for name in subject.plugins.plugins if name != provider.name)
-    # Output, not the exit code: the loader itself refuses the plugin where it comes first.
+    # By output, not exit code: the loader refuses the plugin itself if it is imported first.
     done = run_python(["-c", _IMPORT], {DISABLE_VARIABLE: others})
     answer = last_line(done.stdout)
     require(
         answer in ("True", "False"),
-        f"a process that imports {provider.distribution} ends early: {last_line(done.stderr)}; imports must not exit",
+        f"a process that imports {provider.distribution} exits: {last_line(done.stderr)}; imports must not exit",
     )
     require(
         answer == "False",
@@ -52,7 +50,7 @@ def import_is_light(subject: Subject) -> None:
 
 
 def leaves_the_process_alone(subject: Subject) -> None:
-    """Building the base net changes no setting of Keras, and seeds no random generator."""
+    """Building the base net changes no Keras setting and seeds no random generator."""
     scope, _ = subject.scope, subject.base_net
     drawn = []
     for seed in (1, 2):
@@ -62,13 +60,13 @@ def leaves_the_process_alone(subject: Subject) -> None:
             after = _settings()
             drawn.append(_random_states())
         changed = [f"{name} from {before[name]!r} to {after[name]!r}" for name in before if before[name] != after[name]]
-        require(not changed, f"base_net changes {'; '.join(changed)}; put it back before it returns")
-    # Initialisers draw their seeds here, so the states move; they must move on from where they were.
+        require(not changed, f"base_net changes {'; '.join(changed)}; restore it before returning")
+    # Initialisers draw their seeds from these generators, so their states may change, but not to a fixed one.
     seeded = [name for name, state in drawn[0].items() if state == drawn[1][name]]
     require(
         not seeded,
-        f"base_net seeds {' and '.join(seeded)}: every detector would get the same weights, whatever train.seed says; "
-        "call no set_random_seed() or seed(), give the layers seeds of their own",
+        f"base_net seeds {' and '.join(seeded)}: every detector would get the same weights, whatever train.seed is; "
+        "do not call set_random_seed() or seed(), give layers their own seeds",
     )
 
 
@@ -89,7 +87,7 @@ def _random_states() -> dict[str, Any]:
 
 @contextmanager
 def _ordinary_process(seed: int) -> Iterator[None]:
-    """Keras as it starts, and random generators with a seed; afterwards all is as it was."""
+    """Keras' default settings and seeded random generators; restored on exit."""
     settings, python, numpy = _settings(), random.getstate(), np.random.get_state()
     _set(dict(zip(_SETTERS, _ORDINARY, strict=True)))
     random.seed(seed)
@@ -105,15 +103,3 @@ def _ordinary_process(seed: int) -> Iterator[None]:
 def _set(settings: Mapping[str, Any]) -> None:
     for name, setter in _SETTERS.items():
         setter(settings[name])
-
-
-def run_python(arguments: Sequence[str], environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Runs Python in a process of its own that finds the modules of this one."""
-    path = os.pathsep.join(filter(None, sys.path))
-    environment = {**os.environ, "PYTHONPATH": path, **environment}
-    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
-
-
-def last_line(text: str) -> str:
-    """The last line of a program's output, stripped; empty if there is none."""
-    return (text.strip().splitlines() or [""])[-1].strip()

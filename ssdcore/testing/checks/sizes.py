@@ -1,4 +1,4 @@
-"""Checks of a base net under the SSD models, at other sizes and in mixed precision."""
+"""Checks of a base net with the SSD models, at other sizes and in mixed precision."""
 
 from ssdcore.errors import PluginError
 from ssdcore.testing.subject import Subject, require
@@ -7,7 +7,7 @@ MEASURED = 512
 
 
 def feature_layers_fit(subject: Subject) -> None:
-    """The feature layers exist and have the sizes that each SSD model wants."""
+    """The feature layers exist and have the sizes that each SSD model needs."""
     for model in subject.models.values():
         if model is subject.smallest:
             _ = subject.ssd
@@ -16,15 +16,15 @@ def feature_layers_fit(subject: Subject) -> None:
 
 
 def other_sizes_follow(subject: Subject) -> None:
-    """At an odd and oblong size each map has a cell for every begun stride, as TensorFlow's SAME padding has."""
-    _, model = subject.ssd, subject.smallest  # what cannot be built at all has been told of already
+    """At an odd, oblong image size each map has size / stride cells, rounded up, as with TensorFlow's SAME padding."""
+    _, model = subject.ssd, subject.smallest  # a detector that cannot be built is reported by feature_layers_fit
     size = (model.image_size[0] + 21, model.image_size[1] + 37)
     boxes = model.default_boxes.model_copy(update={"steps": None})
     free = model.model_copy(update={"image_size": size, "feature_maps": None, "default_boxes": boxes})
     found = dict(subject.build(free).feature_maps)
     _, _, end_points = subject.make_base_net(MEASURED, subject.scope)
     for name in subject.plugins.feature_layers(subject.backbone.name, model.name):
-        # A side that every stride divides shows the stride, whatever the net is made of.
+        # A side that every stride divides shows the stride.
         stride = MEASURED // end_points[name].shape[1]
         wanted = tuple(-(-side // stride) for side in size)
         require(
@@ -36,10 +36,13 @@ def other_sizes_follow(subject: Subject) -> None:
 
 def mixed_precision_fits(subject: Subject) -> None:
     """The base net can be built with layers that compute in bfloat16."""
-    _, model = subject.ssd, subject.smallest  # what cannot be built in float32 either is another fault
+    _, model = (
+        subject.ssd,
+        subject.smallest,
+    )  # a detector that cannot be built in float32 is reported by feature_layers_fit
     try:
         subject.build(model, "mixed_bfloat16")
-    except Exception as error:  # whatever the arithmetic of a plugin raises
+    except Exception as error:  # a plugin may raise anything
         raise PluginError(
             f"it cannot be built in mixed_bfloat16 ({type(error).__name__}: {' '.join(str(error).split()):.400}); cast "
             "constants to the layer's compute_dtype"

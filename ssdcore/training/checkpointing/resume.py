@@ -13,7 +13,7 @@ from ssdcore.runs.checkpoint import Checkpoint, load_checkpoint
 from ssdcore.runs.run_folder import RunFolder
 
 _FREE = re.compile(
-    r"train\.(log_every|eval_every|early_stop|save_minutes|keep|images|histograms)|data\.(parallel_calls|max_undecodable)"
+    r"train\.(log_every|eval_every|early_stop|save_minutes|keep|augmentation_images|histograms)|data\.(parallel_calls|max_undecodable)"
     r"|eval\.batch_size|description"
 )
 """Parameters that may change when a run is resumed."""

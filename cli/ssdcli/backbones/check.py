@@ -1,4 +1,4 @@
-"""`ssd backbones check`: does a backbone keep the plugin contract?"""
+"""`ssd backbones check`: checks a backbone against the plugin contract."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from ssdcore.errors import PluginError
 if TYPE_CHECKING:
     from ssdcore.testing import Result
 
-_SHOWN = ("states", "fault", "not_run")
+_SHOWN = ("states", "failure", "not_run")
 
 
 @click.command()
@@ -19,9 +19,9 @@ _SHOWN = ("states", "fault", "not_run")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_program
 def check(program: Program, name: str, as_json: bool) -> None:
-    """Check that a backbone keeps the plugin contract, under each SSD model that it has feature layers for.
+    """Check a backbone against the plugin contract, with each SSD model it has feature layers for.
 
-    Takes seconds for a small backbone and a minute or two for a large one. The exit code is 1 if anything is wrong.
+    Takes seconds for a small backbone and a minute or two for a large one. The exit code is 1 if a check fails.
     """
     backbone = program.plugins.backbone(name)
     load_tensorflow()
@@ -34,17 +34,20 @@ def check(program: Program, name: str, as_json: bool) -> None:
             _print(result)
     if as_json:
         print_json([{"check": one.name} | {part: getattr(one, part) for part in _SHOWN} for one in results])
-    faults = sum(one.fault is not None for one in results)
-    if faults:
+    failures = sum(one.failure is not None for one in results)
+    if failures:
         left = sum(one.not_run is not None for one in results)
         note = f" and {left} could not be run" if left else ""
-        raise PluginError(f"{name} fails {faults} of {len(results)} checks{note}; mend the first one first")
+        raise PluginError(
+            f"{name} fails {failures} of {len(results)} checks{note}; fix the first one first "
+            f"(ssd backbones endpoints {name} lists its end points)"
+        )
 
 
 def _print(result: "Result") -> None:
-    """A line for a check, and one for what it found."""
-    mark = "FAIL" if result.fault else "-" if result.not_run else "ok"
+    """A line for a check, and one for its failure."""
+    mark = "FAIL" if result.failure else "-" if result.not_run else "ok"
     click.echo(f"{mark:6}{result.states}")
-    found = result.fault or result.not_run
+    found = result.failure or result.not_run
     if found:
         click.echo(f"      {found}")

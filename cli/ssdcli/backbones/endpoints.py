@@ -1,4 +1,4 @@
-"""`ssd backbones endpoints`: what the end points of a base net are, and which SSD models they fit."""
+"""`ssd backbones endpoints`: end points of a base net, and which SSD models they fit."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,11 +23,11 @@ COLUMNS = ("end point", "cells", "channels", "stride", "sees, px", "parameters",
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_program
 def endpoints(program: Program, name: str, image_size: int, as_json: bool) -> None:
-    """End points of a backbone: size, cost, and what SSD models can take from them.
+    """List the end points of a backbone: size, receptive field, cost, and which SSD models they fit.
 
-    Parameters and MACs (multiplications of convolutions for one image) are those up to the end point; what a
-    cell sees is the side of its receptive field. Behind a layer of a kind that the core does not know they are "?".
-    The backbone needs no feature layers yet.
+    Parameters and MACs (multiplications of convolutions and matrix products for one image) are those up to the end
+    point. Receptive fields are measured by gradients. What cannot be determined is shown as "?". The backbone needs
+    no feature layers yet.
     """
     backbone = program.plugins.backbone(name)
     load_tensorflow()
@@ -62,7 +62,7 @@ def _or_unknown(value: object) -> str:
 
 
 def _use(one: "EndPoint", chosen: Sequence[str], model: ModelParams) -> str:
-    """What an end point is to a model, in a word or two."""
+    """How a model uses an end point, or could."""
     wanted = model.feature_maps or ()
     if one.name in chosen:
         return f"feature layer {chosen.index(one.name) + 1}"
@@ -72,7 +72,7 @@ def _use(one: "EndPoint", chosen: Sequence[str], model: ModelParams) -> str:
 
 
 def _advice(found: Sequence["EndPoint"], chosen: Sequence[str], model: ModelParams) -> str:
-    """What a model wants, and what a plugin could answer where none has."""
+    """The maps a model needs, and feature layers that a plugin could name if none does."""
     wanted = model.feature_maps or ()
     text = f"{model.name} wants maps of {', '.join(map(str, wanted))} cells"
     least = len(wanted) - len(model.blocks)

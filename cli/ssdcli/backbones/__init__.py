@@ -1,12 +1,12 @@
-"""`ssd backbones`: what plugins are installed, and what they are like."""
+"""`ssd backbones`: list, inspect, check and create backbone plugins."""
 
 from typing import Any
 
 import click
 
-from ssdcli.backbones_check import check
-from ssdcli.backbones_endpoints import endpoints
-from ssdcli.backbones_new import new
+from ssdcli.backbones.check import check
+from ssdcli.backbones.endpoints import endpoints
+from ssdcli.backbones.new import new
 from ssdcli.options import Program, pass_program
 from ssdcli.output import print_json, print_table
 from ssdcore.contract.plugins import Plugins
@@ -15,7 +15,7 @@ from ssdcore.params.presets import MODELS
 
 @click.group()
 def backbones() -> None:
-    """Show, check and begin backbones."""
+    """List, inspect, check and create backbones."""
 
 
 for command in (check, endpoints, new):
@@ -26,7 +26,7 @@ for command in (check, endpoints, new):
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_program
 def list_backbones(program: Program, as_json: bool) -> None:
-    """Installed backbones, the SSD models that they have feature layers for, and plugins that failed."""
+    """List installed backbones, the SSD models they support, and plugins that failed to load."""
     plugins = program.plugins
     found = _describe(plugins)
     failures = [

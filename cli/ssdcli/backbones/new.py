@@ -1,7 +1,8 @@
-"""`ssd backbones new`: a plugin package to begin with."""
+"""`ssd backbones new`: creates a plugin package."""
 
 import keyword
 import re
+import secrets
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ import click
 from ssdcli.options import PathOption, Program, pass_program
 from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import PluginError
+from ssdcore.files import PARTIAL, explain_writing
 
 SUFFIX = ".txt"
 
@@ -28,7 +30,7 @@ SUFFIX = ".txt"
 def new(program: Program, name: str, out: Path | None) -> None:
     """Write a complete plugin package for a backbone of your own.
 
-    It installs, is found, passes `ssd backbones check` and trains as it is; its README says what to change.
+    It can be installed, passes `ssd backbones check` and trains unchanged; its README says what to edit.
     """
     words = _words(name)
     taken = _taken(words, program.plugins)
@@ -43,7 +45,7 @@ def new(program: Program, name: str, out: Path | None) -> None:
 
 
 def _words(name: str) -> dict[str, str]:
-    """What stands for what in the templates.
+    """The values of the variables in the templates.
 
     Raises:
         PluginError: the name cannot be one of a backbone, a module and a distribution.
@@ -51,14 +53,14 @@ def _words(name: str) -> dict[str, str]:
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise PluginError(
             f"{name!r} cannot name a backbone, its module and its package; use lower-case letters, digits and single "
-            "underscores, as in my_net50, and no word of Python's own"
+            "underscores, as in my_net50, and no Python keyword"
         )
     dashed = name.replace("_", "-")
     return {"name": name, "dashed": dashed, "distribution": f"ssd-{dashed}", "module": f"ssd_{name}"}
 
 
 def _taken(words: Mapping[str, str], plugins: Plugins) -> str | None:
-    """Who has one of the names that the package would have; installing it would replace or break that."""
+    """What already has one of the names of the package and would be replaced or broken by it; None if nothing."""
     name, params = words["name"], f"{words['dashed']}-ssd300"
     if name in plugins.backbones:
         return f"{plugins.providers[name].distribution} provides a backbone {name!r}"
@@ -75,7 +77,7 @@ def _taken(words: Mapping[str, str], plugins: Plugins) -> str | None:
 
 
 def _render(template: Traversable, path: Path, words: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
-    """The files of a template, a file or all of a folder: where they go, and their texts."""
+    """Path and text of each file of a template folder."""
     if template.is_file():
         yield path, Template(template.read_text("utf-8")).substitute(words)
         return
@@ -85,23 +87,20 @@ def _render(template: Traversable, path: Path, words: Mapping[str, str]) -> Iter
 
 
 def _write(folder: Path, texts: Mapping[Path, str]) -> None:
-    """Makes a folder of files, wholly or not at all.
+    """Writes all files of a folder, or none.
 
     Raises:
         PluginError: it exists, or cannot be written.
     """
-    from ssdcore.data.output import partial_path
-
     target = folder.resolve()
     if target.exists():
         raise PluginError(f"{target} exists; choose another --out")
-    partial = partial_path(target)
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
-        for path, text in texts.items():
-            (partial / path).parent.mkdir(parents=True, exist_ok=True)
-            (partial / path).write_text(text, "utf-8")
-        partial.rename(target)
-    except OSError as error:
-        raise PluginError(f"cannot write {target}: {error.strerror}; make room there or choose another --out") from None
+        with explain_writing(target, PluginError):
+            for path, text in texts.items():
+                (partial / path).parent.mkdir(parents=True, exist_ok=True)
+                (partial / path).write_text(text, "utf-8")
+            partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
