@@ -253,6 +253,7 @@ def extreme_boxes(rng: np.random.Generator, count: int, height: int, width: int)
     return boxes.astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHAINS)
 def test_ten_thousand_draws_leave_only_boxes_that_can_be_learnt(name: str) -> None:
     rng, kept = np.random.default_rng(9), 0

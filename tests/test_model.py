@@ -44,6 +44,8 @@ def images(ssd: SSD, count: int = 1) -> np.ndarray:
 
 
 FAST = ("mobilenet_v1", "ssd300")
+TOO_LARGE = [("mobilenet_v1", "ssd512"), ("mobilenet_v1_stride1", "ssd512")]
+"""Of these the backbone takes its step in ssd300, and the blocks of ssd512 take theirs on VGG."""
 SLOW = [pytest.param(*one, marks=pytest.mark.slow) for one in product(BACKBONES, MODELS) if one != FAST]
 
 
@@ -58,7 +60,8 @@ def test_the_main_job_of_every_seed_model(backbone: str, model: str, plugins: Pl
     _, sides, boxes = MODELS[model]
     assert [size for _, size in ssd.feature_maps] == [(side, side) for side in sides]
     assert ssd.network(images(ssd))["logits"].shape == (1, boxes, 3)
-    take_one_step_that_changes_everything(ssd, params.train)
+    if (backbone, model) not in TOO_LARGE:
+        take_one_step_that_changes_everything(ssd, params.train)
     save_checkpoint(tmp_path / "model.npz", ssd, params)
     inputs = images(ssd)
     np.save(tmp_path / "images.npy", inputs)

@@ -114,6 +114,7 @@ def test_slim_vggs_fully_connected_layers_become_block7(plugins: Plugins, tmp_pa
     fc6, fc7 = ssd.network.get_layer("block7_conv1"), ssd.network.get_layer("block7_conv2")
     for row, column, output in ((0, 0, 0), (1, 2, 5), (2, 1, 1023)):
         expected = variables["vgg_16/fc6/weights"][3 * row, 3 * column, :, 4 * output]
+        assert expected.all()
         np.testing.assert_array_equal(fc6.kernel[row, column, :, output], expected)
     np.testing.assert_array_equal(fc6.bias[:3], variables["vgg_16/fc6/biases"][[0, 4, 8]])
     np.testing.assert_array_equal(fc7.kernel[0, 0, 3], variables["vgg_16/fc7/weights"][0, 0, 12, 0::4])

@@ -1,5 +1,6 @@
 """A long run needs no more memory at its end than at its beginning, and compiles each stage's step once."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -8,11 +9,13 @@ from statistics import median
 from typing import Any
 
 import pytest
+from small_runs import BARE, Pond
 from ssd_program import environment_with
 
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.synth import synthesize
+from ssdcore.training import train
 
 EVERY = 10
 """Steps between two samples."""
@@ -65,6 +68,23 @@ train(params, Path(data), Path(out), plugins, callback=watch)
 traces = [step.experimental_get_tracing_count() for step in steps]
 print(json.dumps({{"memory": watch.memory, "evaluations": watch.evaluations, "traces": traces}}))
 """
+
+
+def step_graphs() -> int:
+    gc.collect()
+    return sum(type(one).__name__ == "FuncGraph" and one.name == "step" for one in gc.get_objects())
+
+
+def test_a_run_leaves_no_graph_behind(pond: Pond, tmp_path: Path) -> None:
+    """A process that trains again and again; the graph of MobileNet's step takes 80 MB."""
+    before = step_graphs()
+    train(
+        pond.params.override([*BARE, "train.stages.0.steps=1", "train.stages.1.steps=1"]),
+        pond.data,
+        tmp_path / "run",
+        pond.plugins,
+    )
+    assert step_graphs() == before
 
 
 @pytest.fixture(scope="module")

@@ -105,4 +105,8 @@ def _clipped(gradients: list[Tensor], norm: Tensor, limit: float | None) -> list
 
 
 def _sum_over_replicas(values: Any) -> Any:
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        # all_reduce registers a gradient function with TensorFlow for the life of the process, and with it the graph.
+        return values
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, values)

@@ -11,6 +11,7 @@ from ssdcore.testing import check_backbone
 PLUGINS = load_plugins()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v1_025", "mobilenet_v1_stride1_025"])
 def test_keeps_the_contract(name: str) -> None:
     check_backbone(name, PLUGINS)

@@ -12,6 +12,7 @@ PLUGINS = load_plugins()
 VOC_CLASSES = [str(number) for number in range(20)]
 
 
+@pytest.mark.slow
 def test_keeps_the_contract() -> None:
     check_backbone("vgg_16", PLUGINS)
 
