@@ -139,7 +139,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
 
 
 def test_a_used_folder_needs_resume(finished: Path, tiny: ParamSet, shapes: Path, plugins: Plugins) -> None:
-    with pytest.raises(TrainingError, match="is in use$") as error:
+    with pytest.raises(TrainingError, match=r"is in use$") as error:
         train(tiny, shapes, finished, plugins)
     assert with_advice(error.value).endswith("; give --resume to continue that run, or another --out")
 
