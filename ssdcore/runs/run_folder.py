@@ -1,61 +1,27 @@
 """The layout of a run folder."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ssdcore.errors import CheckpointError
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """The files of a training run; each is written by one process only."""
+    """The files of a training run; each is written by one process only.
 
-    root: Path
+    Attributes:
+        metrics: rows of the training process.
+        events: TensorBoard's.
+        watches: rows of processes that evaluate the checkpoints as they appear, `SPLIT.csv` of the one on a split.
+        lock: held by the training process.
+    """
 
-    @property
-    def params(self) -> Path:
-        return self.root / "params.yaml"
-
-    @property
-    def classes(self) -> Path:
-        return self.root / "classes.json"
-
-    @property
-    def metrics(self) -> Path:
-        """Rows of the training process."""
-        return self.root / "metrics.csv"
-
-    @property
-    def events(self) -> Path:
-        """TensorBoard's."""
-        return self.root / "events"
-
-    @property
-    def watches(self) -> Path:
-        """Rows of processes that evaluate the checkpoints as they appear."""
-        return self.root / "watch"
-
-    def watch_csv(self, split: str) -> Path:
-        """Rows of the process that does so on a split."""
-        return self.watches / f"{split}.csv"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the training process."""
-        return self.root / ".lock"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.root / "checkpoints"
-
-    @property
-    def last(self) -> Path:
-        return self.checkpoints / "last.npz"
-
-    @property
-    def best(self) -> Path:
-        return self.checkpoints / "best.npz"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.params, self.classes, self.lock = root / "params.yaml", root / "classes.json", root / ".lock"
+        self.metrics, self.events, self.watches = root / "metrics.csv", root / "events", root / "watch"
+        self.checkpoints = root / "checkpoints"
+        self.last, self.best = self.checkpoints / "last.npz", self.checkpoints / "best.npz"
 
     def at_step(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:08d}.npz"

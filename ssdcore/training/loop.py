@@ -1,20 +1,19 @@
 """The training loop: stages, their steps, and what happens between two steps."""
 
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
 
-from ssdcore.errors import TrainingWarning
+from ssdcore.errors import TrainingError, TrainingWarning
 from ssdcore.model import SSD
 from ssdcore.model.variables import named_variables, set_trainable
 from ssdcore.params import ParamSet, Stage
 from ssdcore.runs.checkpoint import Checkpoint
 from ssdcore.runs.run_folder import RunFolder
 from ssdcore.system.signals import StepSignals
-from ssdcore.training import recovery
 from ssdcore.training.callback import TrainingCallback
 from ssdcore.training.checkpointing.manager import CheckpointManager, restore_optimizer
 from ssdcore.training.checkpointing.resume import load_latest
@@ -26,7 +25,14 @@ from ssdcore.training.metrics import NonFiniteError, Row, StepMetrics
 from ssdcore.training.optimizers import Update
 from ssdcore.training.scoring import Scorer
 from ssdcore.training.state import TrainingState, batch_size, ends_epochs, halved, stage_steps, steps_per_epoch
-from ssdcore.training.step import Step, make_step
+from ssdcore.training.step import make_step
+
+RETRIES, RETRY_RATE, HEALTHY_STEPS = 3, 0.5, 1000
+"""Restarts after non-finite steps, the factor of each on the learning rates, and the number of finite steps after
+which restarts are counted from zero again."""
+
+HALVINGS = 3
+"""How often a batch that does not fit into memory is halved."""
 
 MUCH_WAITING = 0.2
 """Fraction of the time spent waiting for images above which the user is warned."""
@@ -123,25 +129,70 @@ def _recover(
         TrainingError: that does not help.
         OpError: `error`, if it is another one.
     """
-    read: list[Checkpoint] = []
-
-    def restore() -> TrainingState:
-        read.append(load_latest(session.run)[0])
-        return session.restore(read[0])
-
     if isinstance(error, NonFiniteError):
-        step = failed.step - error.steps_ago + 1
-        images = session.dataset.names(stage, failed.stage, failed.stage_step - error.steps_ago)
-        state, warning = recovery.lower_rates(failed, step, images, session.run.last, restore)
-    elif isinstance(error, tf.errors.ResourceExhaustedError):
-        parts, workers = session.strategy.num_replicas_in_sync * stage.accumulate, worker_count(session.strategy)
-        state, warning = recovery.halve_batch(failed, stage, parts, workers, error.message, restore)
-    else:
-        if session.signals.received and lost_worker(error):  # the others received a signal as well
-            session.signals.stop()
-        raise error
+        return _lower_rates(session, failed, stage, error.steps_ago)
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return _halve_batch(session, failed, stage, error.message)
+    if session.signals.received and lost_worker(error):  # the others received a signal as well
+        session.signals.stop()
+    raise error
+
+
+def _lower_rates(
+    session: Session, failed: TrainingState, stage: Stage, steps_ago: int
+) -> tuple[Checkpoint, TrainingState]:
+    """Restarts from the last checkpoint with lower learning rates, after a non-finite step `steps_ago` steps back.
+
+    Raises:
+        TrainingError: this has been tried `RETRIES` times.
+    """
+    step = failed.step - steps_ago + 1
+    images = ", ".join(session.dataset.names(stage, failed.stage, failed.stage_step - steps_ago))
+    problem = f"loss or gradient was not finite at step {step}, on the images {images}"
+    retries, scale = failed.retries + 1, failed.rate_scale * RETRY_RATE
+    if retries > RETRIES:
+        raise TrainingError(
+            f"{problem}; {RETRIES} restarts, the last at {failed.rate_scale:.3g} of the learning rate, did not help; "
+            "check the images, lower train.stages.N.learning_rate or lengthen its warm-up; the last good weights "
+            f"are in {session.run.last.absolute()}",
+            "non_finite",
+        )
+    checkpoint, _ = load_latest(session.run)
+    state = replace(session.restore(checkpoint), retries=retries, rate_scale=scale, non_finite_step=step)
+    warning = (
+        f"{problem}; restarted from step {state.step} with {scale:.3g} of the original learning rates "
+        f"(restart {retries} of {RETRIES})"
+    )
     session.callback.on_warning(TrainingWarning(warning))
-    return read[0], state
+    return checkpoint, state
+
+
+def _halve_batch(session: Session, failed: TrainingState, stage: Stage, cause: str) -> tuple[Checkpoint, TrainingState]:
+    """Continues from the last checkpoint with half the batch size and half the learning rates.
+
+    `cause` is what TensorFlow says about the step that did not fit into memory.
+
+    Raises:
+        TrainingError: the batch cannot be halved again, the stage is past its first epoch, or workers train together.
+    """
+    size, parts = batch_size(stage), session.strategy.num_replicas_in_sync * stage.accumulate
+    first_epoch = failed.stage_step < steps_per_epoch(stage, failed.images)
+    alone = worker_count(session.strategy) == 1
+    if not (alone and first_epoch and failed.halvings < HALVINGS and size % (2 * parts) == 0):
+        raise TrainingError(
+            f"a batch of {size} images does not fit into memory ({' '.join(cause.split())[:200]}); set a smaller "
+            f"train.stages.{failed.stage}.batch_size, or split it "
+            f"(train.stages.{failed.stage}.accumulate={2 * stage.accumulate})"
+        )
+    checkpoint, _ = load_latest(session.run)
+    state = session.restore(checkpoint)
+    steps = state.stage_step * (2 if state.stage == failed.stage else 1)
+    warning = (
+        f"a batch of {size} images does not fit into memory; continuing from step {state.step} with {size // 2} and "
+        "half the learning rates"
+    )
+    session.callback.on_warning(TrainingWarning(warning))
+    return checkpoint, replace(state, halvings=failed.halvings + 1, stage_step=steps)
 
 
 class StageLoop:
@@ -177,8 +228,11 @@ class StageLoop:
         session.callback.on_stage(self._stage.name, state.stage_step, self._total)
         if state.evaluation_due:
             self._evaluate()
-        self._show_images()
-        step, first = self._make_step(), state.stage_step
+        if session.log and session.params.train.augmentation_images and not state.stage_step:
+            session.log.show_images(state.step, session.dataset.augmented(state.stage))
+        train, saved, parts = session.params.train, session.checkpoints, self._stage.accumulate
+        step = make_step(session.ssd, train, self._update, saved.averages, saved.scale, parts, session.strategy)
+        first = state.stage_step
         batches = iter(session.dataset.batches(self._stage, state, self._total))
         while not self._done:
             with self._metrics.timed(batch_size(self._stage)):
@@ -197,18 +251,6 @@ class StageLoop:
     @property
     def _done(self) -> bool:
         return self._state.stage_over or self._state.stage_step >= self._total
-
-    def _make_step(self) -> Step:
-        session, checkpoints = self._session, self._session.checkpoints
-        return make_step(
-            session.ssd,
-            session.params.train,
-            self._update,
-            checkpoints.averages,
-            checkpoints.scale,
-            self._stage.accumulate,
-            session.strategy,
-        )
 
     def _requests(self) -> Requests:
         session, patience = self._session, self._session.params.train.early_stop
@@ -240,7 +282,7 @@ class StageLoop:
     def _log(self) -> None:
         self._metrics.check_finite()
         state, session = self._state, self._session
-        if state.step - state.non_finite_step >= recovery.HEALTHY_STEPS:
+        if state.step - state.non_finite_step >= HEALTHY_STEPS:
             state.retries = 0
         row = {**state.row(session.params.train.stages), **self._metrics.take()}
         self._write(row)
@@ -285,8 +327,3 @@ class StageLoop:
         self._metrics.check_finite()
         if self._session.chief:
             self._session.checkpoints.save(self._state, self._update, self._metrics)
-
-    def _show_images(self) -> None:
-        session = self._session
-        if session.log and session.params.train.augmentation_images and not self._state.stage_step:
-            session.log.show_images(self._state.step, session.dataset.augmented(self._state.stage))

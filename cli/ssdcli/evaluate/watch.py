@@ -82,7 +82,7 @@ def watch_run(program: Program, request: EvalRequest, every: int, as_json: bool)
     _wait_for_checkpoint(run)
     first = load(run.last, request.assignments)
     split, metric = find_split(first, request), first.params.eval.metric
-    path = run.watch_csv(split)
+    path = run.watches / f"{split}.csv"
     busy = SsdError(f"another process watches {run.root.absolute()} on {split!r}; wait for its rows in {path}")
     with explain_writing(path):
         path.parent.mkdir(exist_ok=True)

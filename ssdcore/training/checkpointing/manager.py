@@ -21,12 +21,8 @@ from ssdcore.training.optimizers import Update
 from ssdcore.training.precision import LossScale
 from ssdcore.training.state import TrainingState
 
-_AVERAGES, _SCALE, _OPTIMIZER, _METRICS = (
-    "training/averages/",
-    "training/scale/",
-    "training/optimizer/",
-    "training/window",
-)
+_AVERAGES, _SCALE, _OPTIMIZER = "training/averages/", "training/scale/", "training/optimizer/"
+_METRICS = "training/window"
 
 
 class CheckpointManager:
@@ -111,11 +107,10 @@ class CheckpointManager:
 
     def _arrays(self, update: Update | None, metrics: StepMetrics) -> dict[str, NDArray[Any]]:
         """What a checkpoint holds beside the weights."""
-        arrays = self._average_arrays()
+        arrays = {**self._average_arrays(), _METRICS: metrics.values()}
         arrays |= _arrays(_AVERAGES, self.averages.state) if self.averages else {}
         arrays |= _arrays(_SCALE, self.scale.state) if self.scale else {}
-        arrays |= _arrays(_OPTIMIZER, _slots(update)) if update else {}
-        return {**arrays, _METRICS: metrics.values()}
+        return arrays | (_arrays(_OPTIMIZER, _slots(update)) if update else {})
 
 
 def restore_optimizer(checkpoint: Checkpoint, update: Update, steps: int) -> StepMetrics:

@@ -13,8 +13,8 @@ from ssdcore.runs.checkpoint import Checkpoint, load_checkpoint
 from ssdcore.runs.run_folder import RunFolder
 
 _FREE = re.compile(
-    r"train\.(log_every|eval_every|early_stop|save_minutes|keep|augmentation_images|histograms)|data\.(parallel_calls|max_undecodable)"
-    r"|eval\.batch_size|description"
+    r"train\.(log_every|eval_every|early_stop|save_minutes|keep|augmentation_images|histograms)|"
+    r"data\.(parallel_calls|max_undecodable)|eval\.batch_size|description"
 )
 """Parameters that may change when a run is resumed."""
 
@@ -115,19 +115,17 @@ def _with_batch_sizes(params: ParamSet, resolved: Sequence[Stage]) -> ParamSet:
 def _refuse_changes(checkpoint: Checkpoint, params: ParamSet) -> None:
     """Refuses other parameters, except for the length of later stages and what does not affect the weights."""
     stage = checkpoint.progress["stage"]
-    changes = [change for change in difference(checkpoint.params, params) if not _may_change(change[0], stage)]
+    changes = [
+        f"{key} was {_shown(old)}, now {_shown(new)}"
+        for key, old, new in difference(checkpoint.params, params)
+        if not (_FREE.fullmatch(key) or ((length := _LENGTH.fullmatch(key)) and int(length[1]) >= stage))
+    ]
     if changes:
-        listed = "; ".join(f"{key} was {_shown(old)}, now {_shown(new)}" for key, old, new in changes[:5])
-        more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
+        listed, more = "; ".join(changes[:5]), f" and {len(changes) - 5} more" if len(changes) > 5 else ""
         raise TrainingError(
             f"the run in {checkpoint.path.parent.parent.absolute()} was started with other parameters: {listed}{more}; "
             "resume with its own params.yaml, or start a new run"
         )
-
-
-def _may_change(key: str, stage: int) -> bool:
-    length = _LENGTH.fullmatch(key)
-    return int(length[1]) >= stage if length else bool(_FREE.fullmatch(key))
 
 
 def _shown(value: Any) -> str:
