@@ -1,25 +1,14 @@
 """Pascal VOC's average precision (VOC devkit, `VOCevaldet.m` and `VOCap.m`)."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ssdcore.data.records.ground_truth import GroundTruth
 from ssdcore.detection.detections import Detections
 from ssdcore.evaluation.matching import Bools, Floats, Ints, best_overlaps, match_detections, overlaps_of
-
-
-class _Counted(NamedTuple):
-    """Detections that count, (N,) each: class, score, order among equal scores, and whether it is true."""
-
-    labels: Ints
-    scores: Floats
-    order: Ints
-    true: Bools
-
-
-_NONE = _Counted(np.zeros(0, np.int64), np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool))
 
 
 class AveragePrecision:
@@ -40,7 +29,8 @@ class AveragePrecision:
         self.num_classes = num_classes
         self.match_iou = match_iou
         self.inclusive_pixels = inclusive_pixels
-        self._counted = [_NONE]
+        # Of detections that count, (N,) each: class, score, order among equal scores, and whether it is true.
+        self._counted: list[tuple[Any, ...]] = [(np.zeros(0, int), np.zeros(0), np.zeros(0, int), np.zeros(0, bool))]
         self._added = 0
         self._objects = np.zeros(num_classes + 1, np.int64)
 
@@ -55,23 +45,26 @@ class AveragePrecision:
         best = best_overlaps(overlaps_of(truth, detections, self.inclusive_pixels), own_class)
         counted, true = match_detections(*best, scores, truth.ignored, self.match_iou, order)
         scores = scores.astype(np.float64)
-        self._counted.append(_Counted(labels[counted], scores[counted], order[counted], true[counted]))
+        self._counted.append((labels[counted], scores[counted], order[counted], true[counted]))
 
     def result(self, metric: str) -> dict[int, float | None]:
         """Average precision of classes 1..C by `voc07` or `voc12`; None for a class without objects."""
-        rule = {"voc07": average_precision_voc07, "voc12": average_precision_voc12}[metric]
-        counted = _Counted(*map(np.concatenate, zip(*self._counted, strict=True)))
-        self._counted = [counted]
-        in_order = counted.order.argsort(kind="stable")
-        results: dict[int, float | None] = dict.fromkeys(range(1, self.num_classes + 1))
-        for label in np.flatnonzero(self._objects).tolist():
-            rows = in_order[counted.labels[in_order] == label]
-            curve = precision_recall(counted.scores[rows], counted.true[rows], int(self._objects[label]))
-            results[label] = rule(*curve)
+        labels, scores, order, true = (np.concatenate(column) for column in zip(*self._counted, strict=True))
+        in_order = order.argsort(kind="stable")
+        results = {}
+        for label, objects in enumerate(self._objects[1:].tolist(), start=1):
+            rows = in_order[labels[in_order] == label]
+            results[label] = average_precision(scores[rows], true[rows], objects, metric)
         return results
 
 
-def precision_recall(scores: Iterable[float], true: Iterable[bool], objects: int) -> tuple[Floats, Floats]:
+def average_precision(scores: Floats, true: Bools, objects: int, metric: str) -> float | None:
+    """Average precision by `voc07` or `voc12` of detections (N,) in order; None without objects."""
+    rule = {"voc07": average_precision_voc07, "voc12": average_precision_voc12}[metric]
+    return rule(*precision_recall(scores, true, objects)) if objects else None
+
+
+def precision_recall(scores: ArrayLike, true: ArrayLike, objects: int) -> tuple[Floats, Floats]:
     """Precision and recall after each detection, best first.
 
     Args:
@@ -79,8 +72,8 @@ def precision_recall(scores: Iterable[float], true: Iterable[bool], objects: int
         true: (N,) whether each matches an object.
         objects: number of objects to detect, above 0.
     """
-    order = np.argsort(-np.fromiter(scores, np.float64), kind="stable")
-    hits = np.fromiter(true, np.float64)[order].cumsum()
+    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    hits = np.asarray(true, np.float64)[order].cumsum()
     return hits / np.arange(1, len(hits) + 1), hits / objects
 
 

@@ -5,7 +5,7 @@ difficult, and is not matched by a better-scoring detection. If that object is d
 counted. Everything else is false.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,18 +22,6 @@ Ints = NDArray[np.integer[Any]]
 def overlaps_of(truth: GroundTruth, detections: Detections, inclusive_pixels: bool) -> Floats:
     """IoU (N, M) float64 of the detections with the objects of an image."""
     return iou_matrix_xyxy(detections.boxes.astype(np.float64), truth.boxes.astype(np.float64), inclusive_pixels)
-
-
-class Matches(NamedTuple):
-    """The detections of an image, (N,) bool each, in the order in which they were given.
-
-    Attributes:
-        counted: False for a match with an ignored object.
-        true: the detection matches an object.
-    """
-
-    counted: Bools
-    true: Bools
 
 
 def best_overlaps(overlaps: Floats, allowed: Bools) -> tuple[Ints, Floats]:
@@ -56,7 +44,7 @@ def best_overlaps(overlaps: Floats, allowed: Bools) -> tuple[Ints, Floats]:
 
 def match_detections(
     best: Ints, overlaps: Floats, scores: Floats, ignored: Bools, match_iou: float, order: Ints | None = None
-) -> Matches:
+) -> tuple[Bools, Bools]:
     """Matches the detections of an image.
 
     Args:
@@ -66,6 +54,9 @@ def match_detections(
         ignored: (M,) objects that do not count.
         match_iou: least IoU of a match, above 0.
         order: (N,) order among detections of equal scores; None: as they come.
+
+    Returns:
+        (N,) whether each counts, which one matched with an ignored object does not, and (N,) whether it is true.
     """
     hit = (best >= 0) & (overlaps >= match_iou)
     counted = ~hit
@@ -76,4 +67,4 @@ def match_detections(
     _, first = np.unique(best[matching], return_index=True)
     true = np.zeros(len(best), bool)
     true[matching[first]] = True
-    return Matches(counted, true & counted)
+    return counted, true & counted

@@ -115,6 +115,7 @@ def _match_image(
     same = detections.labels[:, None] == truth.labels[None, :]
     own, other = best_overlaps(overlaps, same), best_overlaps(overlaps, ~same)
     matches = [match_detections(*own, scores, truth.ignored, least) for least in (match_iou, *IOUS)]
+    counted, true = (np.stack(column, axis=1) for column in zip(*matches, strict=True))
     areas = _areas(boxes)
     return DetectionTable(
         images=np.full(len(scores), index),
@@ -127,10 +128,10 @@ def _match_image(
         own_iou=own[1],
         other=np.where(other[0] < 0, -1, other[0] + first_object),
         other_iou=other[1],
-        counted=matches[0].counted,
-        true=matches[0].true,
-        counted_at=np.stack([one.counted for one in matches[1:]], axis=1),
-        true_at=np.stack([one.true for one in matches[1:]], axis=1),
+        counted=counted[:, 0],
+        true=true[:, 0],
+        counted_at=counted[:, 1:],
+        true_at=true[:, 1:],
     )
 
 
