@@ -37,7 +37,7 @@ def demo(program: Program, out: Path) -> None:
     from ssdcore.data.convert import convert
     from ssdcore.data.formats import read_labelled
     from ssdcore.data.synth import synthesize
-    from ssdcore.evaluation import Evaluator
+    from ssdcore.evaluation.evaluate import Evaluator
     from ssdcore.files import require_unused
     from ssdcore.runs.checkpoint import load_checkpoint, restore_model
 

@@ -1,8 +1,10 @@
 """Tables, progress bars and log lines."""
 
+import csv
+import io
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,6 +43,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def print_json(value: Any) -> None:
     """JSON for programs to read."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV; None is an empty field."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def print_evaluation(evaluation: "Evaluation") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ssdcore.data.records.ground_truth import GroundTruth
+from ssdcore.data.records.ground_truth import DIGITS, GroundTruth
 from ssdcore.detection.detections import Detections
 from ssdcore.params.class_names import COCO as COCO_CLASSES
 
@@ -18,9 +18,6 @@ NUMBERS = (
     *("AR 1", "AR 10", "AR 100", "AR small", "AR medium", "AR large"),
 )
 """The twelve numbers, in the order in which `pycocotools` prints them."""
-
-DIGITS = 3
-"""Of widths and heights of objects: those of their corners."""
 
 _COCO_GAPS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 _MAX_DIGITS = 15  # exact in float64, too

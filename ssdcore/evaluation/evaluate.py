@@ -19,10 +19,10 @@ from ssdcore.evaluation.scores import Evaluation, Speed, Tally
 from ssdcore.model import SSD
 from ssdcore.model.postprocess import DetectionBatch
 from ssdcore.params import EvalParams
-from ssdcore.runs.checkpoint import load_checkpoint, restore_model
+from ssdcore.runs.checkpoint import Checkpoint, load_checkpoint, restore_model
 from ssdcore.runs.run_folder import find_checkpoint
+from ssdcore.types import OnProgress
 
-OnBatch = Callable[[int, int], None]
 OnImage = Callable[[GroundTruth, Detections], None]
 
 
@@ -50,11 +50,25 @@ def evaluate(
         PluginError: the backbone is not installed.
     """
     checkpoint = load_checkpoint(find_checkpoint(Path(path)))
-    if split is None:
-        wanted = checkpoint.params.data
-        split = Manifest.load(Path(data)).eval_split(wanted.eval_split, wanted.train_split or "")
+    split = eval_split(checkpoint, Path(data)) if split is None else split
     ssd = restore_model(checkpoint, plugins or load_plugins())
     return Evaluator(ssd, Path(data), split, params or checkpoint.params.eval).run()
+
+
+def eval_split(checkpoint: Checkpoint, folder: Path) -> str:
+    """The split to evaluate on where none is named: that of the param set, else test or val.
+
+    Raises:
+        DataError: the data has neither.
+    """
+    params = checkpoint.params.data
+    return Manifest.load(folder).eval_split(params.eval_split, params.train_split or "")
+
+
+def was_chosen_on(checkpoint: Checkpoint, folder: Path, split: str) -> bool:
+    """Whether a checkpoint was chosen as the best of its run by its score on these images."""
+    same_data = checkpoint.made.get("data_digest") == Manifest.load(folder).source
+    return checkpoint.path.name == "best.npz" and same_data and checkpoint.params.data.eval_split == split
 
 
 class Evaluator:
@@ -62,6 +76,7 @@ class Evaluator:
 
     Attributes:
         images: ground truth of the images to score on.
+        split: their split.
     """
 
     def __init__(
@@ -90,24 +105,19 @@ class Evaluator:
         check_classes(ssd.classes, Manifest.load(folder).classes, folder)
         records = read_records(folder, split)
         self.images = read_ground_truth(folder, split)[:max_images]
-        self._ssd = ssd
-        self._params = params
-        self._batches = evaluation_batches(
-            records.take(len(self.images)),
-            ssd.model.image_size,
-            ssd.resize,
-            params.batch_size,
-        )
+        self._ssd, self._params = ssd, params
+        records = records.take(len(self.images))
+        self._batches = evaluation_batches(records, ssd.model.image_size, ssd.resize, params.batch_size)
         if threads is not None:
             options = tf.data.Options()
             options.threading.private_threadpool_size = options.autotune.cpu_budget = threads
             self._batches = self._batches.with_options(options)
-        self._source = (folder, split)
+        self._folder, self.split = folder, split
         self._network, self._finish = split_inference(ssd, params)
         self._warm = False
 
     def run(
-        self, on_batch: OnBatch = lambda done, total: None, on_image: OnImage = lambda truth, detections: None
+        self, on_batch: OnProgress = lambda done, total: None, on_image: OnImage = lambda truth, detections: None
     ) -> Evaluation:
         """Evaluates with the weights that the detector has now.
 
@@ -123,8 +133,8 @@ class Evaluator:
         seconds = dict.fromkeys(("read", "network", "nms"), 0.0)
         for batch in self._detect(seconds):
             truths = self.images[tally.images : tally.images + len(batch.counts)]
-            found = to_detections(batch, [truth.size for truth in truths], self._ssd.classes, np.float64)
-            for truth, detections in zip(truths, found, strict=True):
+            in_each = to_detections(batch, [truth.size for truth in truths], self._ssd.classes, np.float64)
+            for truth, detections in zip(truths, in_each, strict=True):
                 on_image(truth, detections)
                 tally.add(truth, detections)
             on_batch(tally.images, len(self.images))
@@ -139,7 +149,7 @@ class Evaluator:
 
     def _detect(self, seconds: dict[str, float]) -> Iterator[DetectionBatch]:
         """The detections of each batch as arrays; adds the time of each part to `seconds`."""
-        batches = iterate(self._batches, *self._source)
+        batches = iterate(self._batches, self._folder, self.split)
         while (batch := _timed(seconds, "read", next, batches, None)) is not None:
             outputs = _timed(seconds, "network", self._network, batch.images)
             detections = _timed(seconds, "nms", self._finish, outputs, batch.windows)
@@ -149,15 +159,11 @@ class Evaluator:
 def _timed(seconds: dict[str, float], part: str, work: Callable[..., Any], *arguments: Any) -> Any:
     start = time.perf_counter()
     result = work(*arguments)
-    _wait_for(result)
-    seconds[part] += time.perf_counter() - start
-    return result
-
-
-def _wait_for(result: Any) -> None:
-    """Waits until all tensors are computed; TensorFlow's `sync_devices` fails in one worker of several."""
+    # Waits until all tensors are computed; TensorFlow's `sync_devices` fails in one worker of several.
     for tensor in filter(tf.is_tensor, tf.nest.flatten(result)):
         tf.reshape(tensor, [-1])[:1].numpy()
+    seconds[part] += time.perf_counter() - start
+    return result
 
 
 def check_classes(model: tuple[str, ...], data: tuple[str, ...], folder: Path) -> None:

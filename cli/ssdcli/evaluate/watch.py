@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssdcli.evaluate.scoring import EvalRequest, find_split, load, make_evaluator, within_memory
+from ssdcli.evaluate.scoring import EvalRequest, load, make_evaluator, within_memory
 from ssdcli.options import Program
 from ssdcli.output import progress_bar
+from ssdcore.data.records.manifest import Manifest
 from ssdcore.errors import CheckpointError, SsdError
 from ssdcore.files import exclusive, explain_writing, write_atomic
 from ssdcore.runs.run_folder import RunFolder, spaced, step_of
@@ -72,16 +73,19 @@ class ScoreTable:
 
 def watch_run(program: Program, request: EvalRequest, every: int, as_json: bool) -> None:
     """Scores each checkpoint of a run as it appears, until training has ended."""
-    from ssdcore.data.records.manifest import Manifest
+    from ssdcore.evaluation.evaluate import eval_split
 
     run = RunFolder(request.source)
     if run.root.is_file() or (run.root.suffix == ".npz" and not run.root.exists()):
         what = "is a file" if run.root.is_file() else "is named like a checkpoint"
         raise CheckpointError(f"{run.root.absolute()} {what}; --watch wants the run folder of a training")
     Manifest.load(request.data)
-    _wait_for_checkpoint(run)
+    if not run.last.is_file():
+        click.echo(f"waiting for a training to begin in {run.root.absolute()}", err=True)
+    while not run.last.is_file():
+        time.sleep(POLL)
     first = load(run.last, request.assignments)
-    split, metric = find_split(first, request), first.params.eval.metric
+    split, metric = request.split or eval_split(first, request.data), first.params.eval.metric
     path = run.watch_csv(split)
     busy = SsdError(f"another process watches {run.root.absolute()} on {split!r}; wait for its rows in {path}")
     with explain_writing(path):
@@ -100,9 +104,9 @@ def _score_all(
     """Scores the checkpoints that have no row yet; gives their number."""
     import tensorflow as tf
 
-    run, split, count = RunFolder(request.source), find_split(first, request), 0
+    run, count = RunFolder(request.source), 0
     evaluator, assign = make_evaluator(program, first, request)
-    events = tf.summary.create_file_writer(str(run.events / f"watch-{split}"))
+    events = tf.summary.create_file_writer(str(run.events / f"watch-{evaluator.split}"))
     for step, checkpoint in _new_checkpoints(run, table, every):
         assign(checkpoint)
         with progress_bar("evaluating") if sys.stderr.isatty() else nullcontext() as bar:
@@ -116,15 +120,8 @@ def _score_all(
         table.add(step, value)
         count += 1
         best = table.best()
-        _show(step, split, result, best is not None and best[1] == step, as_json)
+        _show(step, evaluator.split, result, best is not None and best[1] == step, as_json)
     return count
-
-
-def _wait_for_checkpoint(run: RunFolder) -> None:
-    if not run.last.is_file():
-        click.echo(f"waiting for a training to begin in {run.root.absolute()}", err=True)
-    while not run.last.is_file():
-        time.sleep(POLL)
 
 
 def _new_checkpoints(run: RunFolder, table: ScoreTable, every: int) -> Iterator[tuple[int, "Checkpoint"]]:
@@ -171,7 +168,6 @@ def _is_training(run: RunFolder) -> bool:
 
 
 def _show(step: int, split: str, result: "Evaluation", is_best: bool, as_json: bool) -> None:
-    """Prints a line for a checkpoint."""
     if as_json:
         line = json.dumps({"step": step, "split": split, "best": is_best, **result.as_dict()}, ensure_ascii=False)
     else:

@@ -48,11 +48,11 @@ def report(
     from ssdcli.report.page import render
     from ssdcli.report.scored import Images, open_model
     from ssdcli.report.tables import PAGE, numbers, require_free, write_report
-    from ssdcli.splits import split_of
+    from ssdcore.evaluation.evaluate import eval_split
 
     require_free(target)
     first, *_ = [open_model(path) for path in models]  # open all before the first is evaluated
-    images = Images(data, split or split_of(first, data), max_images)
+    images = Images(data, split or eval_split(first, data), max_images)
     scored = _score_all(program, models, images, score)
     write_report(target, render(scored, images), scored, images)
     if as_json:
