@@ -107,7 +107,7 @@ def read_results(
         images: all images of the split.
         classes: names of classes 1..C.
         annotations: COCO's file of annotations, which says which images and classes the ids in COCO's
-            results stand for; None: the ids that `ResultFiles` gives.
+            results stand for; None: the ids that `write_results` gives.
 
     Raises:
         DataError: a file is missing or damaged, or names other images or classes; the first issues are listed.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import chain, count, repeat
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +19,7 @@ from ssdcli.output import csv_text
 from ssdcore.detection import Detections
 from ssdcore.errors import DataError
 from ssdcore.evaluation.coco import category_ids, dataset, image_ids, result_entries
-from ssdcore.evaluation.write_results import ANNOTATIONS, RESULTS, voc_file_names, voc_lines
+from ssdcore.evaluation.write_results import ANNOTATIONS, RESULTS, json_list, voc_file_names, voc_lines
 from ssdcore.files import atomic_file, explain_writing
 from ssdcore.types import Image
 
@@ -122,20 +122,9 @@ def _written(begin: Callable[..., Output], *paths: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _json_list(file: BinaryIO, tail: str = "") -> Iterator[Callable[[Any], object]]:
-    """Writes a JSON list, one item per line."""
-    separators = chain(["\n"], repeat(",\n"))
-    file.write(b"[")
-    try:
-        yield lambda item: file.write((next(separators) + json.dumps(item, ensure_ascii=False)).encode())
-    finally:
-        file.write(f"\n]{tail}\n".encode())
-
-
-@contextmanager
 def _json(file: BinaryIO) -> Iterator[Any]:
     """A list of frames."""
-    with _json_list(file) as add:
+    with json_list(file) as add:
         yield lambda detected: add(detected.as_dict())
 
 
@@ -184,7 +173,7 @@ def _coco(
     contents = dataset(classes, {"description": "images that ssd detect looked at"})
     del contents["images"]
     annotations.write((json.dumps(contents, ensure_ascii=False)[:-1] + ', "images": ').encode())
-    with _json_list(results) as add_result, _json_list(annotations, "}") as add_image:
+    with json_list(results) as add_result, json_list(annotations, "}") as add_image:
 
         def add(detected: DetectedFrame) -> None:
             frame, number = detected.frame, next(numbers)

@@ -139,7 +139,7 @@ def make_evaluator(
 def score_model(program: Program, request: EvalRequest) -> tuple["Evaluation", dict[str, Any]]:
     """The scores of a run folder or checkpoint, and facts about it."""
     from ssdcore.evaluation.evaluate import was_chosen_on
-    from ssdcore.evaluation.write_results import ResultFiles
+    from ssdcore.evaluation.write_results import write_results
     from ssdcore.runs.run_folder import find_checkpoint
 
     checkpoint = load(find_checkpoint(request.source), request.assignments)
@@ -155,8 +155,8 @@ def score_model(program: Program, request: EvalRequest) -> tuple["Evaluation", d
     with ExitStack() as stack:
         writing = {}
         if request.out:
-            files = ResultFiles(request.out, split, checkpoint.classes, evaluator.images)
-            writing = {"on_image": stack.enter_context(files).add}
+            files = write_results(request.out, split, checkpoint.classes, evaluator.images)
+            writing = {"on_image": stack.enter_context(files)}
         bar = stack.enter_context(progress_bar("evaluating"))
         result = evaluator.run(within_memory(bar.update, request), **writing)
     facts = {"checkpoint": str(checkpoint.path), "step": checkpoint.progress.get("step", "?"), "split": split}
