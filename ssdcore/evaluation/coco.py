@@ -11,6 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ssdcore.data.records.ground_truth import DIGITS, GroundTruth
 from ssdcore.detection.detections import Detections
+from ssdcore.evaluation.average_precision import mean
 from ssdcore.params.class_names import COCO as COCO_CLASSES
 
 NUMBERS = (
@@ -55,8 +56,8 @@ class CocoScores:
             scores.evaluate()
             scores.accumulate()
             scores.summarize()
-        precisions = scores.eval["precision"][..., 0, 2]  # (IoU, recall, class) at all sizes, 100 detections
-        by_class = [_mean_of_known(precisions[..., index]) for index in range(len(self._categories))]
+        precisions = np.moveaxis(scores.eval["precision"][..., 0, 2], 2, 0)  # class first; all sizes, 100 detections
+        by_class = [mean(one[one > -1].tolist()) for one in precisions]  # -1: unknown
         twelve = {name: None if value < 0 else float(value) for name, value in zip(NUMBERS, scores.stats, strict=True)}
         return twelve, by_class
 
@@ -66,11 +67,6 @@ def _indexed(contents: Mapping[str, Any]) -> Any:
     coco.dataset = contents
     coco.createIndex()
     return coco
-
-
-def _mean_of_known(values: Any) -> float | None:
-    known = values[values > -1]
-    return float(np.mean(known)) if known.size else None
 
 
 def image_ids(names: Sequence[str]) -> list[int]:
