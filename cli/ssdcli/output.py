@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -155,3 +156,15 @@ def describe_row(row: Mapping[str, float | int | str]) -> str:
 def speed(row: Mapping[str, float | int | str]) -> str:
     """Throughput of the steps of a log row; empty if none was timed."""
     return f"  {row['images_per_second']:.3g} img/s" if "images_per_second" in row else ""
+
+
+def short_names(models: Sequence[Path]) -> list[str]:
+    """A name for each of several models: the last part of its path, or all of it where the last parts are not unique.
+
+    Raises:
+        click.UsageError: a path is given twice.
+    """
+    if len({path.resolve() for path in models}) < len(models):
+        raise click.UsageError("the same model is given twice.")
+    short = [path.stem if path.suffix == ".npz" else path.absolute().name for path in models]
+    return short if len(set(short)) == len(short) else [str(path) for path in models]

@@ -35,17 +35,16 @@ class CocoScores:
             names: of the images, in the order in which they will be added.
         """
         self._categories = category_ids(classes)
-        self._ids = image_ids(names)
+        self._ids = iter(image_ids(names))
         self._truth = dataset(classes, {})
         self._results: list[dict[str, Any]] = []
 
     def add(self, truth: GroundTruth, detections: Detections) -> None:
         """Adds one image."""
-        image_id, first = self._ids[len(self._truth["images"])], len(self._truth["annotations"]) + 1
-        self._truth["images"].append(image_entry(truth, image_id))
-        self._truth["annotations"] += object_entries(truth, image_id, self._categories, first)
+        image_id = next(self._ids)
+        add_image(self._truth, truth, image_id, self._categories)
         for entry in result_entries(detections, image_id, self._categories):
-            _, _, width, height = entry["bbox"]
+            *_, width, height = entry["bbox"]
             self._results.append({**entry, "id": len(self._results) + 1, "area": width * height, "iscrowd": 0})
 
     def result(self) -> tuple[dict[str, float | None], list[float | None]]:
@@ -92,25 +91,19 @@ def dataset(classes: Sequence[str], info: Mapping[str, Any]) -> dict[str, Any]:
     return {"info": dict(info), "licenses": [], "images": [], "annotations": [], "categories": categories}
 
 
-def image_entry(truth: GroundTruth, image_id: int) -> dict[str, Any]:
-    """An image in a file of annotations."""
-    height, width = truth.size
-    return {"id": image_id, "file_name": f"{truth.name}.jpg", "width": width, "height": height}
-
-
-def object_entries(truth: GroundTruth, image_id: int, categories: Sequence[int], first: int) -> list[dict[str, Any]]:
-    """An image's objects in a file of annotations, with ids from `first` on.
+def add_image(contents: dict[str, Any], truth: GroundTruth, image_id: int, categories: Sequence[int]) -> None:
+    """Adds an image and its objects to the contents of a file of annotations, a `dataset`.
 
     `pycocotools` ignores crowds only, so difficult objects are marked as such; `ignore` is 1 for difficult ones.
     """
-    entries = []
+    height, width = truth.size
+    contents["images"].append({"id": image_id, "file_name": f"{truth.name}.jpg", "width": width, "height": height})
     columns = truth.boxes.tolist(), truth.labels, truth.difficult, truth.crowd
-    for offset, (box, label, difficult, crowd) in enumerate(zip(*columns, strict=True)):
-        left, top, right, bottom = box
+    for (left, top, right, bottom), label, difficult, crowd in zip(*columns, strict=True):
         width, height = round(right - left, DIGITS), round(bottom - top, DIGITS)
-        entries.append(
+        contents["annotations"].append(
             {
-                "id": first + offset,
+                "id": len(contents["annotations"]) + 1,
                 "image_id": image_id,
                 "category_id": categories[label - 1],
                 "bbox": [left, top, width, height],
@@ -119,7 +112,6 @@ def object_entries(truth: GroundTruth, image_id: int, categories: Sequence[int],
                 "ignore": int(difficult),
             }
         )
-    return entries
 
 
 def result_entries(detections: Detections, image_id: int, categories: Sequence[int]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Scores a detector on a split."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from ssdcore.detection.predict import split_inference
 from ssdcore.errors import CheckpointError
 from ssdcore.evaluation.scores import Evaluation, Speed, Tally
 from ssdcore.model import SSD
-from ssdcore.model.postprocess import DetectionBatch
 from ssdcore.params import EvalParams
 from ssdcore.runs.checkpoint import Checkpoint, load_checkpoint, restore_model
 from ssdcore.runs.run_folder import find_checkpoint
@@ -131,9 +130,12 @@ class Evaluator:
         self._warm_up()
         tally = Tally(self._ssd.classes, [truth.name for truth in self.images], self._params)
         seconds = dict.fromkeys(("read", "network", "nms"), 0.0)
-        for batch in self._detect(seconds):
-            truths = self.images[tally.images : tally.images + len(batch.counts)]
-            in_each = to_detections(batch, [truth.size for truth in truths], self._ssd.classes, np.float64)
+        batches = iterate(self._batches, self._folder, self.split)
+        while (batch := _timed(seconds, "read", next, batches, None)) is not None:
+            outputs = _timed(seconds, "network", self._network, batch.images)
+            detected = _timed(seconds, "nms", self._finish, outputs, batch.windows)
+            truths = self.images[tally.images : tally.images + len(batch.images)]
+            in_each = to_detections(detected, [truth.size for truth in truths], self._ssd.classes, np.float64)
             for truth, detections in zip(truths, in_each, strict=True):
                 on_image(truth, detections)
                 tally.add(truth, detections)
@@ -146,14 +148,6 @@ class Evaluator:
             shape = (min(self._params.batch_size, len(self.images)), *self._ssd.model.image_size, 3)
             self._finish(self._network(tf.zeros(shape)), tf.tile([[0.0, 0.0, 1.0, 1.0]], [shape[0], 1]))
             self._warm = True
-
-    def _detect(self, seconds: dict[str, float]) -> Iterator[DetectionBatch]:
-        """The detections of each batch as arrays; adds the time of each part to `seconds`."""
-        batches = iterate(self._batches, self._folder, self.split)
-        while (batch := _timed(seconds, "read", next, batches, None)) is not None:
-            outputs = _timed(seconds, "network", self._network, batch.images)
-            detections = _timed(seconds, "nms", self._finish, outputs, batch.windows)
-            yield DetectionBatch(*(part.numpy() for part in detections))
 
 
 def _timed(seconds: dict[str, float], part: str, work: Callable[..., Any], *arguments: Any) -> Any:

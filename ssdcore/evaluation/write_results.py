@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from ssdcore.data.records.ground_truth import GroundTruth, index_by_name
 from ssdcore.detection.detections import Detections
 from ssdcore.errors import DataError
-from ssdcore.evaluation.coco import category_ids, dataset, image_entry, image_ids, object_entries, result_entries
+from ssdcore.evaluation.coco import add_image, category_ids, dataset, image_ids, result_entries
 from ssdcore.files import atomic_file, explain_writing, require_unused, write_atomic
 
 RESULTS = "coco_results.json"
@@ -80,8 +80,7 @@ def write_results(
             image_id = next(ids)
             for label, line in voc_lines(truth.name, detections):
                 voc[label - 1].write(line.encode())
-            contents["images"].append(image_entry(truth, image_id))
-            contents["annotations"] += object_entries(truth, image_id, categories, len(contents["annotations"]) + 1)
+            add_image(contents, truth, image_id, categories)
             for entry in result_entries(detections, image_id, categories):
                 add_result(entry)
 

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssdcli.labels import labels
 from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
-from ssdcli.output import print_json, progress_bar
+from ssdcli.output import print_json, progress_bar, short_names
 
 if TYPE_CHECKING:
     from ssdcli.report.scored import Images, ScoredModel
@@ -76,7 +75,7 @@ def _score_all(
 
     scored = []
     with progress_bar("evaluating") as bar:
-        for path, label in zip(models, labels(models), strict=True):
+        for path, label in zip(models, short_names(models), strict=True):
             update: Any = partial(bar.update, note=label)
             scored.append(score_model(path, label, images, score, program.plugins, update))
     return scored

@@ -14,8 +14,7 @@ from ssdcore.evaluation import Evaluation
 from ssdcore.evaluation.analysis import Analysis, analyse
 from ssdcore.evaluation.analysis.errors import KINDS
 from ssdcore.evaluation.evaluate import Evaluator, was_chosen_on
-from ssdcore.model import build_ssd
-from ssdcore.runs.checkpoint import Checkpoint, assign_weights, load_checkpoint
+from ssdcore.runs.checkpoint import Checkpoint, load_checkpoint, restore_model
 from ssdcore.runs.run_folder import RunFolder, find_checkpoint
 from ssdcore.types import OnProgress
 
@@ -172,9 +171,7 @@ def score_model(
     """
     checkpoint = open_model(path)
     params = checkpoint.params.eval
-    ssd = build_ssd(checkpoint.params, checkpoint.classes, plugins)
-    assign_weights(ssd, checkpoint, True)
-    evaluator = Evaluator(ssd, images.data, images.split, params, images.max_images)
+    evaluator = Evaluator(restore_model(checkpoint, plugins), images.data, images.split, params, images.max_images)
     detections: list[Detections] = []
     evaluation = evaluator.run(on_batch, lambda truth, one: detections.append(one))
     return ScoredModel(

@@ -99,5 +99,4 @@ def calibration(scores: Floats, true: Bools, bins: int = BINS) -> Calibration:
 
 def histogram(scores: Floats, true: Bools, bins: int = 2 * BINS) -> Ints:
     """(2, bins) int64: false and true detections by score, in the bins of `calibration`."""
-    parts = [calibration(scores[chosen], true[chosen], bins).counts for chosen in (~true, true)]
-    return np.stack(parts)
+    return np.stack([calibration(scores[chosen], true[chosen], bins).counts for chosen in (~true, true)])
