@@ -2,10 +2,11 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ssdcli.detect.request import DEFAULT_FORMATS, FORMATS, DetectRequest, Thresholds, parse_thresholds
+from ssdcli.detect.request import DEFAULT_FORMATS, FORMATS, DetectRequest, parse_thresholds
 from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
 from ssdcore.errors import DataError
 
@@ -44,13 +45,9 @@ def detect(
     *,
     model: Path,
     sources: tuple[str, ...],
-    out: Path,
-    formats: tuple[str, ...],
-    thresholds: Thresholds,
-    batch: int,
     tile: int | None,
     overlap: float | None,
-    show: bool,
+    **options: Any,
 ) -> None:
     """Detect objects in images, videos, cameras and streams.
 
@@ -62,16 +59,16 @@ def detect(
         raise click.UsageError("--overlap is for --tile.")
     from ssdcli.detect.sources import find_sources
 
-    found = find_sources(sources, sys.stdin)
+    request, found = DetectRequest(**options), find_sources(sources, sys.stdin)
     load_tensorflow()
     from ssdcli.detect.loop import detect_sources
     from ssdcli.detect.tiles import OVERLAP, TiledDetector
     from ssdcore import load_detector
 
-    detector = load_detector(model, thresholds.least, program.plugins, batch)
+    detector = load_detector(model, request.thresholds.least, program.plugins, request.batch)
     tiled = TiledDetector(detector, tile, OVERLAP if overlap is None else overlap) if tile else detector
-    unreadable = detect_sources(tiled, found, DetectRequest(out, formats, thresholds, batch, show))
-    click.echo(f"{out}: {', '.join(dict.fromkeys(formats))} of {len(found) - unreadable} of {len(found)} sources")
+    unreadable, count = detect_sources(tiled, found, request), len(found)
+    click.echo(f"{request.out}: {', '.join(dict.fromkeys(request.formats))} of {count - unreadable} of {count} sources")
     if unreadable:
         kinds = "images" if all(source.kind == "image" for source in found) else "sources"
-        raise DataError(f"{unreadable} of {len(found)} {kinds} could not be read; they are named above")
+        raise DataError(f"{unreadable} of {count} {kinds} could not be read; they are named above")

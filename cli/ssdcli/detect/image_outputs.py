@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,20 @@ import numpy as np
 import supervision as sv
 
 from ssdcli.detect.sources import MediaSource
-from ssdcli.detect.text_outputs import DetectedFrame, OutFolder, Output, text_output
+from ssdcli.detect.text_outputs import (
+    SPLIT,
+    DetectedFrame,
+    OutFolder,
+    Output,
+    text_files,
+    write_coco,
+    write_csv,
+    write_json,
+    write_json_lines,
+    write_voc,
+)
 from ssdcore.errors import DataError
+from ssdcore.evaluation.write_results import ANNOTATIONS, RESULTS, voc_file_names
 from ssdcore.files import explain_writing
 from ssdcore.types import Image
 
@@ -36,11 +49,17 @@ def make_outputs(
     if "drawn" in formats:  # refused before the work begins
         for source in sources:
             folder.file(_file_name(source))
-    image_formats = {"drawn": drawn, "crops": crops}
-    return [
-        image_formats[name](folder) if name in image_formats else text_output(name, folder, sources, classes)
-        for name in dict.fromkeys(formats)
-    ]
+    coco = partial(write_coco, sources, classes)
+    outputs: dict[str, Callable[[], Output]] = {
+        "drawn": lambda: drawn(folder),
+        "json": lambda: text_files(write_json, folder.file("detections.json")),
+        "jsonl": lambda: text_files(write_json_lines, folder.file("detections.jsonl")),
+        "csv": lambda: text_files(write_csv, folder.file("detections.csv")),
+        "coco": lambda: text_files(coco, folder.file(RESULTS), folder.file(ANNOTATIONS)),
+        "voc": lambda: text_files(write_voc, *map(folder.file, voc_file_names(SPLIT, classes))),
+        "crops": lambda: crops(folder),
+    }
+    return [outputs[name]() for name in dict.fromkeys(formats)]
 
 
 @contextmanager
@@ -62,23 +81,20 @@ def crops(folder: OutFolder) -> Iterator[Any]:
 @contextmanager
 def drawn(folder: OutFolder) -> Iterator[Any]:
     """`<name>.jpg` of an image; `<name>.mp4` of a video, with as many frames, of the same size and rate."""
-    current: MediaSource | None = None
     sink: sv.VideoSink
 
     def add(detected: DetectedFrame) -> None:
-        nonlocal current, sink
+        nonlocal sink
         frame = detected.frame
-        if frame.source != current:
+        name, height, width = _file_name(frame.source), *frame.image.shape[:2]
+        if not frame.number:  # an image, or the first frame of a video
             video.close()
-            current = frame.source
-            if frame.number is not None:
-                height, width = frame.image.shape[:2]
-                info = sv.VideoInfo(width, height, frame.rate)
-                sink = video.enter_context(_video_sink(folder, frame.source, info))
         if frame.number is None:
-            _write_image(folder.file(_file_name(frame.source)), detected.drawn)
-        else:
-            sink.write_frame(detected.drawn)
+            _write_image(folder.file(name), detected.drawn)
+            return
+        if frame.number == 0:
+            sink = video.enter_context(_video_sink(folder, name, sv.VideoInfo(width, height, frame.rate)))
+        sink.write_frame(detected.drawn)
 
     with ExitStack() as video:
         yield add
@@ -96,12 +112,11 @@ def _write_image(path: Path, image: Image) -> None:
 
 
 @contextmanager
-def _video_sink(folder: OutFolder, source: MediaSource, info: sv.VideoInfo) -> Iterator[sv.VideoSink]:
+def _video_sink(folder: OutFolder, name: str, info: sv.VideoInfo) -> Iterator[sv.VideoSink]:
     """Writes a video under another name, until it is complete."""
-    path = folder.file(_file_name(source))
-    partial = folder.file(f".partial-{_file_name(source)}")  # FFmpeg knows the format by the extension
+    path, unfinished = folder.file(name), folder.file(f".partial-{name}")  # FFmpeg knows the format by the extension
     try:
-        sink = sv.VideoSink(str(partial), info).__enter__()
+        sink = sv.VideoSink(str(unfinished), info).__enter__()
     except RuntimeError:
         raise DataError(f"cannot write the video {path.absolute()}; check the folder") from None
     try:
@@ -109,9 +124,9 @@ def _video_sink(folder: OutFolder, source: MediaSource, info: sv.VideoInfo) -> I
     finally:
         sink.__exit__(None, None, None)
         with explain_writing(path, DataError):
-            with partial.open("rb+") as file:
+            with unfinished.open("rb+") as file:
                 os.fsync(file.fileno())
-            partial.replace(path)
+            unfinished.replace(path)
 
 
 class ScreenClosedError(Exception):

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,7 +19,7 @@ from ssdcli.output import csv_text
 from ssdcore.detection import Detections
 from ssdcore.errors import DataError
 from ssdcore.evaluation.coco import category_ids, dataset, image_ids, result_entries
-from ssdcore.evaluation.write_results import ANNOTATIONS, RESULTS, json_list, voc_file_names, voc_lines
+from ssdcore.evaluation.write_results import json_list, voc_lines
 from ssdcore.files import atomic_file, explain_writing
 from ssdcore.types import Image
 
@@ -86,27 +86,9 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def text_output(kind: str, folder: OutFolder, sources: Sequence[MediaSource], classes: Sequence[str]) -> Output:
-    """Writes `json`, `jsonl`, `csv`, `coco` or `voc`; its files appear when it is left.
-
-    Raises:
-        DataError: a file to write is one of the sources.
-    """
-    match kind:
-        case "json":
-            return _written(_json, folder.file("detections.json"))
-        case "jsonl":
-            return _written(_json_lines, folder.file("detections.jsonl"))
-        case "csv":
-            return _written(_csv, folder.file("detections.csv"))
-        case "coco":
-            return _written(partial(_coco, sources, classes), folder.file(RESULTS), folder.file(ANNOTATIONS))
-        case _:
-            return _written(_voc, *map(folder.file, voc_file_names(SPLIT, classes)))
-
-
 @contextmanager
-def _written(begin: Callable[..., Output], *paths: Path) -> Iterator[Any]:
+def text_files(begin: Callable[..., Output], *paths: Path) -> Iterator[Any]:
+    """Files that appear when it is left, with what `begin`, one of the functions below, writes into them."""
     interruption: BaseException | None = None
     with ExitStack() as stack:
         files = [stack.enter_context(atomic_file(path, DataError)) for path in paths]
@@ -122,20 +104,20 @@ def _written(begin: Callable[..., Output], *paths: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _json(file: BinaryIO) -> Iterator[Any]:
+def write_json(file: BinaryIO) -> Iterator[Any]:
     """A list of frames."""
     with json_list(file) as add:
         yield lambda detected: add(detected.as_dict())
 
 
 @contextmanager
-def _json_lines(file: BinaryIO) -> Iterator[Any]:
+def write_json_lines(file: BinaryIO) -> Iterator[Any]:
     """A line for each frame."""
     yield lambda detected: file.write((json.dumps(detected.as_dict(), ensure_ascii=False) + "\n").encode())
 
 
 @contextmanager
-def _csv(file: BinaryIO) -> Iterator[Any]:
+def write_csv(file: BinaryIO) -> Iterator[Any]:
     """A row for each detection; frames without detections have none."""
 
     def add(detected: DetectedFrame) -> None:
@@ -149,7 +131,7 @@ def _csv(file: BinaryIO) -> Iterator[Any]:
 
 
 @contextmanager
-def _voc(*files: BinaryIO) -> Iterator[Any]:
+def write_voc(*files: BinaryIO) -> Iterator[Any]:
     """Lines `image score xmin ymin xmax ymax` in a file for each class."""
 
     def add(detected: DetectedFrame) -> None:
@@ -160,7 +142,7 @@ def _voc(*files: BinaryIO) -> Iterator[Any]:
 
 
 @contextmanager
-def _coco(
+def write_coco(
     sources: Sequence[MediaSource], classes: Sequence[str], results: BinaryIO, annotations: BinaryIO
 ) -> Iterator[Any]:
     """A list of results, and a file that says which images and classes its ids are.

@@ -31,7 +31,7 @@ OF_FILES = ("eval.match_iou", "eval.inclusive_pixels", "eval.metric")
 
 @dataclass(frozen=True)
 class EvalRequest:
-    """What to score, on what, what to write, and what to use of the machine; see the options."""
+    """What to score, on what, what to write, and what to use of the machine; see the options of the command."""
 
     source: Path
     data: Path
@@ -42,6 +42,8 @@ class EvalRequest:
     annotations: Path | None
     threads: int | None
     memory: float | None
+    every: int | None
+    as_json: bool
     assignments: tuple[str, ...]
 
 

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 Scores = Sequence[tuple[int, "Evaluation"]]
 
 
-def score_steps(program: Program, request: EvalRequest, every: int) -> Scores:
-    """The scores of the kept checkpoints of a run that are `every` steps or more apart, by step."""
+def score_steps(program: Program, request: EvalRequest) -> Scores:
+    """The scores of the kept checkpoints of a run that are `request.every` steps or more apart, by step."""
     from ssdcore.runs.run_folder import RunFolder, spaced, step_of
 
     if request.out:
         require_unused(request.out)
     run = RunFolder(request.source)
-    steps = spaced(map(step_of, run.numbered()), every)
+    steps = spaced(map(step_of, run.numbered()), request.every or 1)
     if not steps:
         raise CheckpointError(f"{request.source.absolute()} holds no checkpoints step-*.npz; give a run folder")
     checkpoints = (load(run.at_step(step), request.assignments) for step in steps)
@@ -40,16 +40,16 @@ def score_steps(program: Program, request: EvalRequest, every: int) -> Scores:
     return scores
 
 
-def show_steps(scores: Scores, out: Path | None, as_json: bool) -> None:
-    """Prints the scores; leaves a table and an image of them in the folder `out`, if there is one."""
-    if out:
+def show_steps(scores: Scores, request: EvalRequest) -> None:
+    """Prints the scores; leaves a table and an image of them in the folder `request.out`, if there is one."""
+    if out := request.out:
         with explain_writing(out):
             out.mkdir(parents=True, exist_ok=True)
         rows = [(step, one.mean_average_precision, *one.average_precisions.values()) for step, one in scores]
         table = csv_text([("step", "map", *scores[0][1].average_precisions), *rows])
         write_atomic(out / "steps.csv", table.encode())
         draw_curve(scores, out / "steps.png")
-    if as_json:
+    if request.as_json:
         print_json([{"step": step, **result.as_dict()} for step, result in scores])
     else:
         print_scores(scores)
