@@ -10,7 +10,7 @@ from ssdcore.evaluation.analysis import analyse
 from ssdcore.evaluation.analysis.curves import best_f1, calibration, curve, histogram, point_at
 from ssdcore.evaluation.analysis.errors import KINDS
 from ssdcore.evaluation.analysis.matched import IOUS
-from ssdcore.evaluation.average_precision import AveragePrecision, average_precision_voc07, average_precision_voc12
+from ssdcore.evaluation.voc import AveragePrecision, average_precision_voc07, average_precision_voc12
 from ssdcore.params import EvalParams
 
 CLASSES = ("cat", "dog", "owl")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from detect_helpers import RATE, SQUARE, RedFinder, place, read_video, red_square, write_rgb, write_video
+from ssdcli.detect.command import FORMATS, DetectRequest
 from ssdcli.detect.loop import detect_sources
-from ssdcli.detect.request import FORMATS, DetectRequest
 from ssdcli.detect.sources import find_sources
 
 import ssdcore.detection.detector

@@ -30,8 +30,8 @@ def demo(program: Program, out: Path) -> None:
     """Draw shapes, train a detector on them, and show its detections; takes minutes on a CPU."""
     params = find_params(PARAMS, program.plugins).override(SETTINGS)
     load_tensorflow()
+    from ssdcli.detect.command import DetectRequest
     from ssdcli.detect.loop import detect_sources
-    from ssdcli.detect.request import DetectRequest
     from ssdcli.detect.sources import find_sources
     from ssdcore import load_detector
     from ssdcore.data.convert import convert

@@ -11,7 +11,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ssdcore.data.records.ground_truth import DIGITS, GroundTruth
 from ssdcore.detection.detections import Detections
-from ssdcore.evaluation.average_precision import mean
+from ssdcore.evaluation.voc import mean
 from ssdcore.params.class_names import COCO as COCO_CLASSES
 
 NUMBERS = (
@@ -28,12 +28,7 @@ class CocoScores:
     """Collects images one by one, then scores them; all detections stay in memory."""
 
     def __init__(self, classes: Sequence[str], names: Sequence[str]) -> None:
-        """Starts without images.
-
-        Args:
-            classes: names of classes 1..C.
-            names: of the images, in the order in which they will be added.
-        """
+        """Starts without images; see `Tally` for the arguments."""
         self._categories = category_ids(classes)
         self._ids = iter(image_ids(names))
         self._truth = dataset(classes, {})

@@ -18,8 +18,8 @@ from ssdcore.data.records.manifest import Manifest
 from ssdcore.detection.detections import Detections
 from ssdcore.errors import DataError, did_you_mean
 from ssdcore.evaluation.coco import category_ids, image_ids
-from ssdcore.evaluation.matching import Ints
 from ssdcore.evaluation.scores import Evaluation, Tally
+from ssdcore.evaluation.voc import Ints
 from ssdcore.evaluation.write_results import RESULTS, voc_file_names
 from ssdcore.params import EvalParams
 

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ssdcli.detect.image_outputs import ScreenClosedError, make_outputs, screen
-from ssdcli.detect.request import DetectRequest
 from ssdcli.detect.sources import MediaSource, batches, count_frames, read_frames
 from ssdcli.detect.text_outputs import DetectedFrame, OutFolder
 from ssdcli.output import progress_bar
 from ssdcore.detection import Detections
 from ssdcore.system.signals import DeferredSignals
 from ssdcore.types import Image
+
+if TYPE_CHECKING:
+    from ssdcli.detect.command import DetectRequest
 
 
 class DetectsImages(Protocol):
@@ -23,7 +25,7 @@ class DetectsImages(Protocol):
         """The detections in each of some RGB images (H, W, 3) uint8."""
 
 
-def detect_sources(detector: DetectsImages, sources: Sequence[MediaSource], request: DetectRequest) -> int:
+def detect_sources(detector: DetectsImages, sources: Sequence[MediaSource], request: "DetectRequest") -> int:
     """Detects objects in all frames of all sources, and writes them.
 
     Returns the number of sources that could not be read to their end; each was reported.

@@ -4,8 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssdcore.evaluation.average_precision import precision_recall
-from ssdcore.evaluation.matching import Bools, Floats, Ints
+from ssdcore.evaluation.voc import Bools, Floats, Ints, precision_recall
 
 BINS = 10
 """Of calibration."""

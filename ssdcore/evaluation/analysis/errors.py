@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssdcore.evaluation.analysis.matched import Matched
-from ssdcore.evaluation.matching import Bools, Ints
+from ssdcore.evaluation.voc import Bools, Ints
 from ssdcore.geometry.iou import iou_matrix_xyxy
 
 BACKGROUND_IOU = 0.1

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ssdcore.data.records.ground_truth import GroundTruth
 from ssdcore.detection.detections import Detections
-from ssdcore.evaluation.matching import Bools, Floats, Ints, best_overlaps, match_detections, overlaps_of
+from ssdcore.evaluation.voc import Bools, Floats, Ints, best_overlaps, match_detections, overlaps_of
 
 IOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """COCO's IoUs, 0.50, 0.55, ... 0.95."""

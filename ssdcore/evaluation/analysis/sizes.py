@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ssdcore.evaluation.analysis.matched import Matched
-from ssdcore.evaluation.average_precision import average_precision, mean
-from ssdcore.evaluation.matching import Floats, Ints
+from ssdcore.evaluation.voc import Floats, Ints, average_precision, mean
 
 BANDS = ("small", "medium", "large")
 

@@ -21,8 +21,7 @@ from ssdcore.evaluation.analysis.curves import (
 from ssdcore.evaluation.analysis.errors import KINDS, Errors, confusion_matrix, find_errors
 from ssdcore.evaluation.analysis.matched import IOUS, Matched, match
 from ssdcore.evaluation.analysis.sizes import BANDS, SizeScores, over_classes, scores_by_size
-from ssdcore.evaluation.average_precision import average_precision, mean
-from ssdcore.evaluation.matching import Ints
+from ssdcore.evaluation.voc import Ints, average_precision, mean
 from ssdcore.params import EvalParams
 
 FALLBACK_SCORE = 0.5
