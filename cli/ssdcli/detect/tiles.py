@@ -40,12 +40,11 @@ class TiledDetector:
     def __call__(self, images: Sequence[Image]) -> list[Detections]:
         """The detections in each of some RGB images (H, W, 3) uint8; boxes in px, best first."""
         origins = [tile_origins(image.shape[:2], self._tile, self._overlap) for image in images]
-        parts = [part for image, at in zip(images, origins, strict=True) for part in (image, *self._cut(image, at))]
-        found = iter(self._detector(parts))
-        return [self._merge(next(found), at, [next(found) for _ in at]) for at in origins]
-
-    def _cut(self, image: Image, origins: Sequence[tuple[int, int]]) -> list[Image]:
-        return [image[top : top + self._tile, left : left + self._tile] for left, top in origins]
+        side, parts = self._tile, []
+        for image, at in zip(images, origins, strict=True):
+            parts += [image, *(image[top : top + side, left : left + side] for left, top in at)]
+        detections = iter(self._detector(parts))
+        return [self._merge(next(detections), at, [next(detections) for _ in at]) for at in origins]
 
     def _merge(self, whole: Detections, origins: Sequence[tuple[int, int]], tiles: Sequence[Detections]) -> Detections:
         """The detections in an image and in its tiles, without duplicates."""
