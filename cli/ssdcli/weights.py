@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from ssdcli.options import PathOption, Program, class_names, find_params, load_tensorflow, overrides, pass_program
+from ssdcli.options import PathOption, Program, class_names, overrides, pass_program
 from ssdcli.output import print_json, print_table
+from ssdcore.contract.plugins import param_set
 from ssdcore.errors import CheckpointError
 from ssdcore.params import WeightsFormat
+from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from ssdcore.weights import ImportReport
@@ -51,7 +53,7 @@ def import_(
     checkpoints. The result goes into `ssd detect`, `ssd eval` and train.weights. KEY=VALUE replaces
     a value of the param set; train.weights.exclude=[block,conv4_3] leaves variables out.
     """
-    params = find_params(name, program.plugins).override(assignments)
+    params = param_set(name, *assignments, plugins=program.plugins)
     program.plugins.backbone(params.backbone)
     _check_output(out)
     load_tensorflow()

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssdcli.options import Program, load_tensorflow, pass_program
+from ssdcli.options import Program, pass_program
 from ssdcli.output import print_json
 from ssdcore.errors import PluginError
+from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from ssdcore.testing import Result

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssdcli.options import Program, load_tensorflow, pass_program
+from ssdcli.options import Program, pass_program
 from ssdcli.output import print_json, print_table
 from ssdcore.params import ModelParams
 from ssdcore.params.presets import MODELS
+from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from ssdcore.model.end_points import EndPoint

@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from ssdcli.detect.request import DEFAULT_FORMATS, FORMATS, DetectRequest, Thresholds, parse_thresholds
-from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcli.options import PathOption, Program, pass_program
 from ssdcore.errors import DataError
+from ssdcore.system.tensorflow import load_tensorflow
 
 
 @click.command()

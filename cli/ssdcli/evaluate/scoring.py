@@ -12,11 +12,12 @@ import psutil
 import yaml
 from pydantic import ValidationError
 
-from ssdcli.options import Program, quiet_tensorflow
+from ssdcli.options import Program
 from ssdcli.output import progress_bar
 from ssdcore.errors import ParamError, SsdError
 from ssdcore.params import EvalParams
 from ssdcore.params.base import describe_errors
+from ssdcore.system.tensorflow import quiet_tensorflow
 
 if TYPE_CHECKING:
     from ssdcore.evaluation import Evaluation, Evaluator
