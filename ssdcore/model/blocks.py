@@ -5,32 +5,20 @@ from collections.abc import Sequence
 import keras
 
 from ssdcore.contract.arg_scope import ArgScope
-from ssdcore.params import Block, Conv
+from ssdcore.params import Block
 from ssdcore.types import Tensor
 
 
 def attach_block(net: Tensor, block: Block, scope: ArgScope) -> Tensor:
     """Applies the convolutions of an SSD block; its output is a prediction layer."""
     for index, conv in enumerate(block.convs, start=1):
-        net = _attach_conv(net, conv, scope, f"{block.name}_conv{index}")
+        name, window = f"{block.name}_conv{index}", {"strides": conv.stride, "padding": conv.padding}
+        if conv.separable:
+            net = scope.depthwise_conv2d(net, conv.kernel, name=f"{name}_depthwise", **window)
+            net = scope.conv2d(net, conv.filters, 1, name=name)
+        else:
+            net = scope.conv2d(net, conv.filters, conv.kernel, dilation=conv.dilation, name=name, **window)
     return net
-
-
-def _attach_conv(net: Tensor, conv: Conv, scope: ArgScope, name: str) -> Tensor:
-    if conv.separable:
-        net = scope.depthwise_conv2d(
-            net, conv.kernel, strides=conv.stride, padding=conv.padding, name=f"{name}_depthwise"
-        )
-        return scope.conv2d(net, conv.filters, 1, name=name)
-    return scope.conv2d(
-        net,
-        conv.filters,
-        conv.kernel,
-        strides=conv.stride,
-        dilation=conv.dilation,
-        padding=conv.padding,
-        name=name,
-    )
 
 
 def attach_head(features: Tensor, outputs: int, kind: str, scope: ArgScope, name: str) -> Tensor:

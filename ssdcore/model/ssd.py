@@ -95,7 +95,8 @@ def _build(params: ParamSet, classes: tuple[str, ...], plugins: Plugins) -> SSD:
     layer_names = model.feature_layers or plugins.feature_layers(backbone.name, model.name)
     base_net = build_base_net(backbone, params, layer_names)
     net, *features = base_net(Preprocess(model.preprocessing or backbone.preprocessing, name="preprocess")(images))
-    scope = _block_scope(model)
+    norm = BatchNorm(**model.block_norm.model_dump()) if model.block_norm else None
+    scope = _with_momentum(ArgScope(model.weight_decay, DATA_FORMAT, norm=norm), model.norm_momentum)
     maps = _prediction_layers(net, dict(zip(layer_names, features, strict=True)), model, scope)
     feature_maps = tuple((name, tuple(one.shape[1:3])) for name, one in maps.items())
     _check_feature_maps(feature_maps, model, backbone.name)
@@ -121,21 +122,10 @@ def build_base_net(backbone: Backbone, params: ParamSet, end_points: Sequence[st
     inputs = keras.Input((*model.image_size, 3))
     scope = backbone.arg_scope(weight_decay=model.weight_decay, data_format=DATA_FORMAT)
     net, found = backbone.base_net(inputs, _with_momentum(scope, model.norm_momentum))
-    features = [_end_point(found, name, backbone.name) for name in end_points]
-    return keras.Model(inputs, [net, *features], name=backbone.name)
-
-
-def _end_point(end_points: Mapping[str, Tensor], name: str, backbone: str) -> Tensor:
-    if name not in end_points:
-        hint = did_you_mean(name, end_points)
-        raise ModelError(f"backbone {backbone!r} has no end point {name!r}; {hint}")
-    return end_points[name]
-
-
-def _block_scope(model: ModelParams) -> ArgScope:
-    norm = BatchNorm(**model.block_norm.model_dump()) if model.block_norm else None
-    scope = ArgScope(model.weight_decay, DATA_FORMAT, norm=norm, activation="relu")
-    return _with_momentum(scope, model.norm_momentum)
+    for name in end_points:
+        if name not in found:
+            raise ModelError(f"backbone {backbone.name!r} has no end point {name!r}; {did_you_mean(name, found)}")
+    return keras.Model(inputs, [net, *(found[name] for name in end_points)], name=backbone.name)
 
 
 def _with_momentum(scope: ArgScope, momentum: float | None) -> ArgScope:
