@@ -114,8 +114,8 @@ def load_plugins() -> Plugins:
     for entry_point in sorted(entry_points(group=hookspecs.PROJECT), key=lambda one: (one.name, one.value)):
         if not blocked & {entry_point.name, _describe(entry_point).distribution}:
             loader.load(entry_point)
-    found = (loader.backbones, loader.param_sets, loader.providers, loader.plugins)
-    return Plugins(loader.manager, tuple(loader.failures), *map(MappingProxyType, found))
+    found: list[Mapping[str, Any]] = [loader.backbones, loader.param_sets, loader.providers, loader.plugins]
+    return Plugins(loader.manager, tuple(loader.failures), *(MappingProxyType(part) for part in found))
 
 
 def param_set(name: str | Path, *assignments: str, plugins: Plugins | None = None) -> ParamSet:

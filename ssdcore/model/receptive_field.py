@@ -73,7 +73,7 @@ def _windows(network: keras.Model) -> list[Side]:
     touched = np.concatenate([tf.reduce_any(one != 0, axis=-1) for one in gradients])
     if not touched.any():
         return [Side(0, stride_of_sizes(*sizes)) for sizes in zip(shape, sides, strict=False)]
-    return [_window(touched.any(axis=2 - axis), cells[:, axis], sides[axis]) for axis in (0, 1)]
+    return [_window(np.any(touched, axis=2 - axis), cells[:, axis], sides[axis]) for axis in (0, 1)]
 
 
 def _window(touched: NDArray[np.bool_], cells: NDArray[np.int64], count: int) -> Side:

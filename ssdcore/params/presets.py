@@ -86,18 +86,18 @@ def ssd512(dataset: Dataset = "voc", truncate_sizes: bool = True) -> ModelParams
     )
 
 
+def _mobilenet_blocks(**options: Any) -> tuple[Block, ...]:
+    filters = (512, 256, 256, 128)
+    return tuple(_block(f"block{number}", wide // 2, wide, **options) for number, wide in enumerate(filters, start=14))
+
+
 def mobilenet_ssd300() -> ModelParams:
     """The widely used MobileNet-SSD: prediction layers from strides 16 and 32 on, 1,917 default boxes."""
     return ModelParams(
         name="mobilenet_ssd300",
         image_size=(300, 300),
         feature_maps=(19, 10, 5, 3, 2, 1),
-        blocks=(
-            _block("block14", 256, 512),
-            _block("block15", 128, 256),
-            _block("block16", 128, 256),
-            _block("block17", 64, 128),
-        ),
+        blocks=_mobilenet_blocks(),
         block_norm=BlockNorm(),
         head="conv1x1",
         default_boxes=DefaultBoxes(
@@ -121,12 +121,7 @@ def ssdlite320() -> ModelParams:
         name="ssdlite320",
         image_size=(320, 320),
         feature_maps=(20, 10, 5, 3, 2, 1),
-        blocks=(
-            _block("block14", 256, 512, separable=True),
-            _block("block15", 128, 256, separable=True),
-            _block("block16", 128, 256, separable=True),
-            _block("block17", 64, 128, separable=True),
-        ),
+        blocks=_mobilenet_blocks(separable=True),
         block_norm=BlockNorm(),
         norm_momentum=0.97,
         head="separable",

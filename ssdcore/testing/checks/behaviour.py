@@ -44,15 +44,14 @@ def evaluation_is_still(subject: Subject) -> None:
     before = [variable.numpy() for variable in subject.ssd.network.non_trainable_variables]
     together, again = subject.logits(images), subject.logits(images)
     after = subject.ssd.network.non_trainable_variables
-    moved = [one.path for value, one in zip(before, after, strict=True) if not _same(value, one.numpy())]
+    moved = [one.path for value, one in zip(before, after, strict=True) if not np.array_equal(value, one.numpy())]
     hint = "batch normalisation and dropout must follow the `training` argument"
     require(not moved, f"inference changes {', '.join(moved[:3])}; {hint}")
     require(
-        _same(together, again),
+        np.array_equal(together, again),
         f"two inferences of the same images differ; {hint}, and nothing may be random in inference",
     )
-    alone = subject.logits(images[:1])
-    same = close(together[:1], alone)
+    same = close(together[:1], subject.logits(images[:1]))
     require(same, f"predictions for an image change with the other images of its batch; {hint}")
 
 
@@ -96,25 +95,15 @@ def exports_to_a_graph(subject: Subject) -> None:
     network = subject.ssd.network
     image = tf.TensorSpec((1, *subject.smallest.image_size, 3), tf.float32)
     function = tf.function(lambda images: network(images, training=False)["logits"]).get_concrete_function(image)
-    _refuse_python(function.graph.as_graph_def())
+    graph = function.graph.as_graph_def()
+    nodes: Iterable[Any] = (*graph.node, *(node for one in graph.library.function for node in one.node_def))
+    python = ", ".join(sorted({node.name for node in nodes if node.op in _PYTHON_OPS})[:3])
+    require(not python, f"{python} calls Python, which exported models cannot; use Keras layers and operations")
     frozen = convert_variables_to_constants_v2(function)
     images = subject.images(1)
     found = frozen(tf.constant(images))[0].numpy()
     same = close(subject.logits(images), found)
     require(same, "the frozen graph predicts something else; build the base net from Keras layers and operations only")
-
-
-def _refuse_python(graph: Any) -> None:
-    nodes: Iterable[Any] = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
-    python = sorted({node.name for node in nodes if node.op in _PYTHON_OPS})
-    require(
-        not python,
-        f"{', '.join(python[:3])} calls Python, which exported models cannot; use Keras layers and operations",
-    )
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(np.array_equal(one, other))
 
 
 def close(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> bool:
