@@ -155,21 +155,17 @@ class _Loader:
 
     def load(self, entry_point: EntryPoint) -> None:
         """Loads one plugin, or records why it cannot be loaded."""
-        plugin = _describe(entry_point)
+        plugin, knew_tensorflow = _describe(entry_point), "tensorflow" in sys.modules
         try:
-            self._register(self._import(entry_point), plugin)
+            module = entry_point.load()
+            if not knew_tensorflow and "tensorflow" in sys.modules:
+                raise PluginError(
+                    f"importing {entry_point.value} imports TensorFlow, which makes every command slow to start; "
+                    "import it inside the functions that use it"
+                )
+            self._register(module, plugin)
         except (Exception, SystemExit) as error:  # a plugin may raise anything, and must not stop the others
             self.failures.append(PluginFailure(plugin, _reason(error)))
-
-    def _import(self, entry_point: EntryPoint) -> Any:
-        knew_tensorflow = "tensorflow" in sys.modules
-        module = entry_point.load()
-        if not knew_tensorflow and "tensorflow" in sys.modules:
-            raise PluginError(
-                f"importing {entry_point.value} imports TensorFlow, which makes every command slow to start; "
-                "import it inside the functions that use it"
-            )
-        return module
 
     def _register(self, module: Any, plugin: Plugin) -> None:
         if plugin.name in self.plugins:

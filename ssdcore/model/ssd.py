@@ -1,8 +1,7 @@
 """Builds an SSD detector from a param set: the only place that reads model parameters."""
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import keras
@@ -14,8 +13,7 @@ from ssdcore.contract.backbones import Backbone
 from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.errors import ModelError, did_you_mean
 from ssdcore.geometry.default_boxes import default_boxes_xyxy
-from ssdcore.model.blocks import attach_block, attach_head, join_predictions
-from ssdcore.model.layers import L2Normalize, Preprocess
+from ssdcore.model.blocks import L2Normalize, Preprocess, attach_block, attach_head, join_predictions
 from ssdcore.params import ModelParams, ParamSet
 from ssdcore.params.class_names import check_class_names
 from ssdcore.params.data import Resize
@@ -73,17 +71,10 @@ def build_ssd(
     # A dropped network is a reference cycle of a few thousand objects, too few for Python to collect it soon, which
     # hold 100 MB of tensors that Python does not count.
     gc.collect()
-    with _dtype_policy(precision):
-        return _build(params, classes, plugins or load_plugins())
-
-
-@contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
-    """Layers built inside have this dtype policy."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
+    keras.config.set_dtype_policy(precision)
     try:
-        yield
+        return _build(params, classes, plugins or load_plugins())
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -187,9 +178,8 @@ def _check_steps(found: Sequence[tuple[str, tuple[int, int]]], model: ModelParam
 
 def _predict(maps: Mapping[str, Tensor], num_classes: int, model: ModelParams, scope: ArgScope) -> dict[str, Tensor]:
     """The two outputs of the network."""
-    boxes_per_cell = model.default_boxes.boxes_per_cell()
     logits, offsets = [], []
-    for (name, one), boxes in zip(maps.items(), boxes_per_cell, strict=True):
+    for (name, one), boxes in zip(maps.items(), model.default_boxes.boxes_per_cell(), strict=True):
         logits.append(attach_head(one, boxes * num_classes, model.head, scope, f"{name}_logits"))
         offsets.append(attach_head(one, boxes * 4, model.head, scope, f"{name}_offsets"))
     return {

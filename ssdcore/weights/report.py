@@ -56,13 +56,8 @@ class ImportReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        classes = asdict(self.classes) if self.classes else None
-        return {
-            **asdict(self),
-            "path": str(self.path),
-            "skipped": dict(self.skipped),
-            "classes": classes and {key: classes[key] for key in ("kept", "new", "dropped")},
-        }
+        classes = self.classes and {key: getattr(self.classes, key) for key in ("kept", "new", "dropped")}
+        return {**asdict(self), "path": str(self.path), "skipped": dict(self.skipped), "classes": classes}
 
 
 def find_notes(file: WeightsFile, model: ModelParams, backbone: Backbone) -> tuple[str, ...]:
