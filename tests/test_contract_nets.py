@@ -19,7 +19,7 @@ from ssdcore.contract.plugins import load_plugins
 from ssdcore.testing import checks, run_checks
 from ssdcore.testing.checks import CHECKS
 from ssdcore.testing.checks.behaviour import close
-from ssdcore.testing.contract import failure_of
+from ssdcore.testing.contract import result_of
 from ssdcore.testing.subject import Subject
 
 L = keras.layers
@@ -143,7 +143,7 @@ RIGHT = {
 @pytest.mark.parametrize("base_net", RIGHT.values(), ids=RIGHT.keys())
 def test_nets_of_many_makes_are_right(base_net: BaseNet) -> None:
     subject = Subject(*plant(base_net))
-    found = {check.__name__: failure_of(check, subject) for check in (*STATIC, checks.other_sizes_follow)}
+    found = {check.__name__: result_of(check, subject).failure for check in (*STATIC, checks.other_sizes_follow)}
     assert set(found.values()) == {None}, found
 
 
@@ -281,13 +281,13 @@ def process() -> Iterator[None]:
 @pytest.mark.usefixtures("process")
 @pytest.mark.parametrize(("base_net", "check", "says"), FAILURES.values(), ids=FAILURES.keys())
 def test_a_hidden_failure_is_reported(base_net: BaseNet, check: Check, says: list[str]) -> None:
-    found = failure_of(check, Subject(*plant(base_net))) or ""
+    found = result_of(check, Subject(*plant(base_net))).failure or ""
     assert [part for part in says if part not in found] == [], found
 
 
 @pytest.mark.parametrize(("name", "seed"), [("random", random.seed), ("np.random", np.random.seed)])
 def test_seeding_of_one_generator_is_named(name: str, seed: Callable[[int], None]) -> None:
-    found = failure_of(PROCESS, Subject(*plant(sets(lambda: seed(1))))) or ""
+    found = result_of(PROCESS, Subject(*plant(sets(lambda: seed(1))))).failure or ""
     assert f"base_net seeds {name}: every detector would get the same weights" in found
 
 
@@ -297,7 +297,7 @@ def test_the_check_of_the_process_leaves_it_alone() -> None:
     subject = Subject(*plant(stages))
     _ = subject.base_net
     before = random.getstate()
-    assert failure_of(PROCESS, subject) is None
+    assert result_of(PROCESS, subject).failure is None
     assert random.getstate() == before
     assert keras.config.dtype_policy().name == "mixed_bfloat16"
     keras.config.set_dtype_policy("float32")
@@ -356,23 +356,23 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 def test_branches_in_the_order_of_a_set_are_named(install: Callable[..., Subject]) -> None:
     """Eight have the same order in two processes once in 40,320 times."""
     subject = install("{'north', 'east', 'south', 'west', 'up', 'down', 'in', 'out'}")
-    found = failure_of(checks.save_and_load_give_the_same, subject) or ""
+    found = result_of(checks.save_and_load_give_the_same, subject).failure or ""
     assert "predicts something else" in found
     assert "the order of a set differs between processes" in found
 
 
 @pytest.mark.slow
 def test_names_that_differ_from_process_to_process_are_named(install: Callable[..., Subject]) -> None:
-    found = failure_of(checks.save_and_load_give_the_same, install("[f'p{os.getpid()}', 'b']")) or ""
+    found = result_of(checks.save_and_load_give_the_same, install("[f'p{os.getpid()}', 'b']")).failure or ""
     assert "a subprocess cannot load the saved detector" in found
     assert f"fake/p{os.getpid()}/bias is unknown" in found
 
 
 def test_a_plugin_may_print_when_imported(install: Callable[..., Subject]) -> None:
-    assert failure_of(checks.import_is_light, install(before="print('hello'); print('world', end='')")) is None
+    assert result_of(checks.import_is_light, install(before="print('hello'); print('world', end='')")).failure is None
 
 
 def test_a_plugin_that_ends_the_program_when_imported_is_named(install: Callable[..., Subject]) -> None:
     code = "import os, sys\nif 'tensorflow' not in sys.modules: os.write(2, b'no licence\\n'); os._exit(3)"
-    found = failure_of(checks.import_is_light, install(before=code)) or ""
+    found = result_of(checks.import_is_light, install(before=code)).failure or ""
     assert "a process that imports fake-one exits: no licence" in found

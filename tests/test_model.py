@@ -16,7 +16,7 @@ from ssdcore.contract.batch_norm import FusedBatchNormalization
 from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import ModelError, ParamError, PluginError
 from ssdcore.model import SSD, build_ssd
-from ssdcore.model.layers import L2Normalize, Preprocess
+from ssdcore.model.blocks import L2Normalize, Preprocess
 from ssdcore.model.variables import named_variables, set_trainable
 from ssdcore.params import BlockNorm, Fixed, ParamSet, Sgd, Stage, TrainParams
 from ssdcore.params.presets import ssd300, ssd512

@@ -11,7 +11,7 @@ from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import ParamError
 from ssdcore.params import Adam, AdamW, Cosine, ParamSet, PatchCrop, Sgd, Weights, difference
 from ssdcore.params.base import Params
-from ssdcore.params.renamed import RENAMED_KEYS, RENAMED_VALUES
+from ssdcore.params.param_set import RENAMED_KEYS, RENAMED_VALUES
 
 SHIPPED = (
     "vgg16-ssd300",

@@ -11,7 +11,7 @@ import tensorflow as tf
 from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import PluginError
 from ssdcore.model import SSD, build_ssd
-from ssdcore.model.layers import L2Normalize, Preprocess
+from ssdcore.model.blocks import L2Normalize, Preprocess
 from ssdcore.model.variables import named_variables, set_trainable
 from ssdcore.params import ParamSet, Preprocessing
 from ssdcore.training.precision import best_precision, choose_precision, cpu_flags, has_depthwise

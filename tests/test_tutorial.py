@@ -17,7 +17,7 @@ from ssdcore.contract.plugins import load_plugins
 from ssdcore.model.variables import named_variables
 from ssdcore.params import Weights
 from ssdcore.testing import checks
-from ssdcore.testing.contract import failure_of
+from ssdcore.testing.contract import result_of
 from ssdcore.testing.subject import Subject
 from ssdcore.weights.importing import import_weights
 
@@ -86,7 +86,9 @@ def test_an_ssd_model_with_too_few_feature_layers_does_not_fit(
     _, out, _ = ssd_here("backbones", "endpoints", "squeeze")
     assert "2, 1 cells; fire9 cannot feed it: its own blocks supply 4, so name 2 feature layers or none" in out
     plugins = load_plugins()
-    assert failure_of(checks.feature_layers_fit, Subject(plugins.backbone("squeeze"), plugins)) == _shown_failure()
+    assert (
+        result_of(checks.feature_layers_fit, Subject(plugins.backbone("squeeze"), plugins)).failure == _shown_failure()
+    )
 
 
 def _shown_failure() -> str:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssdcli.options import PathOption, Program, find_params, load_tensorflow, overrides, pass_program
+from ssdcli.options import PathOption, Program, overrides, pass_program
 from ssdcli.output import Bar, print_json, print_table, progress_bar
+from ssdcore.contract.plugins import param_set
 from ssdcore.errors import DataError, ParamError
 from ssdcore.files import write_atomic
 from ssdcore.params import ParamSet
+from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +56,7 @@ def anchors(
     overlaps it by train.loss.match_iou; each other object has one forced match only. Objects are
     those used for training, before augmentation; sizes are px of the network input.
     """
-    params = find_params(name, program.plugins).override(assignments)
+    params = param_set(name, *assignments, plugins=program.plugins)
     program.plugins.backbone(params.backbone)
     _check_outputs(plot, target)
     load_tensorflow()

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import click
 
-from ssdcli.options import PathOption, Program, find_params, load_tensorflow, pass_program
+from ssdcli.options import PathOption, Program, pass_program
 from ssdcli.output import print_evaluation, progress_bar
 from ssdcli.train import run_training
+from ssdcore.contract.plugins import param_set
 from ssdcore.runs.run_folder import find_checkpoint
+from ssdcore.system.tensorflow import load_tensorflow
 
 PARAMS = "mobilenet025-ssd300"
 TRAINVAL, TEST, SHOWN = 600, 100, 20
@@ -28,7 +30,7 @@ SETTINGS = (
 @pass_program
 def demo(program: Program, out: Path) -> None:
     """Draw shapes, train a detector on them, and show its detections; takes minutes on a CPU."""
-    params = find_params(PARAMS, program.plugins).override(SETTINGS)
+    params = param_set(PARAMS, *SETTINGS, plugins=program.plugins)
     load_tensorflow()
     from ssdcli.detect.command import DetectRequest
     from ssdcli.detect.loop import detect_sources

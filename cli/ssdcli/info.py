@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcli.options import PathOption, Program, pass_program
 from ssdcli.output import print_json, print_table
 from ssdcore.runs.run_folder import RunFolder, find_checkpoint
+from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from ssdcore.runs.checkpoint import Checkpoint

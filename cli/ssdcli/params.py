@@ -2,9 +2,11 @@
 
 import click
 
-from ssdcli.options import Program, find_params, load_tensorflow, overrides, pass_program
+from ssdcli.options import Program, overrides, pass_program
 from ssdcli.output import print_json, print_table
+from ssdcore.contract.plugins import param_set
 from ssdcore.params import ParamSet, difference
+from ssdcore.system.tensorflow import load_tensorflow
 
 
 @click.group()
@@ -32,7 +34,7 @@ def list_sets(program: Program, as_json: bool) -> None:
 @pass_program
 def show(program: Program, name: str, assignments: tuple[str, ...]) -> None:
     """Print a set as YAML, ready to be saved, edited and given to --params."""
-    click.echo(find_params(name, program.plugins).override(assignments).to_yaml(), nl=False)
+    click.echo(param_set(name, *assignments, plugins=program.plugins).to_yaml(), nl=False)
 
 
 @params.command()
@@ -41,7 +43,7 @@ def show(program: Program, name: str, assignments: tuple[str, ...]) -> None:
 @pass_program
 def diff(program: Program, one: str, other: str) -> None:
     """Show the values in which two sets (names or files) differ."""
-    changes = difference(find_params(one, program.plugins), find_params(other, program.plugins))
+    changes = difference(param_set(one, plugins=program.plugins), param_set(other, plugins=program.plugins))
     if not changes:
         click.echo("no differences")
         return
@@ -55,7 +57,7 @@ def diff(program: Program, one: str, other: str) -> None:
 def validate(program: Program, name: str, assignments: tuple[str, ...]) -> None:
     """Check a set (name or file): its keys, its values, and that its model can be built."""
     plugins = program.plugins
-    params = find_params(name, plugins).override(assignments)
+    params = param_set(name, *assignments, plugins=plugins)
     plugins.backbone(params.backbone)
     load_tensorflow()
     from ssdcore.model import build_ssd

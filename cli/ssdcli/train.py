@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
-from ssdcli.options import PathOption, Program, find_params, load_tensorflow, overrides, pass_program, quiet_tensorflow
-from ssdcore.contract.plugins import Plugins
+from ssdcli.options import PathOption, Program, overrides, pass_program
+from ssdcore.contract.plugins import Plugins, param_set
 from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.params import ParamSet
 from ssdcore.runs.run_folder import RunFolder
+from ssdcore.system.tensorflow import load_tensorflow, quiet_tensorflow
 
 
 @click.command()
@@ -52,7 +53,7 @@ def train(
 
 def _params(name: str | None, out: Path, resume: bool, plugins: Plugins) -> ParamSet:
     if name:
-        return find_params(name, plugins)
+        return param_set(name, plugins=plugins)
     if resume and RunFolder(out).params.is_file():
         return ParamSet.load(RunFolder(out).params)
     if resume:

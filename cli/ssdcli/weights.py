@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from ssdcli.options import PathOption, Program, class_names, find_params, load_tensorflow, overrides, pass_program
+from ssdcli.options import PathOption, Program, class_names, overrides, pass_program
 from ssdcli.output import print_json, print_table
+from ssdcore.contract.plugins import param_set
 from ssdcore.errors import CheckpointError
 from ssdcore.params import WeightsFormat
+from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from ssdcore.weights import ImportReport
@@ -51,7 +53,7 @@ def import_(
     checkpoints. The result goes into `ssd detect`, `ssd eval` and train.weights. KEY=VALUE replaces
     a value of the param set; train.weights.exclude=[block,conv4_3] leaves variables out.
     """
-    params = find_params(name, program.plugins).override(assignments)
+    params = param_set(name, *assignments, plugins=program.plugins)
     program.plugins.backbone(params.backbone)
     _check_output(out)
     load_tensorflow()
@@ -63,8 +65,11 @@ def import_(
     form = stated.format if format == "auto" else format
     wanted = stated.model_copy(update={"file": str(source), "format": form, "partial": partial})
     ssd, report = import_weights(params, program.plugins, wanted, class_names(classes))
-    if report.classes and not partial:
-        _refuse_holes(report)
+    if report.classes and not partial and (holes := report.misfits()):  # only a file of a backbone may have holes
+        raise CheckpointError(
+            f"{report.path.absolute()} ({report.format}) leaves {len(holes)} variables of the detector without values, "
+            f"first: {holes[0]}; give the param set of that network (ssd params list), or accept this (--partial)"
+        )
     save_checkpoint(out, ssd, params)
     if as_json:
         print_json({"out": str(out), **report.as_dict()})
@@ -83,16 +88,6 @@ def _check_output(out: Path) -> None:
         raise CheckpointError(f"there is no folder {out.parent.absolute()} to write {out.name} into; make it first")
 
 
-def _refuse_holes(report: "ImportReport") -> None:
-    """The file of a detector must have all variables of the detector, the file of a backbone need not."""
-    holes = report.misfits()
-    if holes:
-        raise CheckpointError(
-            f"{report.path.absolute()} ({report.format}) leaves {len(holes)} variables of the detector without values, "
-            f"first: {holes[0]}; give the param set of that network (ssd params list), or accept this (--partial)"
-        )
-
-
 def _print_report(report: "ImportReport") -> None:
     kinds = {
         "matched": report.matched,
@@ -102,11 +97,7 @@ def _print_report(report: "ImportReport") -> None:
         "unused": report.unused,
     }
     if report.classes:
-        kinds |= {
-            "classes kept": report.classes.kept,
-            "classes new": report.classes.new,
-            "classes dropped": report.classes.dropped,
-        }
+        kinds |= {f"classes {kind}": getattr(report.classes, kind) for kind in ("kept", "new", "dropped")}
     click.echo(f"{report.path}: {report.format}")
     for kind, names in kinds.items():
         more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -137,11 +128,9 @@ def inspect(file: Path, as_json: bool) -> None:
     if as_json:
         print_json({"file": str(opened.path), "format": opened.format, "classes": opened.classes, "arrays": rows})
         return
-    cells = [(row["name"], "x".join(map(str, row["shape"])), row["dtype"], _number(row["norm"])) for row in rows]
+    norms = ["not finite" if row["norm"] is None else f"{row['norm']:.6g}" for row in rows]
+    shapes = ["x".join(map(str, row["shape"])) for row in rows]
+    cells = [(row["name"], shape, row["dtype"], norm) for row, shape, norm in zip(rows, shapes, norms, strict=True)]
     print_table(("array", "shape", "type", "L2 norm"), cells)
     classes = f", classes: {', '.join(opened.classes)}" if opened.classes else ""
     click.echo(f"{opened.path}: {opened.format}, {len(rows)} arrays{classes}")
-
-
-def _number(norm: float | None) -> str:
-    return "not finite" if norm is None else f"{norm:.6g}"

@@ -3,7 +3,7 @@
 Keras is imported only when a layer is built, so that plugins can import this module at their top.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 
@@ -72,18 +72,14 @@ class ArgScope:
         """
         import keras
 
-        inputs, padding = self._pad(inputs, kernel_size, strides, dilation, padding, name)
+        inputs, options = self._prepare(inputs, kernel_size, strides, dilation, padding, name)
         conv = keras.layers.Conv2D(
             filters,
             kernel_size,
-            strides=strides,
             dilation_rate=dilation,
-            padding=padding,
-            use_bias=self.norm is None,
-            data_format=self.data_format,
             kernel_initializer=self.kernel_initializer,
-            kernel_regularizer=self._decay(),
-            name=name,
+            kernel_regularizer=keras.regularizers.L2(self.weight_decay / 2) if self.weight_decay else None,
+            **options,
         )
         return self._finish(conv(inputs), name)
 
@@ -93,16 +89,8 @@ class ArgScope:
         """Depthwise convolution (one kernel a channel), normalisation and activation; see `conv2d`."""
         import keras
 
-        inputs, padding = self._pad(inputs, kernel_size, strides, 1, padding, name)
-        conv = keras.layers.DepthwiseConv2D(
-            kernel_size,
-            strides=strides,
-            padding=padding,
-            use_bias=self.norm is None,
-            data_format=self.data_format,
-            depthwise_initializer=self.kernel_initializer,
-            name=name,
-        )
+        inputs, options = self._prepare(inputs, kernel_size, strides, 1, padding, name)
+        conv = keras.layers.DepthwiseConv2D(kernel_size, depthwise_initializer=self.kernel_initializer, **options)
         return self._finish(conv(inputs), name)
 
     def max_pool2d(self, inputs: Any, pool_size: int, *, name: str, strides: int) -> Any:
@@ -114,25 +102,19 @@ class ArgScope:
         )
         return pool(inputs)
 
-    def _decay(self) -> Any:
-        import keras
-
-        return keras.regularizers.L2(self.weight_decay / 2) if self.weight_decay else None
-
-    def _pad(
+    def _prepare(
         self, inputs: Any, kernel_size: int, strides: int, dilation: int, padding: str | int, name: str
-    ) -> tuple[Any, str]:
-        """Turns padding in pixels into a Keras padding, with a padding layer if needed."""
+    ) -> tuple[Any, dict[str, Any]]:
+        """Inputs and options of a convolution; padding in pixels becomes Keras' own or a layer before it."""
         import keras
 
-        if isinstance(padding, str):
-            return inputs, padding
-        if strides == 1 and 2 * padding == dilation * (kernel_size - 1):
-            return inputs, "same"
-        if padding == 0:
-            return inputs, "valid"
-        pad = keras.layers.ZeroPadding2D(padding, data_format=self.data_format, name=f"{name}_pad")
-        return pad(inputs), "valid"
+        if not isinstance(padding, str):
+            fits = strides == 1 and 2 * padding == dilation * (kernel_size - 1)
+            if padding and not fits:
+                inputs = keras.layers.ZeroPadding2D(padding, self.data_format, name=f"{name}_pad")(inputs)
+            padding = "same" if fits else "valid"
+        shared = {"use_bias": self.norm is None, "data_format": self.data_format, "name": name}
+        return inputs, {"strides": strides, "padding": padding, **shared}
 
     def _finish(self, net: Any, name: str) -> Any:
         """Normalisation and activation after a convolution."""
@@ -142,13 +124,7 @@ class ArgScope:
 
         if self.norm is not None:
             axis = -1 if self.data_format == "channels_last" else 1
-            net = FusedBatchNormalization(
-                axis=axis,
-                momentum=self.norm.momentum,
-                epsilon=self.norm.epsilon,
-                scale=self.norm.scale,
-                name=f"{name}_bn",
-            )(net)
+            net = FusedBatchNormalization(axis=axis, name=f"{name}_bn", **asdict(self.norm))(net)
         if self.activation is not None:
             net = keras.layers.Activation(self.activation, name=f"{name}_{self.activation}")(net)
         return net

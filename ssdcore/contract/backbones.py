@@ -55,9 +55,6 @@ class Backbone:
                 f"backbone {self.name!r}: preprocessing must be an ssdcore.Preprocessing, not {self.preprocessing!r}; "
                 "leave it out if the base net takes pixels from 0 to 255"
             )
-        self._check_checkpoints()
-
-    def _check_checkpoints(self) -> None:
         if not isinstance(self.checkpoints, Mapping):
             raise PluginError(
                 f"backbone {self.name!r}: checkpoints must be a dict, format -> ssdcore.CheckpointMap, not "

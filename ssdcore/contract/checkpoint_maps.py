@@ -74,13 +74,9 @@ def caffe_batch_norm(layer: str, variable: str) -> Sequence[Source]:
     return [Source((f"{layer}/{there}/{variable}",)), Source((f"{layer}/bias",), _MERGED[variable])]
 
 
-def _one_with_epsilon(bias: Array) -> Array:
-    return np.full_like(bias, 1 - CAFFE_EPSILON)
-
-
 _MERGED: dict[str, Callable[[Array], Array]] = {
     "gamma": np.ones_like,
     "beta": np.asarray,
     "moving_mean": np.zeros_like,
-    "moving_variance": _one_with_epsilon,
+    "moving_variance": lambda bias: np.full_like(bias, 1 - CAFFE_EPSILON),
 }

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -82,7 +82,8 @@ class Plugins:
         except Exception as error:
             raise PluginError(f"ssdcore_feature_layers({backbone!r}, {model!r}) of a plugin failed: {error}") from error
         names = () if found is None else found
-        if not _are_names(names):
+        is_list = isinstance(names, Sequence) and not isinstance(names, str)
+        if not (is_list and all(isinstance(one, str) for one in names) and len(set(names)) == len(names)):
             raise PluginError(
                 f"ssdcore_feature_layers({backbone!r}, {model!r}) of a plugin returned {found!r}; it must return a "
                 "list of names of end points, each once, finest map first, or None"
@@ -108,10 +109,13 @@ def load_plugins() -> Plugins:
     Entry points are loaded one by one in the order of their names. A plugin that raises, misspells a hook, or
     repeats a name already taken is recorded in `failures`; the others load as if it were absent.
     """
+    blocked = {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")}
     loader = _Loader()
-    for entry_point in _enabled(entry_points(group=hookspecs.PROJECT)):
-        loader.load(entry_point)
-    return loader.result()
+    for entry_point in sorted(entry_points(group=hookspecs.PROJECT), key=lambda one: (one.name, one.value)):
+        if not blocked & {entry_point.name, _describe(entry_point).distribution}:
+            loader.load(entry_point)
+    found: list[Mapping[str, Any]] = [loader.backbones, loader.param_sets, loader.providers, loader.plugins]
+    return Plugins(loader.manager, tuple(loader.failures), *(MappingProxyType(part) for part in found))
 
 
 def param_set(name: str | Path, *assignments: str, plugins: Plugins | None = None) -> ParamSet:
@@ -136,12 +140,6 @@ def param_set(name: str | Path, *assignments: str, plugins: Plugins | None = Non
     return found.override(assignments)
 
 
-def _enabled(found: Iterable[EntryPoint]) -> list[EntryPoint]:
-    blocked = {name.strip() for name in os.environ.get(DISABLE_VARIABLE, "").split(",")}
-    kept = (ep for ep in found if not blocked & {ep.name, _describe(ep).distribution})
-    return sorted(kept, key=lambda ep: (ep.name, ep.value))
-
-
 class _Loader:
     """Collects what each plugin provides, all of it or nothing."""
 
@@ -157,21 +155,17 @@ class _Loader:
 
     def load(self, entry_point: EntryPoint) -> None:
         """Loads one plugin, or records why it cannot be loaded."""
-        plugin = _describe(entry_point)
+        plugin, knew_tensorflow = _describe(entry_point), "tensorflow" in sys.modules
         try:
-            self._register(self._import(entry_point), plugin)
+            module = entry_point.load()
+            if not knew_tensorflow and "tensorflow" in sys.modules:
+                raise PluginError(
+                    f"importing {entry_point.value} imports TensorFlow, which makes every command slow to start; "
+                    "import it inside the functions that use it"
+                )
+            self._register(module, plugin)
         except (Exception, SystemExit) as error:  # a plugin may raise anything, and must not stop the others
             self.failures.append(PluginFailure(plugin, _reason(error)))
-
-    def _import(self, entry_point: EntryPoint) -> Any:
-        knew_tensorflow = "tensorflow" in sys.modules
-        module = entry_point.load()
-        if not knew_tensorflow and "tensorflow" in sys.modules:
-            raise PluginError(
-                f"importing {entry_point.value} imports TensorFlow, which makes every command slow to start; "
-                "import it inside the functions that use it"
-            )
-        return module
 
     def _register(self, module: Any, plugin: Plugin) -> None:
         if plugin.name in self.plugins:
@@ -190,8 +184,11 @@ class _Loader:
 
     def _collect(self, module: Any, plugin: Plugin) -> None:
         """Adds a plugin's backbones and param sets, all or none."""
-        backbones = {backbone.name: backbone for backbone in self._backbones(module)}
-        param_sets = self._param_sets(module)
+        backbones = self._backbones(module)
+        param_sets = dict(_ask(self.manager, "ssdcore_param_sets", module) or {})
+        for name, params in param_sets.items():
+            if not isinstance(params, ParamSet):
+                raise PluginError(f"ssdcore_param_sets: {name!r} must be an ssdcore.ParamSet, not {params!r}")
         # A hook that raises for unknown backbones would break those of other plugins.
         _ask(self.manager, "ssdcore_feature_layers", module, backbone="", model="")
         _refuse_taken("backbone", backbones, self.providers, plugin)
@@ -201,39 +198,15 @@ class _Loader:
         self.providers.update(dict.fromkeys(backbones, plugin))
         self.set_providers.update(dict.fromkeys(param_sets, plugin))
 
-    def _backbones(self, module: Any) -> Iterator[Backbone]:
-        seen: set[str] = set()
+    def _backbones(self, module: Any) -> dict[str, Backbone]:
+        found: dict[str, Backbone] = {}
         for backbone in _ask(self.manager, "ssdcore_backbones", module) or ():
             if not isinstance(backbone, Backbone):
                 raise PluginError(f"ssdcore_backbones must return ssdcore.Backbone objects, not {backbone!r}")
-            if backbone.name in seen:
+            if backbone.name in found:
                 raise PluginError(f"ssdcore_backbones returns the backbone {backbone.name!r} twice")
-            seen.add(backbone.name)
-            yield backbone
-
-    def _param_sets(self, module: Any) -> dict[str, ParamSet]:
-        found = dict(_ask(self.manager, "ssdcore_param_sets", module) or {})
-        for name, params in found.items():
-            if not isinstance(params, ParamSet):
-                raise PluginError(f"ssdcore_param_sets: {name!r} must be an ssdcore.ParamSet, not {params!r}")
+            found[backbone.name] = backbone
         return found
-
-    def result(self) -> Plugins:
-        return Plugins(
-            self.manager,
-            tuple(self.failures),
-            MappingProxyType(self.backbones),
-            MappingProxyType(self.param_sets),
-            MappingProxyType(self.providers),
-            MappingProxyType(self.plugins),
-        )
-
-
-def _are_names(found: Any) -> bool:
-    """Whether this is a sequence of distinct names."""
-    if isinstance(found, str) or not isinstance(found, Sequence):
-        return False
-    return all(isinstance(name, str) for name in found) and len(set(found)) == len(found)
 
 
 def _ask(manager: pluggy.PluginManager, hook: str, module: Any, **arguments: Any) -> Any:
@@ -262,9 +235,6 @@ def _reason(error: BaseException) -> str:
     """Why a plugin failed, in one line."""
     text = " ".join(str(error).split())
     if isinstance(error, pluggy.PluginValidationError):
-        return f"{text} (hooks: {', '.join(_hook_names())})"
+        hooks = sorted(name for name in vars(hookspecs) if name.startswith("ssdcore_"))
+        return f"{text} (hooks: {', '.join(hooks)})"
     return text if isinstance(error, PluginError) else f"{type(error).__name__}: {text}"
-
-
-def _hook_names() -> list[str]:
-    return sorted(name for name in vars(hookspecs) if name.startswith("ssdcore_"))

@@ -1,36 +1,62 @@
-"""What the core attaches to a base net: SSD blocks and prediction heads."""
+"""What the core attaches to a base net: preprocessing, L2 normalisation, SSD blocks and prediction heads."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from ssdcore.contract.arg_scope import ArgScope
-from ssdcore.params import Block, Conv
+from ssdcore.params import Block, Preprocessing
 from ssdcore.types import Tensor
+
+
+class Preprocess(keras.layers.Layer):
+    """Maps RGB pixels 0..255 (B, H, W, 3) to the input of a base net; float32 in and out.
+
+    It computes in float32 under every dtype policy: bfloat16 would round pixels to whole numbers.
+    """
+
+    def __init__(self, preprocessing: Preprocessing, **kwargs: Any) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        self.preprocessing = preprocessing
+
+    def call(self, images: Any) -> Any:
+        if self.preprocessing.channel_order == "bgr":
+            images = keras.ops.flip(images, axis=-1)
+        return (images - keras.ops.array(self.preprocessing.mean)) * keras.ops.array(self.preprocessing.scale)
+
+
+class L2Normalize(keras.layers.Layer):
+    """Scales the channels at each pixel to L2 norm 1, then by a learned scale per channel.
+
+    As in ParseNet; SSD applies it to conv4_3 (paper, section 3.1) with an initial scale of 20.
+    It computes in float32 under every dtype policy: the sum of squares leaves float16's range at 65,504.
+    """
+
+    def __init__(self, scale: float, **kwargs: Any) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        self.scale = scale
+
+    def build(self, input_shape: Any) -> None:
+        self.gamma = self.add_weight(
+            shape=(input_shape[-1],), initializer=keras.initializers.Constant(self.scale), name="gamma"
+        )
+
+    def call(self, inputs: Any) -> Any:
+        square_norm = keras.ops.sum(keras.ops.square(inputs), axis=-1, keepdims=True)
+        return inputs * keras.ops.rsqrt(square_norm + 1e-10) * self.gamma
 
 
 def attach_block(net: Tensor, block: Block, scope: ArgScope) -> Tensor:
     """Applies the convolutions of an SSD block; its output is a prediction layer."""
     for index, conv in enumerate(block.convs, start=1):
-        net = _attach_conv(net, conv, scope, f"{block.name}_conv{index}")
+        name, window = f"{block.name}_conv{index}", {"strides": conv.stride, "padding": conv.padding}
+        if conv.separable:
+            net = scope.depthwise_conv2d(net, conv.kernel, name=f"{name}_depthwise", **window)
+            net = scope.conv2d(net, conv.filters, 1, name=name)
+        else:
+            net = scope.conv2d(net, conv.filters, conv.kernel, dilation=conv.dilation, name=name, **window)
     return net
-
-
-def _attach_conv(net: Tensor, conv: Conv, scope: ArgScope, name: str) -> Tensor:
-    if conv.separable:
-        net = scope.depthwise_conv2d(
-            net, conv.kernel, strides=conv.stride, padding=conv.padding, name=f"{name}_depthwise"
-        )
-        return scope.conv2d(net, conv.filters, 1, name=name)
-    return scope.conv2d(
-        net,
-        conv.filters,
-        conv.kernel,
-        strides=conv.stride,
-        dilation=conv.dilation,
-        padding=conv.padding,
-        name=name,
-    )
 
 
 def attach_head(features: Tensor, outputs: int, kind: str, scope: ArgScope, name: str) -> Tensor:

@@ -29,9 +29,8 @@ class NetworkGraph:
         sizes = {id(weight.value.handle): math.prod(weight.shape) for weight in network.weights}
         captures = zip(concrete.inputs[1:], concrete.captured_inputs, strict=True)
         self._parameters = {inside.op: sizes.get(id(outside), 0) for inside, outside in captures}
-        self._functions = {
-            one.signature.name: one for one in concrete.graph.as_graph_def(add_shapes=True).library.function
-        }
+        functions = concrete.graph.as_graph_def(add_shapes=True).library.function
+        self._functions = {one.signature.name: one for one in functions}
         self.outputs: list[Operation] = [one.op for one in tf.nest.flatten(concrete.structured_outputs)]
 
     def parameters(self, operations: Iterable[Operation]) -> int:

@@ -62,17 +62,17 @@ def _nearest(sources: Sequence[Tensor], output: Tensor) -> tuple[int, keras.Mode
 
 def _windows(network: keras.Model) -> list[Side]:
     """The receptive field of a network's output, in cells of its input."""
-    random = np.random.default_rng(0)
-    given = tf.constant(random.normal(size=(len(_CELLS), *network.input_shape[1:])), tf.float32)
-    sides = network.output_shape[1:3]
+    shape, sides = network.input_shape[1:], network.output_shape[1:3]
+    given = tf.constant(np.random.default_rng(0).standard_normal((1, *shape), np.float32))
     cells = np.stack([np.clip(side // 2 + np.array(_CELLS), 0, side - 1) for side in sides], axis=-1)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
         tape.watch(given)
-        probed = tf.gather_nd(network(given, training=False), cells, batch_dims=1)
-    gradient = tape.gradient(probed, given)
-    if gradient is None or not np.any(gradient):
-        return [Side(0, stride_of_sizes(*sizes)) for sizes in zip(given.shape[1:3], sides, strict=True)]
-    touched = np.any(gradient, axis=-1)
+        output = network(given, training=False)
+        probed = [output[0, row, column] for row, column in cells]
+    gradients = [tape.gradient(one, given, unconnected_gradients="zero") for one in probed]
+    touched = np.concatenate([tf.reduce_any(one != 0, axis=-1) for one in gradients])
+    if not touched.any():
+        return [Side(0, stride_of_sizes(*sizes)) for sizes in zip(shape, sides, strict=False)]
     return [_window(np.any(touched, axis=2 - axis), cells[:, axis], sides[axis]) for axis in (0, 1)]
 
 

@@ -1,8 +1,7 @@
 """Builds an SSD detector from a param set: the only place that reads model parameters."""
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import keras
@@ -14,8 +13,7 @@ from ssdcore.contract.backbones import Backbone
 from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.errors import ModelError, did_you_mean
 from ssdcore.geometry.default_boxes import default_boxes_xyxy
-from ssdcore.model.blocks import attach_block, attach_head, join_predictions
-from ssdcore.model.layers import L2Normalize, Preprocess
+from ssdcore.model.blocks import L2Normalize, Preprocess, attach_block, attach_head, join_predictions
 from ssdcore.params import ModelParams, ParamSet
 from ssdcore.params.class_names import check_class_names
 from ssdcore.params.data import Resize
@@ -73,17 +71,10 @@ def build_ssd(
     # A dropped network is a reference cycle of a few thousand objects, too few for Python to collect it soon, which
     # hold 100 MB of tensors that Python does not count.
     gc.collect()
-    with _dtype_policy(precision):
-        return _build(params, classes, plugins or load_plugins())
-
-
-@contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
-    """Layers built inside have this dtype policy."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
+    keras.config.set_dtype_policy(precision)
     try:
-        yield
+        return _build(params, classes, plugins or load_plugins())
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -95,7 +86,8 @@ def _build(params: ParamSet, classes: tuple[str, ...], plugins: Plugins) -> SSD:
     layer_names = model.feature_layers or plugins.feature_layers(backbone.name, model.name)
     base_net = build_base_net(backbone, params, layer_names)
     net, *features = base_net(Preprocess(model.preprocessing or backbone.preprocessing, name="preprocess")(images))
-    scope = _block_scope(model)
+    norm = BatchNorm(**model.block_norm.model_dump()) if model.block_norm else None
+    scope = _with_momentum(ArgScope(model.weight_decay, DATA_FORMAT, norm=norm), model.norm_momentum)
     maps = _prediction_layers(net, dict(zip(layer_names, features, strict=True)), model, scope)
     feature_maps = tuple((name, tuple(one.shape[1:3])) for name, one in maps.items())
     _check_feature_maps(feature_maps, model, backbone.name)
@@ -121,21 +113,10 @@ def build_base_net(backbone: Backbone, params: ParamSet, end_points: Sequence[st
     inputs = keras.Input((*model.image_size, 3))
     scope = backbone.arg_scope(weight_decay=model.weight_decay, data_format=DATA_FORMAT)
     net, found = backbone.base_net(inputs, _with_momentum(scope, model.norm_momentum))
-    features = [_end_point(found, name, backbone.name) for name in end_points]
-    return keras.Model(inputs, [net, *features], name=backbone.name)
-
-
-def _end_point(end_points: Mapping[str, Tensor], name: str, backbone: str) -> Tensor:
-    if name not in end_points:
-        hint = did_you_mean(name, end_points)
-        raise ModelError(f"backbone {backbone!r} has no end point {name!r}; {hint}")
-    return end_points[name]
-
-
-def _block_scope(model: ModelParams) -> ArgScope:
-    norm = BatchNorm(**model.block_norm.model_dump()) if model.block_norm else None
-    scope = ArgScope(model.weight_decay, DATA_FORMAT, norm=norm, activation="relu")
-    return _with_momentum(scope, model.norm_momentum)
+    for name in end_points:
+        if name not in found:
+            raise ModelError(f"backbone {backbone.name!r} has no end point {name!r}; {did_you_mean(name, found)}")
+    return keras.Model(inputs, [net, *(found[name] for name in end_points)], name=backbone.name)
 
 
 def _with_momentum(scope: ArgScope, momentum: float | None) -> ArgScope:
@@ -197,9 +178,8 @@ def _check_steps(found: Sequence[tuple[str, tuple[int, int]]], model: ModelParam
 
 def _predict(maps: Mapping[str, Tensor], num_classes: int, model: ModelParams, scope: ArgScope) -> dict[str, Tensor]:
     """The two outputs of the network."""
-    boxes_per_cell = model.default_boxes.boxes_per_cell()
     logits, offsets = [], []
-    for (name, one), boxes in zip(maps.items(), boxes_per_cell, strict=True):
+    for (name, one), boxes in zip(maps.items(), model.default_boxes.boxes_per_cell(), strict=True):
         logits.append(attach_head(one, boxes * num_classes, model.head, scope, f"{name}_logits"))
         offsets.append(attach_head(one, boxes * 4, model.head, scope, f"{name}_offsets"))
     return {

@@ -78,17 +78,17 @@ def _chosen(
 def _last_convolutions(own: Mapping[str, Layer], last: int, backbone: str) -> set[str]:
     """Names of the last convolutions of a backbone and of the layers after them."""
     names = list(own)
-    found = [index for index, layer in enumerate(own.values()) if _has_kernel(layer)]
+    found = [
+        index
+        for index, layer in enumerate(own.values())
+        if any(variable.name.endswith("kernel") for variable in layer.variables)
+    ]
     if last > len(found):
         raise ParamError(
             f"trainable: the last {last} convolutions of {backbone} cannot be trained, it has {len(found)}; "
             "give fewer, or all"
         )
     return set(names[found[-last] :]) if last else set()
-
-
-def _has_kernel(layer: Layer) -> bool:
-    return any(variable.name.endswith("kernel") for variable in layer.variables)
 
 
 def synchronize_batch_norm(ssd: SSD, on: bool) -> None:

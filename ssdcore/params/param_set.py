@@ -1,8 +1,9 @@
 """The whole set of parameters of a detector, its YAML form and its overrides."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError
@@ -10,10 +11,32 @@ from pydantic import Field, ValidationError
 from ssdcore.errors import ParamError, did_you_mean
 from ssdcore.params.base import Params, describe_errors, known_keys
 from ssdcore.params.data import AugmentParams, DataParams
-from ssdcore.params.eval import EvalParams
 from ssdcore.params.model import ModelParams
-from ssdcore.params.renamed import current_key, with_current_names
 from ssdcore.params.train import TrainParams
+
+RENAMED_KEYS = {"train.pictures": "train.augmentation_images"}
+"""Former key -> present key, in the same section, so that older files, overrides and checkpoints keep loading."""
+
+RENAMED_VALUES = {"train.loss.mining": {"picture": "image"}}
+"""Key -> former value -> present value."""
+
+
+class EvalParams(Params):
+    """Post-processing and mean average precision. Defaults are the paper's evaluation."""
+
+    score_threshold: float = Field(0.01, ge=0, lt=1, description="minimum score of a detection, exclusive")
+    top_k: int = Field(400, ge=1, description="highest-scoring boxes of each class that enter NMS")
+    nms_iou: float = Field(0.45, gt=0, le=1, description="IoU above which NMS drops the lower-scoring box of a class")
+    keep: int = Field(200, ge=1, description="maximum detections per image, over all classes")
+    match_iou: float = Field(0.5, gt=0, le=1, description="minimum IoU of a true positive; COCO's metric uses its own")
+    inclusive_pixels: bool = Field(
+        False, description="box sides include the last pixel, as in the VOC devkit; ignored by COCO's metric"
+    )
+    metric: Literal["voc07", "voc12", "coco"] = Field(
+        "voc07",
+        description="voc07: AP at 11 recalls, voc12: area under the curve, coco: mean AP over IoU .50 to .95",
+    )
+    batch_size: int = Field(16, ge=1, description="images per forward pass")
 
 
 class ParamSet(Params):
@@ -41,7 +64,7 @@ class ParamSet(Params):
         if not isinstance(values, Mapping):
             raise ParamError(f"{source}: a param set is a mapping of keys to values, not {values!r:.60}")
         try:
-            return cls.model_validate(with_current_names(values))
+            return cls.model_validate(_with_current_names(values))
         except ValidationError as error:
             raise ParamError(f"{source}: {describe_errors(cls, error)}") from None
 
@@ -81,7 +104,7 @@ class ParamSet(Params):
             if not equals or not key:
                 raise ParamError(f"{assignment!r} is not an override; write key.sub=value, e.g. train.seed=1")
             try:
-                _assign(values, current_key(key).split("."), yaml.safe_load(text))
+                _assign(values, RENAMED_KEYS.get(key, key).split("."), yaml.safe_load(text))
                 values = self._spelled_out(values)
             except yaml.YAMLError:
                 raise ParamError(f"{assignment!r}: the value is not valid YAML") from None
@@ -91,9 +114,32 @@ class ParamSet(Params):
     def _spelled_out(cls, values: Any) -> Any:
         """Expands short forms, such as a path for `train.weights`, so that an override can set keys below them."""
         try:
-            return cls.model_validate(with_current_names(values)).model_dump(mode="json")
+            return cls.model_validate(_with_current_names(values)).model_dump(mode="json")
         except ValidationError:  # the next assignment may complete it; `override` validates at the end
             return values
+
+
+def _with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values of a param set under present names. A former name beside the present one stays, as unknown."""
+    current = deepcopy(dict(values))
+    for old, new in RENAMED_KEYS.items():
+        section, name = _section(current, old)
+        present = new.rpartition(".")[2]
+        if name in section and present not in section:
+            section[present] = section.pop(name)
+    for key, renamed in RENAMED_VALUES.items():
+        section, name = _section(current, key)
+        if isinstance(section.get(name), str):
+            section[name] = renamed.get(section[name], section[name])
+    return current
+
+
+def _section(values: Any, key: str) -> tuple[dict[str, Any], str]:
+    """The mapping that holds a dotted key, empty if there is none; and the last part of the key."""
+    *path, name = key.split(".")
+    for part in path:
+        values = values.get(part) if isinstance(values, dict) else None
+    return (values if isinstance(values, dict) else {}), name
 
 
 def _assign(values: Any, path: list[str], value: Any) -> None:

@@ -6,11 +6,9 @@ Sizes are pixels of the network input. Each set of sizes is named after the data
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
-from ssdcore.params.loss import Loss
 from ssdcore.params.model import Block, BlockNorm, Conv, DefaultBoxes, ModelParams
-from ssdcore.params.optimizers import Sgd
 from ssdcore.params.schedules import Multistep
 from ssdcore.params.train import Stage, TrainParams
 
@@ -22,6 +20,15 @@ _SIZES_512 = {
     "coco": (20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72),
 }
 
+_BLOCK7 = Block(name="block7", convs=(Conv(filters=1024, kernel=3, dilation=6, padding=6), Conv(filters=1024)))
+"""VGG's fc6 and fc7 as convolutions: atrous 3x3, then 1x1."""
+
+
+def _block(name: str, squeeze: int, filters: int, **options: Any) -> Block:
+    """Any further block: narrow with a 1x1, then predict from a wider, coarser map; `options` as in `Conv`."""
+    second = {"kernel": 3, "stride": 2, "padding": 1} | options
+    return Block(name=name, convs=(Conv(filters=squeeze), Conv(filters=filters, **second)))
+
 
 def ssd300(dataset: Dataset = "voc") -> ModelParams:
     """SSD300: six prediction layers, 8,732 default boxes."""
@@ -31,7 +38,7 @@ def ssd300(dataset: Dataset = "voc") -> ModelParams:
         image_size=(300, 300),
         feature_maps=(38, 19, 10, 5, 3, 1),
         blocks=(
-            _block7(),
+            _BLOCK7,
             _block("block8", 256, 512),
             _block("block9", 128, 256),
             _block("block10", 128, 256, stride=1, padding=0),
@@ -61,7 +68,7 @@ def ssd512(dataset: Dataset = "voc", truncate_sizes: bool = True) -> ModelParams
         image_size=(512, 512),
         feature_maps=(64, 32, 16, 8, 4, 2, 1),
         blocks=(
-            _block7(),
+            _BLOCK7,
             _block("block8", 256, 512),
             _block("block9", 128, 256),
             _block("block10", 128, 256),
@@ -79,18 +86,18 @@ def ssd512(dataset: Dataset = "voc", truncate_sizes: bool = True) -> ModelParams
     )
 
 
+def _mobilenet_blocks(**options: Any) -> tuple[Block, ...]:
+    filters = (512, 256, 256, 128)
+    return tuple(_block(f"block{number}", wide // 2, wide, **options) for number, wide in enumerate(filters, start=14))
+
+
 def mobilenet_ssd300() -> ModelParams:
     """The widely used MobileNet-SSD: prediction layers from strides 16 and 32 on, 1,917 default boxes."""
     return ModelParams(
         name="mobilenet_ssd300",
         image_size=(300, 300),
         feature_maps=(19, 10, 5, 3, 2, 1),
-        blocks=(
-            _block("block14", 256, 512),
-            _block("block15", 128, 256),
-            _block("block16", 128, 256),
-            _block("block17", 64, 128),
-        ),
+        blocks=_mobilenet_blocks(),
         block_norm=BlockNorm(),
         head="conv1x1",
         default_boxes=DefaultBoxes(
@@ -114,20 +121,11 @@ def ssdlite320() -> ModelParams:
         name="ssdlite320",
         image_size=(320, 320),
         feature_maps=(20, 10, 5, 3, 2, 1),
-        blocks=(
-            _block("block14", 256, 512, separable=True),
-            _block("block15", 128, 256, separable=True),
-            _block("block16", 128, 256, separable=True),
-            _block("block17", 64, 128, separable=True),
-        ),
+        blocks=_mobilenet_blocks(separable=True),
         block_norm=BlockNorm(),
         norm_momentum=0.97,
         head="separable",
-        default_boxes=DefaultBoxes(
-            min_sizes=sizes[:-1],
-            max_sizes=sizes[1:],
-            aspect_ratios=((2, 3),) * 6,
-        ),
+        default_boxes=DefaultBoxes(min_sizes=sizes[:-1], max_sizes=sizes[1:], aspect_ratios=((2, 3),) * 6),
         weight_decay=4e-5,
     )
 
@@ -143,50 +141,16 @@ def modular_ssd(model: ModelParams) -> ModelParams:
 
 def two_stages(ssd_steps: int, all_steps: int, batch_size: int) -> TrainParams:
     """The TF1 projects' recipe: the SSD layers with a frozen backbone first, then everything, with multistep rates."""
-    return TrainParams(
-        stages=(
-            Stage(
-                name="ssd-layers",
-                trainable="ssd",
-                steps=ssd_steps,
-                batch_size=batch_size,
-                optimizer=Sgd(),
-                learning_rate=Multistep(learning_rate=1e-3, warmup_steps=1000, milestones=(0.8,)),
-            ),
-            Stage(
-                name="everything",
-                trainable="all",
-                steps=all_steps,
-                batch_size=batch_size,
-                optimizer=Sgd(),
-                learning_rate=Multistep(learning_rate=1e-3, warmup_steps=1000),
-            ),
-        ),
-        loss=Loss(),
-        log_every=100,
-        eval_every=10,
+    rates = Multistep(learning_rate=1e-3, warmup_steps=1000)
+    first = Stage(
+        name="ssd-layers",
+        trainable="ssd",
+        steps=ssd_steps,
+        batch_size=batch_size,
+        learning_rate=rates.model_copy(update={"milestones": (0.8,)}),
     )
-
-
-def _block7() -> Block:
-    """VGG's fc6 and fc7 as convolutions: atrous 3x3, then 1x1."""
-    return Block(
-        name="block7",
-        convs=(Conv(filters=1024, kernel=3, dilation=6, padding=6), Conv(filters=1024, kernel=1)),
-    )
-
-
-def _block(  # every further block: narrow with a 1x1, then predict from a wider, coarser map
-    name: str,
-    squeeze: int,
-    filters: int,
-    kernel: int = 3,
-    stride: int = 2,
-    padding: int = 1,
-    separable: bool = False,
-) -> Block:
-    second = Conv(filters=filters, kernel=kernel, stride=stride, padding=padding, separable=separable)
-    return Block(name=name, convs=(Conv(filters=squeeze, kernel=1), second))
+    second = Stage(name="everything", steps=all_steps, batch_size=batch_size, learning_rate=rates)
+    return TrainParams(stages=(first, second), log_every=100)
 
 
 MODELS: Mapping[str, Callable[[], ModelParams]] = MappingProxyType(

@@ -41,28 +41,16 @@ def run_checks(backbone: Backbone, plugins: Plugins | None = None) -> Iterator[R
 
 def result_of(check: Callable[[Subject], None], subject: Subject) -> Result:
     """Runs one check."""
-    name, states = check.__name__, (check.__doc__ or "").strip()
-    try:
-        return Result(name, states, failure_of(check, subject))
-    except NotRunError as error:
-        return Result(name, states, None, str(error))
-
-
-def failure_of(check: Callable[[Subject], None], subject: Subject) -> str | None:
-    """What a check finds wrong with a backbone; None if nothing.
-
-    Raises:
-        NotRunError: it needs a part that an earlier check found broken.
-    """
+    failure = not_run = None
     try:
         check(subject)
-    except NotRunError:
-        raise
+    except NotRunError as error:
+        not_run = str(error)
     except SsdError as error:
-        return str(error)
+        failure = str(error)
     except Exception as error:  # a plugin may raise anything
-        return f"{type(error).__name__}: {' '.join(str(error).split()):.500}"
-    return None
+        failure = f"{type(error).__name__}: {' '.join(str(error).split()):.500}"
+    return Result(check.__name__, (check.__doc__ or "").strip(), failure, not_run)
 
 
 def check_backbone(backbone: Backbone | str, plugins: Plugins | None = None) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -37,27 +38,20 @@ def require(condition: bool, message: str) -> None:
         raise PluginError(message)
 
 
-class Part(Generic[Made]):
+def part(make: Callable[[Any], Made]) -> cached_property[Made]:
     """A part of a subject, built on first access.
 
     If that raises, later accesses raise `NotRunError`, so that a failure is reported once.
     """
 
-    def __init__(self, make: Callable[[Any], Made]) -> None:
-        self.make, self.name = make, make.__name__
-
-    def __get__(self, subject: Any, kind: type) -> Made:
-        failed: set[str] = subject.__dict__.setdefault("failed", set())
-        if self.name in failed:
+    def make_once(subject: Any) -> Made:
+        begun: set[object] = subject.__dict__.setdefault("begun", set())
+        if make in begun:
             raise NotRunError("not run: it needs what failed above")
-        try:
-            made = self.make(subject)
-        except BaseException:
-            failed.add(self.name)
-            raise
-        # Python looks here first from now on.
-        subject.__dict__[self.name] = made
-        return made
+        begun.add(make)
+        return make(subject)
+
+    return cached_property(make_once)
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ class Subject:
     backbone: Backbone
     plugins: Plugins
 
-    @Part
+    @part
     def models(self) -> Mapping[str, ModelParams]:
         """The SSD models of the core that have feature layers of this backbone, smallest images first."""
         found = [make() for name, make in MODELS.items() if self.plugins.feature_layers(self.backbone.name, name)]
@@ -82,14 +76,14 @@ class Subject:
         """The model with the smallest images."""
         return next(iter(self.models.values()))
 
-    @Part
+    @part
     def scope(self) -> ArgScope:
         """The arg scope of the backbone at a weight decay of `DECAY`."""
         found = self.backbone.arg_scope(weight_decay=DECAY, data_format="channels_last")
         require(isinstance(found, ArgScope), f"arg_scope must return an ssdcore.ArgScope, not {found!r}")
         return found
 
-    @Part
+    @part
     def base_net(self) -> tuple[Any, Any, Mapping[str, Any]]:
         """Inputs, net and end points, for images of 300 px."""
         return self.make_base_net(300, self.scope)
@@ -104,12 +98,12 @@ class Subject:
         )
         return inputs, *given
 
-    @Part
+    @part
     def network(self) -> keras.Model:
         """The base net as a model with all end points."""
         return as_model(*self.base_net)
 
-    @Part
+    @part
     def ssd(self) -> SSD:
         """A detector on the smallest model."""
         return self.build(self.smallest)

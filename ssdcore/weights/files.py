@@ -1,7 +1,6 @@
 """Opens a weights file of any known format."""
 
 import re
-from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -50,7 +49,8 @@ def _open(path: Path) -> WeightsFile:
     prefix = find_tf_checkpoint(path)
     if prefix is not None:
         arrays = read_tf_checkpoint(prefix)
-        return WeightsFile(prefix, _tf_format(arrays), arrays)
+        form = next(form for form, start in TF_FORMATS.items() if any(re.match(start, name) for name in arrays))
+        return WeightsFile(prefix, form, arrays)
     if path.is_dir():
         return _open_own(path)
     try:
@@ -63,10 +63,6 @@ def _open(path: Path) -> WeightsFile:
     if start.startswith(_ZIP):
         return _open_own(path)
     return WeightsFile(path, "caffe", read_caffe(path))
-
-
-def _tf_format(names: Collection[str]) -> str:
-    return next(form for form, start in TF_FORMATS.items() if any(re.match(start, name) for name in names))
 
 
 def _open_own(path: Path) -> WeightsFile:

@@ -1,6 +1,6 @@
 """Copies a weights file into a detector, by the names of its variables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,6 @@ import keras
 from numpy.typing import NDArray
 
 from ssdcore.contract.backbones import Backbone
-from ssdcore.contract.checkpoint_maps import Source
 from ssdcore.contract.plugins import Plugins, load_plugins
 from ssdcore.errors import CheckpointError, ParamError
 from ssdcore.model import SSD, build_ssd
@@ -17,8 +16,7 @@ from ssdcore.params import ParamSet, Weights
 from ssdcore.weights.classes import ClassTransfer, move_channels, name_classes, transfer_classes
 from ssdcore.weights.files import open_weights
 from ssdcore.weights.layouts import find_sources
-from ssdcore.weights.notes import find_notes
-from ssdcore.weights.report import ImportReport
+from ssdcore.weights.report import ImportReport, find_notes
 from ssdcore.weights.stored import WeightsFile
 
 Array = NDArray[Any]
@@ -74,7 +72,9 @@ def _path(weights: Weights) -> Path:
 
 def _load(ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> ImportReport:
     variables = named_weights(ssd)
-    chosen = _choose(ssd, variables, weights)
+    check_scopes(ssd, "train.weights", (*(weights.include or ()), *weights.exclude), list(variables))
+    included = variables if weights.include is None else [one for one in variables if one.startswith(weights.include)]
+    chosen = [name for name in included if not name.startswith(weights.exclude)]
     matching = _Matching(ssd, plugins, weights, file)
     for name in chosen:
         matching.take(name, variables[name])
@@ -107,20 +107,15 @@ def _refuse_others(file: WeightsFile, backbone: Backbone) -> None:
             )
 
 
-def _choose(ssd: SSD, variables: Mapping[str, Any], weights: Weights) -> list[str]:
-    """The variables selected by `include` and `exclude`."""
-    check_scopes(ssd, "train.weights", (*(weights.include or ()), *weights.exclude), list(variables))
-    wanted = variables if weights.include is None else [name for name in variables if name.startswith(weights.include)]
-    return [name for name in wanted if not name.startswith(weights.exclude)]
-
-
 class _Matching:
     """Values found for variables so far; nothing is assigned yet."""
 
     def __init__(self, ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> None:
         self.ssd, self.weights, self.file = ssd, weights, file
         self.backbone = plugins.backbone(ssd.backbone.name)
-        self.heads = _head_boxes(ssd)
+        boxes = zip(ssd.feature_maps, ssd.model.default_boxes.boxes_per_cell(), strict=True)
+        # The variables of the class heads: name -> default boxes per cell.
+        self.heads = {f"{name}_logits/{part}": count for (name, _), count in boxes for part in ("kernel", "bias")}
         self.values: dict[str, Array] = {}
         self.skipped: dict[str, str] = {}
         self.missing: list[str] = []
@@ -129,7 +124,7 @@ class _Matching:
 
     def take(self, name: str, variable: Any) -> None:
         """Finds the values of one variable."""
-        sources = self._sources(name)
+        sources = find_sources(name, self.ssd, self.backbone, self.file.format)
         source = next((one for one in sources if self.file.arrays.keys() >= set(one.names)), None)
         if source is None:
             self.missing.append(name)
@@ -149,9 +144,6 @@ class _Matching:
             there = ", ".join(f"{one} {array.shape}" for one, array in zip(source.names, given, strict=True))
             self.skipped[name] = f"wanted {shape}, the file has {there}"
 
-    def _sources(self, name: str) -> Sequence[Source]:
-        return find_sources(name, self.ssd, self.backbone, self.file.format)
-
     def _for_our_classes(self, name: str, values: Array, initial: Array) -> Array:
         count = self._class_channels(name)
         if count is None:
@@ -168,7 +160,8 @@ class _Matching:
         """
         channels = []
         for head in (name, name.replace("_logits/", "_offsets/")):
-            arrays = [self.file.arrays.get(source.names[0]) for source in self._sources(head)]
+            sources = find_sources(head, self.ssd, self.backbone, self.file.format)
+            arrays = (self.file.arrays.get(source.names[0]) for source in sources)
             shape = next((array.shape for array in arrays if array), ())
             if not shape:
                 return None
@@ -192,16 +185,6 @@ class _Matching:
         return name_classes(count - 1, self.weights.classes, self.file.classes, ())
 
 
-def _head_boxes(ssd: SSD) -> dict[str, int]:
-    """The variables of the class heads: name -> default boxes per cell."""
-    boxes = ssd.model.default_boxes.boxes_per_cell()
-    return {
-        f"{layer}_logits/{variable}": count
-        for (layer, _), count in zip(ssd.feature_maps, boxes, strict=True)
-        for variable in ("kernel", "bias")
-    }
-
-
 def _check(report: ImportReport, ssd: SSD, weights: Weights) -> None:
     """Rejects a file that matches nothing, or not all of the backbone."""
     where = f"{report.path.absolute()} ({report.format})"
@@ -215,9 +198,10 @@ def _check(report: ImportReport, ssd: SSD, weights: Weights) -> None:
             f"{misfits[0]}{others}; use the param set of that network",
             "weights_of_another_network",
         )
-    own = [misfit for misfit in misfits if misfit.startswith(f"{ssd.backbone.name}/")]
+    prefix = f"{ssd.backbone.name}/"
+    own = [misfit for misfit in misfits if misfit.startswith(prefix)]
     if own and not weights.partial:
-        fitting = sum(name.startswith(f"{ssd.backbone.name}/") for name in report.matched)
+        fitting = sum(name.startswith(prefix) for name in report.matched)
         raise CheckpointError(
             f"{where} fits {fitting} of the {fitting + len(own)} variables of {ssd.backbone.name!r}; first misfit: "
             f"{own[0]}; use the weights of this architecture and width, or accept a partial file "

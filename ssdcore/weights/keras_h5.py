@@ -28,7 +28,9 @@ def read_keras_h5(path: Path) -> dict[str, StoredArray]:
     arrays: dict[tuple[str, str], StoredArray] = {}
 
     def take(name: str, item: Any) -> None:
-        if not _is_plain(item):
+        if not isinstance(item, h5py.Dataset) or item.shape is None or item.dtype.kind != "f":
+            return
+        if item.external or item.is_virtual:  # in another file
             return
         own = _named_by_keras_3(item) or _named_by_path(name)
         if own is None or own in arrays:
@@ -51,13 +53,6 @@ def read_keras_h5(path: Path) -> dict[str, StoredArray]:
     named = {f"{layers.get(layer, layer)}/{variable}": array for (layer, variable), array in arrays.items()}
     check_declared_size(path, named, path.stat().st_size)
     return named
-
-
-def _is_plain(item: Any) -> bool:
-    """Whether an item is an array of floats inside this file."""
-    if not isinstance(item, h5py.Dataset) or item.shape is None or item.dtype.kind != "f":
-        return False
-    return not item.external and not item.is_virtual
 
 
 def _named_by_path(name: str) -> tuple[str, str] | None:
@@ -86,14 +81,9 @@ def _named_by_keras_3(item: Any) -> tuple[str, str] | None:
 
 def _variables_of(shapes: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
     """Names of a layer's variables, by their shapes in the order in which Keras' layers make them."""
-    normalisation = {
-        1: ("gamma",),
-        2: ("gamma", "beta"),
-        3: ("beta", "moving_mean", "moving_variance"),
-        4: ("gamma", "beta", "moving_mean", "moving_variance"),
-    }
-    if len(shapes[0]) == 1:
-        return normalisation.get(len(shapes), ())
+    if len(shapes[0]) == 1:  # a normalisation: without statistics, without scale, or with all
+        names = ("gamma", "beta", "moving_mean", "moving_variance")
+        return names[1:] if len(shapes) == 3 else names[: len(shapes)]
     separable = len(shapes) > 1 and len(shapes[1]) > 1
     return ("depthwise_kernel", "pointwise_kernel", "bias") if separable else ("kernel", "bias")
 

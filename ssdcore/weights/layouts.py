@@ -6,12 +6,11 @@ The names of the backbone's variables come from its plugin's checkpoint maps.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
 from ssdcore.contract.backbones import Backbone
-from ssdcore.contract.checkpoint_maps import CheckpointMap, NameMap, Source, caffe_batch_norm
+from ssdcore.contract.checkpoint_maps import CheckpointMap, Source, caffe_batch_norm
 from ssdcore.errors import CheckpointError
 from ssdcore.model import SSD
 
@@ -42,11 +41,12 @@ def find_sources(name: str, ssd: SSD, backbone: Backbone, format: str) -> Source
     own = f"{ssd.backbone.name}/"
     if name.startswith(own):
         return names.base_net(name.removeprefix(own))
-    layout = _layout(format, ssd, names)
-    return [*names.blocks(name), *(_in_layout(name, layout) if layout else ())]
+    return [*names.blocks(name), *_in_layout(name, _layout(format, ssd, names))]
 
 
-def _in_layout(name: str, layout: "_Caffe | _Tf1") -> Sources:
+def _in_layout(name: str, layout: "_Caffe | _Tf1 | None") -> Sources:
+    if layout is None:
+        return ()
     if found := _HEAD.fullmatch(name):
         return layout.head(*found.group("layer", "kind", "variable"))
     if found := _NORM.fullmatch(name):
@@ -69,15 +69,12 @@ def _names_of(backbone: Backbone, format: str, model: str) -> CheckpointMap:
         )
     if format not in TF1_DETECTORS:
         return names
-    rescope = partial(_rescoped, names.base_net, _ssd_tensorflow_scope(model))
-    return CheckpointMap(rescope if format == "ssd-tensorflow" else names.base_net)
 
+    def rescoped(name: str) -> Sources:
+        sources, scope = names.base_net(name), _ssd_tensorflow_scope(model)
+        return [replace(one, names=tuple(re.sub(r"^\w+/", scope, there) for there in one.names)) for one in sources]
 
-def _rescoped(base_net: NameMap, scope: str, name: str) -> Sources:
-    return [
-        replace(source, names=tuple(re.sub(r"^\w+/", scope, there) for there in source.names))
-        for source in base_net(name)
-    ]
+    return CheckpointMap(rescoped if format == "ssd-tensorflow" else names.base_net)
 
 
 def _ssd_tensorflow_scope(model: str) -> str:

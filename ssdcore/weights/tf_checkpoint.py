@@ -42,11 +42,9 @@ def _only_checkpoint(folder: Path) -> Path | None:
         latest = None
     if latest:
         return Path(latest)
-    indices = sorted(folder.glob("*.index"))  # tables themselves
-    found = [file.with_suffix("") for file in indices]
-    found += [
-        file for file in sorted(folder.iterdir()) if file.is_file() and file not in indices and _ends_as_table(file)
-    ]
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    found = [file.with_suffix("") for file in files if file.suffix == ".index"]
+    found += [file for file in files if file.suffix != ".index" and _ends_as_table(file)]  # an index is a table too
     if len(found) > 1:
         names = ", ".join(file.name for file in found[:5])
         raise CheckpointError(f"{folder.absolute()} holds several checkpoints ({names}); give one of them")
@@ -81,11 +79,6 @@ def read_tf_checkpoint(prefix: Path) -> dict[str, StoredArray]:
         for name, shape in sorted(shapes.items())
         if dtypes[name].is_floating
     }
-    check_declared_size(prefix, arrays, _size(prefix))
-    return arrays
-
-
-def _size(prefix: Path) -> int:
-    """Bytes of all files of a checkpoint."""
     files = [prefix] if prefix.is_file() else prefix.parent.glob(f"{escape(prefix.name)}.data-*")
-    return sum(file.stat().st_size for file in files)
+    check_declared_size(prefix, arrays, sum(file.stat().st_size for file in files))
+    return arrays

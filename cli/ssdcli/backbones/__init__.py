@@ -9,7 +9,6 @@ from ssdcli.backbones.endpoints import endpoints
 from ssdcli.backbones.new import new
 from ssdcli.options import Program, pass_program
 from ssdcli.output import print_json, print_table
-from ssdcore.contract.plugins import Plugins
 from ssdcore.params.presets import MODELS
 
 
@@ -28,7 +27,15 @@ for command in (check, endpoints, new):
 def list_backbones(program: Program, as_json: bool) -> None:
     """List installed backbones, the SSD models they support, and plugins that failed to load."""
     plugins = program.plugins
-    found = _describe(plugins)
+    found: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "distribution": plugins.providers[name].distribution,
+            "version": plugins.providers[name].version,
+            **{model: plugins.feature_layers(name, model) for model in MODELS},
+        }
+        for name in plugins.backbones
+    ]
     failures = [
         {"plugin": item.plugin.name, "distribution": item.plugin.distribution, "reason": item.reason}
         for item in plugins.failures
@@ -43,15 +50,3 @@ def list_backbones(program: Program, as_json: bool) -> None:
     print_table(("backbone", "distribution", "version", "SSD models"), rows)
     if failures:
         print_table(("failed plugin", "distribution", "reason"), [tuple(failure.values()) for failure in failures])
-
-
-def _describe(plugins: Plugins) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "distribution": plugins.providers[name].distribution,
-            "version": plugins.providers[name].version,
-            **{model: plugins.feature_layers(name, model) for model in MODELS},
-        }
-        for name in plugins.backbones
-    ]

@@ -1,15 +1,11 @@
 """`ssd backbones check`: checks a backbone against the plugin contract."""
 
-from typing import TYPE_CHECKING
-
 import click
 
-from ssdcli.options import Program, load_tensorflow, pass_program
+from ssdcli.options import Program, pass_program
 from ssdcli.output import print_json
 from ssdcore.errors import PluginError
-
-if TYPE_CHECKING:
-    from ssdcore.testing import Result
+from ssdcore.system.tensorflow import load_tensorflow
 
 _SHOWN = ("states", "failure", "not_run")
 
@@ -31,7 +27,9 @@ def check(program: Program, name: str, as_json: bool) -> None:
     for result in run_checks(backbone, program.plugins):
         results.append(result)
         if not as_json:
-            _print(result)
+            mark = "FAIL" if result.failure else "-" if result.not_run else "ok"
+            reason = result.failure or result.not_run
+            click.echo(f"{mark:6}{result.states}" + (f"\n      {reason}" if reason else ""))
     if as_json:
         print_json([{"check": one.name} | {part: getattr(one, part) for part in _SHOWN} for one in results])
     failures = sum(one.failure is not None for one in results)
@@ -42,12 +40,3 @@ def check(program: Program, name: str, as_json: bool) -> None:
             f"{name} fails {failures} of {len(results)} checks{note}; fix the first one first "
             f"(ssd backbones endpoints {name} lists its end points)"
         )
-
-
-def _print(result: "Result") -> None:
-    """A line for a check, and one for its failure."""
-    mark = "FAIL" if result.failure else "-" if result.not_run else "ok"
-    click.echo(f"{mark:6}{result.states}")
-    found = result.failure or result.not_run
-    if found:
-        click.echo(f"      {found}")

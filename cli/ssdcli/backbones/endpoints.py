@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import click
 
-from ssdcli.options import Program, load_tensorflow, pass_program
+from ssdcli.options import Program, pass_program
 from ssdcli.output import print_json, print_table
 from ssdcore.params import ModelParams
 from ssdcore.params.presets import MODELS
+from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from ssdcore.model.end_points import EndPoint
@@ -75,19 +77,16 @@ def _advice(found: Sequence["EndPoint"], chosen: Sequence[str], model: ModelPara
     """The maps a model needs, and feature layers that a plugin could name if none does."""
     wanted = model.feature_maps or ()
     text = f"{model.name} wants maps of {', '.join(map(str, wanted))} cells"
-    least = len(wanted) - len(model.blocks)
+    blocks, least = len(model.blocks), len(wanted) - len(model.blocks)
+    too_few = f"cannot feed it: its own blocks supply {blocks}, so name {least} feature layers or none"
     if len(chosen) >= max(least, 1):
         return f"{text} and takes {', '.join(chosen)}; its own blocks supply the rest"
     if chosen:
-        return f"{text}; {', '.join(chosen)} {_too_few(model)}"
+        return f"{text}; {', '.join(chosen)} {too_few}"
     deepest = {one.size[0]: one.name for one in found if one.size[0] == one.size[1]}
-    proposal = []
-    for side in wanted:
-        if side not in deepest:
-            break
-        proposal.append(deepest[side])
+    proposal = [deepest[side] for side in takewhile(deepest.__contains__, wanted)]
     if proposal and len(proposal) < least:
-        return f"{text}; no end point has {wanted[len(proposal)]}, and {', '.join(proposal)} {_too_few(model)}"
+        return f"{text}; no end point has {wanted[len(proposal)]}, and {', '.join(proposal)} {too_few}"
     if proposal:
         return f"{text}; no plugin names feature layers: return {proposal!r} from ssdcore_feature_layers"
     nearest = min(found, key=lambda one: abs(one.size[0] - wanted[0]))
@@ -96,8 +95,3 @@ def _advice(found: Sequence["EndPoint"], chosen: Sequence[str], model: ModelPara
         'a side of n must become n / 2, rounded up, at each stride (padding="same"), up to a stride of '
         f"{round(model.image_size[0] / wanted[0])}"
     )
-
-
-def _too_few(model: ModelParams) -> str:
-    blocks, wanted = len(model.blocks), len(model.feature_maps or ())
-    return f"cannot feed it: its own blocks supply {blocks}, so name {wanted - blocks} feature layers or none"

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssdcli.options import PathOption, class_names, load_tensorflow
+from ssdcli.options import PathOption, class_names
 from ssdcli.output import print_json, print_table, progress_bar
 from ssdcore.errors import DataError
+from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from ssdcore.data.annotations import LabelledSet

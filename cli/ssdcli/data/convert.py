@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from ssdcli.data.check import images_option
-from ssdcli.options import PathOption, class_names, load_tensorflow
+from ssdcli.options import PathOption, class_names
 from ssdcli.output import print_table, progress_bar
+from ssdcore.system.tensorflow import load_tensorflow
 
 LISTED = 20
 """Dropped boxes and images that are printed; the manifest has all."""

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from ssdcli.options import PathOption, load_tensorflow
+from ssdcli.options import PathOption
 from ssdcli.output import progress_bar
+from ssdcore.system.tensorflow import load_tensorflow
 
 
 @click.command()

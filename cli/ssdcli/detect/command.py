@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcli.options import PathOption, Program, pass_program
 from ssdcore.errors import DataError, did_you_mean
+from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from ssdcore import Detections

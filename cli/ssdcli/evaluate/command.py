@@ -9,8 +9,9 @@ import click
 from ssdcli.evaluate.scoring import EvalRequest, limit_resources, score_files, score_model
 from ssdcli.evaluate.steps import score_steps, show_steps
 from ssdcli.evaluate.watch import watch_run
-from ssdcli.options import PathOption, Program, load_tensorflow, overrides, pass_program
+from ssdcli.options import PathOption, Program, overrides, pass_program
 from ssdcli.output import print_evaluation, print_json
+from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from ssdcore.evaluation import Evaluation

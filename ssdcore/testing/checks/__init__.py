@@ -5,7 +5,10 @@ from collections.abc import Callable
 from ssdcore.testing.checks.behaviour import (
     evaluation_is_still,
     exports_to_a_graph,
+    feature_layers_fit,
     gradients_reach_everything,
+    mixed_precision_fits,
+    other_sizes_follow,
     save_and_load_give_the_same,
 )
 from ssdcore.testing.checks.layers import (
@@ -15,7 +18,6 @@ from ssdcore.testing.checks.layers import (
     scope_is_applied,
 )
 from ssdcore.testing.checks.process import import_is_light, leaves_the_process_alone
-from ssdcore.testing.checks.sizes import feature_layers_fit, mixed_precision_fits, other_sizes_follow
 from ssdcore.testing.subject import Subject
 
 CHECKS: tuple[Callable[[Subject], None], ...] = (

@@ -1,4 +1,4 @@
-"""Checks of a detector on a base net: training, inference, saving, export."""
+"""Checks of a detector on a base net: building, training, inference, saving, export."""
 
 import os
 import tempfile
@@ -19,7 +19,48 @@ from ssdcore.testing import subprocesses
 from ssdcore.testing.subject import CLASSES, Subject, require
 from ssdcore.testing.subprocesses import last_line, logits, run_python
 
+_MEASURED = 512
 _PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+
+
+def feature_layers_fit(subject: Subject) -> None:
+    """The feature layers exist and have the sizes that each SSD model needs."""
+    for model in subject.models.values():
+        if model is subject.smallest:
+            _ = subject.ssd
+        else:
+            subject.build(model)
+
+
+def other_sizes_follow(subject: Subject) -> None:
+    """At an odd, oblong image size each map has size / stride cells, rounded up, as with TensorFlow's SAME padding."""
+    _, model = subject.ssd, subject.smallest  # a detector that cannot be built is reported by feature_layers_fit
+    size = (model.image_size[0] + 21, model.image_size[1] + 37)
+    boxes = model.default_boxes.model_copy(update={"steps": None})
+    free = model.model_copy(update={"image_size": size, "feature_maps": None, "default_boxes": boxes})
+    found = dict(subject.build(free).feature_maps)
+    _, _, end_points = subject.make_base_net(_MEASURED, subject.scope)
+    for name in subject.plugins.feature_layers(subject.backbone.name, model.name):
+        # A side that every stride divides shows the stride.
+        stride = _MEASURED // end_points[name].shape[1]
+        wanted = tuple(-(-side // stride) for side in size)
+        require(
+            found[name] == wanted,
+            f"{name} has {found[name][0]}x{found[name][1]} cells for {size[0]}x{size[1]} px; a stride of {stride} "
+            f"with TensorFlow's SAME padding gives {wanted[0]}x{wanted[1]}: pad by the size of the map",
+        )
+
+
+def mixed_precision_fits(subject: Subject) -> None:
+    """The base net can be built with layers that compute in bfloat16."""
+    _ = subject.ssd  # a detector that cannot be built in float32 is reported by feature_layers_fit
+    try:
+        subject.build(subject.smallest, "mixed_bfloat16")
+    except Exception as error:  # a plugin may raise anything
+        raise PluginError(
+            f"it cannot be built in mixed_bfloat16 ({type(error).__name__}: {' '.join(str(error).split()):.400}); cast "
+            "constants to the layer's compute_dtype"
+        ) from error
 
 
 def gradients_reach_everything(subject: Subject) -> None:
@@ -44,15 +85,14 @@ def evaluation_is_still(subject: Subject) -> None:
     before = [variable.numpy() for variable in subject.ssd.network.non_trainable_variables]
     together, again = subject.logits(images), subject.logits(images)
     after = subject.ssd.network.non_trainable_variables
-    moved = [one.path for value, one in zip(before, after, strict=True) if not _same(value, one.numpy())]
+    moved = [one.path for value, one in zip(before, after, strict=True) if not np.array_equal(value, one.numpy())]
     hint = "batch normalisation and dropout must follow the `training` argument"
     require(not moved, f"inference changes {', '.join(moved[:3])}; {hint}")
     require(
-        _same(together, again),
+        np.array_equal(together, again),
         f"two inferences of the same images differ; {hint}, and nothing may be random in inference",
     )
-    alone = subject.logits(images[:1])
-    same = close(together[:1], alone)
+    same = close(together[:1], subject.logits(images[:1]))
     require(same, f"predictions for an image change with the other images of its batch; {hint}")
 
 
@@ -96,25 +136,15 @@ def exports_to_a_graph(subject: Subject) -> None:
     network = subject.ssd.network
     image = tf.TensorSpec((1, *subject.smallest.image_size, 3), tf.float32)
     function = tf.function(lambda images: network(images, training=False)["logits"]).get_concrete_function(image)
-    _refuse_python(function.graph.as_graph_def())
+    graph = function.graph.as_graph_def()
+    nodes: Iterable[Any] = (*graph.node, *(node for one in graph.library.function for node in one.node_def))
+    python = ", ".join(sorted({node.name for node in nodes if node.op in _PYTHON_OPS})[:3])
+    require(not python, f"{python} calls Python, which exported models cannot; use Keras layers and operations")
     frozen = convert_variables_to_constants_v2(function)
     images = subject.images(1)
     found = frozen(tf.constant(images))[0].numpy()
     same = close(subject.logits(images), found)
     require(same, "the frozen graph predicts something else; build the base net from Keras layers and operations only")
-
-
-def _refuse_python(graph: Any) -> None:
-    nodes: Iterable[Any] = [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
-    python = sorted({node.name for node in nodes if node.op in _PYTHON_OPS})
-    require(
-        not python,
-        f"{', '.join(python[:3])} calls Python, which exported models cannot; use Keras layers and operations",
-    )
-
-
-def _same(one: Any, other: Any) -> bool:
-    return bool(np.array_equal(one, other))
 
 
 def close(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> bool:

@@ -71,12 +71,8 @@ def leaves_the_process_alone(subject: Subject) -> None:
 
 
 def _settings() -> dict[str, Any]:
-    found = (
-        keras.config.floatx(),
-        keras.config.image_data_format(),
-        keras.config.dtype_policy(),
-        context.global_seed(),
-    )
+    config = keras.config
+    found = (config.floatx(), config.image_data_format(), config.dtype_policy(), context.global_seed())
     return dict(zip(_SETTERS, found, strict=True))
 
 
