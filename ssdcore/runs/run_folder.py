@@ -1,9 +1,13 @@
 """The layout of a run folder."""
 
+import csv
 from collections.abc import Iterable
 from pathlib import Path
 
 from ssdcore.errors import CheckpointError
+
+Scores = dict[str, list[tuple[int, float]]]
+"""Name of a series of evaluations -> its (step, mAP)."""
 
 
 class RunFolder:
@@ -22,6 +26,23 @@ class RunFolder:
         self.metrics, self.events, self.watches = root / "metrics.csv", root / "events", root / "watch"
         self.checkpoints = root / "checkpoints"
         self.last, self.best = self.checkpoints / "last.npz", self.checkpoints / "best.npz"
+
+    def scores(self) -> Scores:
+        """The mAP of each evaluation, by step.
+
+        The series of training itself is called `training`, those of evaluations that watched it `watch SPLIT`. Rows
+        without these numbers are skipped, and so is a last line that is still being written.
+        """
+        series: Scores = {}
+        for path in filter(Path.is_file, (self.metrics, *sorted(self.watches.glob("*.csv")))):
+            name = "training" if path == self.metrics else f"watch {path.stem}"
+            lines = path.read_text("utf-8").splitlines(keepends=True)
+            for row in csv.DictReader(line for line in lines if line.endswith("\n")):
+                # Older versions wrote the rows of watching evaluations into training's own file.
+                watch = (row.get("stage") or "").partition(" (")[2].rstrip(")")
+                if row.get("map") and (row.get("step") or "").isdigit():
+                    series.setdefault(watch or name, []).append((int(row["step"]), float(row["map"])))
+        return {name: sorted(points) for name, points in series.items()}
 
     def at_step(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:08d}.npz"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ssdcli.options import Images
 from ssdcore.errors import SsdError
 from ssdcore.params import ParamSet
 
@@ -28,15 +29,6 @@ class Candidate:
     params: ParamSet
     classes: tuple[str, ...]
     checkpoint: Path | None = None
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images to run on: a folder of records, its split, and how many of the images; None: all."""
-
-    data: Path
-    split: str
-    max_images: int | None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcli.report.scored import Box, ErrorCase, Images, LabelledBox, ScoredModel
+from ssdcli.options import Images
+from ssdcli.report.scored import Box, ErrorCase, LabelledBox, ScoredModel
 from ssdcore.data.images import decode_rgb
 from ssdcore.data.records.index import RecordIndex
 from ssdcore.data.records.record import parse

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ssdcli.options import Images
 from ssdcli.output import csv_text
-from ssdcli.report.scored import Images, ScoredModel
+from ssdcli.report.scored import ScoredModel
 from ssdcore.errors import DataError
 from ssdcore.evaluation.analysis.sizes import BANDS
 from ssdcore.files import explain_writing, write_atomic
@@ -40,15 +41,14 @@ def write_report(out: Path, page: str, models: Sequence[ScoredModel], images: Im
         DataError: a file cannot be written.
     """
     whole = json.dumps(numbers(models, images), indent=2, ensure_ascii=False) + "\n"
-    tables = {name: _table(models, columns, rows) for name, (columns, rows) in TABLES.items()}
+    tables = {
+        name: csv_text([("model", *columns), *((model.label, *row) for model in models for row in rows(model))])
+        for name, (columns, rows) in TABLES.items()
+    }
     with explain_writing(out, DataError):
         out.mkdir(parents=True, exist_ok=True)
     for name, text in {NUMBERS: whole, **tables, PAGE: page}.items():
         write_atomic(out / name, text.encode(), DataError)
-
-
-def _table(models: Sequence[ScoredModel], columns: Sequence[str], rows: Callable[[ScoredModel], Rows]) -> str:
-    return csv_text([("model", *columns), *((model.label, *row) for model in models for row in rows(model))])
 
 
 def _classes(model: ScoredModel) -> Rows:
