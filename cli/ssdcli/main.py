@@ -10,7 +10,7 @@ import ssdcore
 from ssdcli.advice import with_advice
 from ssdcli.anchors import anchors
 from ssdcli.backbones import backbones
-from ssdcli.compare import compare
+from ssdcli.compare.command import compare
 from ssdcli.data import data
 from ssdcli.demo import demo
 from ssdcli.detect import detect

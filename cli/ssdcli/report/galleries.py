@@ -61,8 +61,7 @@ def choose(model: ScoredModel) -> dict[str, list[ErrorCase]]:
     """The errors to show of each kind: the best-scoring false detections, and the worst misses."""
     cases = list(model.errors())
     chosen = {kind: [case for case in cases if case.kind == kind] for kind in GALLERIES}
-    chosen["missed"] = _misses(chosen["missed"])
-    return {kind: cases[:MOST] for kind, cases in chosen.items()}
+    return {kind: cases[:MOST] for kind, cases in (chosen | {"missed": _misses(chosen["missed"])}).items()}
 
 
 def _misses(cases: Sequence[ErrorCase]) -> list[ErrorCase]:
@@ -93,7 +92,11 @@ def _tile(model: ScoredModel, case: ErrorCase, pixels: Image) -> Tile:
         size=(right - left, bottom - top),
         caption=_caption(case),
         image=model.image_names[case.image],
-        boxes=[(_in_crop(one.box, left, top), style, one.name) for one, style in (*aside, *thick)],
+        boxes=[
+            ((xmin - left, ymin - top, max(xmax - xmin, 0), max(ymax - ymin, 0)), style, one.name)
+            for one, style in (*aside, *thick)
+            for xmin, ymin, xmax, ymax in (one.box,)
+        ],
     )
 
 
@@ -104,14 +107,8 @@ def _caption(case: ErrorCase) -> tuple[str, str]:
         return f"{_truth(case).name} missed", nearest
     assert case.detection
     own = f"{case.detection.name}, score {case.score:.2f}"
-    return (
-        own,
-        f"IoU {case.iou:.2f} with {case.truth.name}" if case.truth else f"largest IoU with an object {case.iou:.2f}",
-    )
-
-
-def _in_crop(box: Box, left: int, top: int) -> Box:
-    return box[0] - left, box[1] - top, max(box[2] - box[0], 0), max(box[3] - box[1], 0)
+    iou = f"{case.iou:.2f}"
+    return own, f"IoU {iou} with {case.truth.name}" if case.truth else f"largest IoU with an object {iou}"
 
 
 def crop_window(boxes: NDArray[np.float64], size: tuple[int, ...]) -> tuple[int, int, int, int]:
