@@ -37,11 +37,8 @@ class TrainingDataset:
         Raises:
             DataError: it is missing, empty or damaged.
         """
-        self._default_boxes = ssd.default_boxes
-        self._params = params
-        self._folder = folder
-        self._strategy = strategy
-        self._callback = callback
+        self._default_boxes, self._params, self._folder = ssd.default_boxes, params, folder
+        self._strategy, self._callback = strategy, callback
         self._index = RecordIndex.of_split(folder, Manifest.load(folder).train_split(params.data.train_split))
         self._skip: set[int] = set()
         self.images = len(self._index)
@@ -79,13 +76,11 @@ class TrainingDataset:
         records = range(min(self._params.train.augmentation_images, self.images))
         return augmentation_stages([self._index.read(record) for record in records], self._params, number)
 
-    def _seed(self, number: int) -> tuple[int, int]:
-        return self._params.train.seed, number
-
     def _records(self, stage: Stage, number: int, step: int) -> list[int]:
         size = batch_size(stage)
         positions = np.arange(step * size, (step + 1) * size, dtype=np.int64)
-        return [int(record) for record in records_at(self.images, self._seed(number), positions, self._skip)]
+        seed = self._params.train.seed, number
+        return [int(record) for record in records_at(self.images, seed, positions, self._skip)]
 
     def _distributed(self, stage: Stage, number: int, step: int, count: int) -> Any:
         size = batch_size(stage)
@@ -103,7 +98,7 @@ class TrainingDataset:
         def of_this_worker(context: Any) -> Any:
             stream = training_stream(
                 self._index,
-                self._seed(number),
+                (params.train.seed, number),
                 step * size,
                 params.model.image_size,
                 params.data,

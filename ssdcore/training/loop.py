@@ -202,20 +202,16 @@ class StageLoop:
         """Compiles nothing yet; restores the optimizer from `checkpoint` if that was saved within this stage."""
         self._session, self._state, self._stage = session, state, stage
         self._total = stage_steps(stage, state.images)
-        self._update = self._make_update()
-        self._metrics = StepMetrics()
-        if checkpoint and state.stage_step and checkpoint.progress["stage"] == state.stage:
-            self._metrics = restore_optimizer(checkpoint, self._update, state.stage_step)
-        self._agreement = Agreement(session.strategy)
-
-    def _make_update(self) -> Update:
-        session, state, stage = self._session, self._state, self._stage
         set_trainable(session.ssd, stage.trainable, stage.freeze_batch_norm)
         trainable = {id(variable) for variable in session.ssd.network.trainable_variables}
         variables = {name: one for name, one in named_variables(session.ssd).items() if id(one) in trainable}
         scale = state.rate_scale * 0.5**state.halvings
         with session.strategy.scope():
-            return Update(stage, variables, self._total, steps_per_epoch(stage, state.images), scale)
+            self._update = Update(stage, variables, self._total, steps_per_epoch(stage, state.images), scale)
+        self._metrics = StepMetrics()
+        if checkpoint and state.stage_step and checkpoint.progress["stage"] == state.stage:
+            self._metrics = restore_optimizer(checkpoint, self._update, state.stage_step)
+        self._agreement = Agreement(session.strategy)
 
     def run(self) -> None:
         """Takes the steps; logs, evaluates and saves when due.

@@ -92,11 +92,7 @@ def _tile(model: ScoredModel, case: ErrorCase, pixels: Image) -> Tile:
         size=(right - left, bottom - top),
         caption=_caption(case),
         image=model.image_names[case.image],
-        boxes=[
-            ((xmin - left, ymin - top, max(xmax - xmin, 0), max(ymax - ymin, 0)), style, one.name)
-            for one, style in (*aside, *thick)
-            for xmin, ymin, xmax, ymax in (one.box,)
-        ],
+        boxes=[(_in_crop(one.box, left, top), style, one.name) for one, style in (*aside, *thick)],
     )
 
 
@@ -109,6 +105,10 @@ def _caption(case: ErrorCase) -> tuple[str, str]:
     own = f"{case.detection.name}, score {case.score:.2f}"
     iou = f"{case.iou:.2f}"
     return own, f"IoU {iou} with {case.truth.name}" if case.truth else f"largest IoU with an object {iou}"
+
+
+def _in_crop(box: Box, left: int, top: int) -> Box:
+    return box[0] - left, box[1] - top, max(box[2] - box[0], 0), max(box[3] - box[1], 0)
 
 
 def crop_window(boxes: NDArray[np.float64], size: tuple[int, ...]) -> tuple[int, int, int, int]:

@@ -57,11 +57,6 @@ def _classes(model: ScoredModel) -> Rows:
         yield one.name, one.objects, one.detections, one.voc07, one.voc12, one.over_ious, *best
 
 
-def _curves(model: ScoredModel) -> Rows:
-    for one in model.analysis.classes:
-        yield from ((one.name, *point) for point in zip(*(part.tolist() for part in one.curve), strict=True))
-
-
 def _sizes(model: ScoredModel) -> Rows:
     analysis = model.analysis
     for by, table in (("area", analysis.by_area), ("share", analysis.by_share)):
@@ -75,21 +70,21 @@ def _confusion(model: ScoredModel) -> Rows:
         yield from ((true, predicted, count) for predicted, count in zip(names, row, strict=True))
 
 
+def _binned(*columns: Iterable[Any]) -> Rows:
+    """Rows of bins of equal width from 0 to 1: from, to, and the values of each bin."""
+    rows = list(zip(*columns, strict=True))
+    for index, row in enumerate(rows):
+        yield index / len(rows), (index + 1) / len(rows), *row
+
+
 def _scores(model: ScoredModel) -> Rows:
     false, true = model.analysis.histogram.tolist()
-    for index in range(len(true)):
-        yield index / len(true), (index + 1) / len(true), true[index], false[index]
+    return _binned(true, false)
 
 
 def _calibration(model: ScoredModel) -> Rows:
     bins = model.analysis.calibration
-    for index, (count, true, mean) in enumerate(zip(bins.counts, bins.true, bins.mean_scores, strict=True)):
-        yield index / len(bins.counts), (index + 1) / len(bins.counts), int(count), int(true), float(mean)
-
-
-def _steps(model: ScoredModel) -> Rows:
-    for name, points in model.steps.items():
-        yield from ((name, *point) for point in points)
+    return _binned(bins.counts.tolist(), bins.true.tolist(), bins.mean_scores.tolist())
 
 
 def _errors(model: ScoredModel) -> Rows:
@@ -109,12 +104,22 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[ScoredModel], Rows]]] = {
         ("class", "objects", "detections", "voc07", "voc12", "over_ious", "best_score", "precision", "recall", "f1"),
         _classes,
     ),
-    "curves.csv": (("class", "score", "precision", "recall"), _curves),
+    "curves.csv": (
+        ("class", "score", "precision", "recall"),
+        lambda model: (
+            (one.name, *point)
+            for one in model.analysis.classes
+            for point in zip(*(part.tolist() for part in one.curve), strict=True)
+        ),
+    ),
     "sizes.csv": (("by", "class", "size", "objects", "average_precision"), _sizes),
     "confusion.csv": (("true_class", "predicted_class", "count"), _confusion),
     "scores.csv": (("from", "to", "true", "false"), _scores),
     "calibration.csv": (("from", "to", "detections", "true", "mean_score"), _calibration),
     "errors.csv": (("kind", "image", "class", "score", *_BOX, "iou", "object_class"), _errors),
-    "steps.csv": (("series", "step", "map"), _steps),
+    "steps.csv": (
+        ("series", "step", "map"),
+        lambda model: ((name, *point) for name, points in model.steps.items() for point in points),
+    ),
 }
 """File -> its columns after `model`, and its rows for a model; an empty class is background."""
