@@ -41,26 +41,18 @@ def info(program: Program, model: Path, as_json: bool) -> None:
 
 def _facts(checkpoint: "Checkpoint") -> dict[str, Any]:
     params, progress, made = checkpoint.params, checkpoint.progress, checkpoint.made
-    weights = checkpoint.weights()
     return {
         "checkpoint": str(checkpoint.path),
         "backbone": params.backbone,
         "model": f"{params.model.name}, {params.model.image_size[1]}x{params.model.image_size[0]} px",
         "classes": list(checkpoint.classes),
-        "weights": sum(values.size for values in weights.values()),
+        "weights": sum(values.size for values in checkpoint.weights().values()),
         "averaged": bool(checkpoint.below("averages/")),
         "step": progress.get("step"),
-        "stage": _stage(checkpoint),
+        "stage": f"{params.train.stages[progress['stage']].name}, step {progress['stage_step']}" if progress else None,
         f"best_{params.train.monitor}": progress.get("best"),
         **{name: made.get(name) for name in ("data", "data_digest", "started", "python", "versions", "git_commit")},
     }
-
-
-def _stage(checkpoint: "Checkpoint") -> str | None:
-    if not checkpoint.progress:
-        return None
-    number, step = checkpoint.progress["stage"], checkpoint.progress["stage_step"]
-    return f"{checkpoint.params.train.stages[number].name}, step {step}"
 
 
 def _text(value: Any) -> str:

@@ -1,10 +1,10 @@
-"""Tables, progress bars and log lines."""
+"""Tables, progress bars and names of models."""
 
 import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,19 +131,6 @@ def progress_bar(title: str) -> Iterator[Bar]:
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield Bar(title, progress)
-
-
-def describe_row(row: Mapping[str, float | int | str]) -> str:
-    """The numbers of a training log row that people watch most."""
-    return (
-        f"step {row['step']}  loss {row['loss']:.3f} (class {row['class_loss']:.3f}, box {row['box_loss']:.3f})  "
-        f"rate {row['learning_rate']:.2g}{speed(row)}"
-    )
-
-
-def speed(row: Mapping[str, float | int | str]) -> str:
-    """Throughput of the steps of a log row; empty if none was timed."""
-    return f"  {row['images_per_second']:.3g} img/s" if "images_per_second" in row else ""
 
 
 def short_names(models: Sequence[Path]) -> list[str]:

@@ -4,6 +4,7 @@ import base64
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 from operator import attrgetter
 
 import cv2
@@ -49,11 +50,10 @@ def make_galleries(model: ScoredModel, images: Images) -> dict[str, list[Tile]]:
     chosen = choose(model)
     index = RecordIndex.of_split(images.data, images.split)
     tiles: dict[ErrorCase, Tile] = {}
-    last, pixels = -1, np.zeros((1, 1, 3), np.uint8)
-    for case in sorted((case for cases in chosen.values() for case in cases), key=attrgetter("image")):
-        if case.image != last:
-            last, pixels = case.image, decode_rgb(parse(index.read(case.image))["image"].numpy())
-        tiles[case] = _tile(model, case, pixels)
+    by_image = attrgetter("image")
+    for image, cases in groupby(sorted(chain.from_iterable(chosen.values()), key=by_image), by_image):
+        pixels = decode_rgb(parse(index.read(image))["image"].numpy())
+        tiles |= {case: _tile(model, case, pixels) for case in cases}
     return {kind: [tiles[case] for case in cases] for kind, cases in chosen.items() if cases}
 
 

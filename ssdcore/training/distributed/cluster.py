@@ -140,7 +140,15 @@ def _answering(server: socket.socket, index: int, workers: int, callers: set[int
 
     def answer() -> None:
         while not done.is_set():
-            callers.update(_answer(server, index, workers))
+            try:
+                connection, _ = server.accept()
+                with connection:
+                    connection.settimeout(2)
+                    greeting = connection.makefile("rb").readline(64)
+                    connection.sendall(GREETING % (index, workers))
+            except OSError:
+                continue
+            callers.update(other for other in range(workers) if greeting == GREETING % (other, workers))
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
@@ -177,16 +185,3 @@ def _call(address: str, index: int, other: int, workers: int) -> bool:
             return connection.makefile("rb").readline(len(expected)) == expected
     except OSError:
         return False
-
-
-def _answer(server: socket.socket, index: int, workers: int) -> set[int]:
-    """The worker that calls within `PAUSE` seconds, if any; it gets a greeting in return."""
-    try:
-        connection, _ = server.accept()
-        with connection:
-            connection.settimeout(2)
-            greeting = connection.makefile("rb").readline(64)
-            connection.sendall(GREETING % (index, workers))
-    except OSError:
-        return set()
-    return {other for other in range(workers) if other != index and greeting == GREETING % (other, workers)}
