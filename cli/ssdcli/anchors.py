@@ -106,9 +106,9 @@ def _read_objects(folder: Path, split: str, params: ParamSet, bar: Bar) -> "Obje
     total = Manifest.load(folder).split(split).images
     boxes, labels = [np.empty((0, 4), np.float32)], [np.empty(0, np.int32)]
     stream = training_boxes(read_records(folder, split), params.model.image_size, params.data)
-    for done, found in enumerate(iterate(stream, folder, split), start=1):
-        boxes.append(found[0].numpy())
-        labels.append(found[1].numpy())
+    for done, (of_image, classes) in enumerate(iterate(stream, folder, split), start=1):
+        boxes.append(of_image.numpy())
+        labels.append(classes.numpy())
         bar.update(done, total)
     return np.concatenate(boxes), np.concatenate(labels)
 
@@ -173,18 +173,18 @@ def _draw(path: Path, objects: "Objects", params: ParamSet, proposal: "Proposal"
     from ssdcore.geometry.recall import sizes_px
 
     match_iou = params.train.loss.match_iou
-    before, after = (found.recall(match_iou).recall for found in (proposal.before, proposal.after))
-    found = sizes_px(objects[0], params.model.image_size)
+    before, after = (one.recall(match_iou).recall for one in (proposal.before, proposal.after))
+    truth = sizes_px(objects[0], params.model.image_size)
     old, new = (np.concatenate(cell_sizes(spec)) for spec in (params.model.default_boxes, proposal.default_boxes))
     figure = Figure(figsize=(8, 8), layout="constrained")
     axes = figure.add_subplot()
-    axes.scatter(found[:, 0], found[:, 1], s=6, alpha=0.3, color="0.5", linewidths=0, label=f"{len(found)} objects")
+    axes.scatter(truth[:, 0], truth[:, 1], s=6, alpha=0.3, color="0.5", linewidths=0, label=f"{len(truth)} objects")
     label = f"current default boxes, recall {_percent(before)}"
     axes.scatter(old[:, 0], old[:, 1], s=70, marker="s", color="none", edgecolors="#d55e00", zorder=3, label=label)
     if proposal.improves:
         label = f"proposed default boxes, recall {_percent(after)}"
         axes.scatter(new[:, 0], new[:, 1], s=70, marker="D", color="#0072b2", edgecolors="w", zorder=3, label=label)
-    sizes = np.concatenate([found, old, new])
+    sizes = np.concatenate([truth, old, new])
     low, high = 0.8 * sizes.min(), 1.25 * sizes.max()
     ticks = [2**power for power in range(13) if low <= 2**power <= high]
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")

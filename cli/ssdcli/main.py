@@ -27,7 +27,6 @@ from ssdcore.system.tensorflow import set_tensorflow_defaults
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
-
 FIRST_STEPS = """\b
 First steps:
   ssd demo                                        on drawn shapes, in minutes

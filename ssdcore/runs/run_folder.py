@@ -59,9 +59,9 @@ class RunFolder:
         """Whether the folder is empty, absent, or left by a run that was killed before its first checkpoint."""
         if not self.root.is_dir():
             return not self.root.exists()
-        found = {*self.root.iterdir(), *self.checkpoints.glob("*")} - {self.lock}
+        files = {*self.root.iterdir(), *self.checkpoints.glob("*")} - {self.lock}
         begun = {self.checkpoints, self.params, self.classes, *self.partial()} if self.checkpoints.is_dir() else set()
-        return found <= begun
+        return files <= begun
 
 
 def step_of(checkpoint: Path) -> int:

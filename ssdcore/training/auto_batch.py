@@ -1,4 +1,4 @@
-"""The largest batch that fits into memory, found by trying small ones."""
+"""The largest batch that fits into memory, extrapolated from trial steps on small ones."""
 
 import math
 from collections.abc import Callable

@@ -84,7 +84,7 @@ class TrainingDataset:
 
     def _distributed(self, stage: Stage, number: int, step: int, count: int) -> Any:
         size = batch_size(stage)
-        share = WorkerSlice(size, worker_index(self._strategy), worker_count(self._strategy))
+        part = WorkerSlice(size, worker_index(self._strategy), worker_count(self._strategy))
         replicas = self._strategy.num_replicas_in_sync
         params = self._params
         default_boxes = tf.constant(self._default_boxes)
@@ -103,22 +103,22 @@ class TrainingDataset:
                 params.model.image_size,
                 params.data,
                 params.augment,
-                share,
+                part,
                 self._skip,
             )
             calls = params.data.parallel_calls or tf.data.AUTOTUNE
             batches = stream.map(with_targets, num_parallel_calls=calls).batch(size // replicas, drop_remainder=True)
-            return batches.take(count * replicas // share.workers).prefetch(READ_AHEAD * replicas // share.workers)
+            return batches.take(count * replicas // part.workers).prefetch(READ_AHEAD * replicas // part.workers)
 
         return self._strategy.distribute_datasets_from_function(of_this_worker)
 
     def _leave_out_undecodable(self, error: tf.errors.OpError, stage: Stage, state: TrainingState, step: int) -> None:
         """Leaves out the undecodable images of a step's batch."""
-        found = find_undecodable(self._index, self._records(stage, state.stage, step))
-        if not found:
+        undecodable = find_undecodable(self._index, self._records(stage, state.stage, step))
+        if not undecodable:
             raise error
-        self._skip |= {image.number for image in found}
-        named = "; ".join(f"{image.name}: {image.reason}" for image in found)
+        self._skip |= {image.number for image in undecodable}
+        named = "; ".join(f"{image.name}: {image.reason}" for image in undecodable)
         limit = self._params.data.max_undecodable
         if len(self._skip) > limit:
             raise DataError(

@@ -134,14 +134,14 @@ class MetricsLog:
 
 def _tags_at(folder: Path, step: int) -> set[str]:
     """The tags of the events of a step that TensorBoard would show."""
-    found: set[str] = set()
+    tags: set[str] = set()
     for path in sorted(folder.glob("events.out.tfevents.*")):
         for event in _events(path):
             if event.session_log.status == SessionLog.START and event.step <= step:
-                found.clear()
+                tags.clear()
             elif event.step == step:
-                found |= {value.tag for value in event.summary.value}
-    return found
+                tags |= {value.tag for value in event.summary.value}
+    return tags
 
 
 def _events(path: Path) -> Iterator[Event]:

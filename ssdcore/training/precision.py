@@ -49,8 +49,8 @@ def cpu_flags(info: Path = CPU_INFO) -> set[str]:
         lines = info.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return set()
-    found = (line.partition(":")[2].split() for line in lines if line.startswith("flags"))
-    return set(next(found, ()))
+    flags = (line.partition(":")[2].split() for line in lines if line.startswith("flags"))
+    return set(next(flags, ()))
 
 
 def has_depthwise(network: keras.Model) -> bool:

@@ -31,7 +31,7 @@ from ssdcore.training.auto_batch import resolve_auto_batch
 from ssdcore.training.averages import WeightAverages
 from ssdcore.training.callback import TrainingCallback
 from ssdcore.training.checkpointing.manager import CheckpointManager
-from ssdcore.training.checkpointing.resume import OpenedRun, open_run, require_trained_backbone
+from ssdcore.training.checkpointing.resume import open_run, require_trained_backbone
 from ssdcore.training.dataset import TrainingDataset
 from ssdcore.training.distributed.devices import check_batch, describe, explain_lost_worker, is_chief, numbers_of_all
 from ssdcore.training.log import Profiler
@@ -103,20 +103,20 @@ def _train(
 ) -> SSD:
     """See `train`; no other process trains in the folder."""
     manifest, chief = Manifest.load(data), is_chief(strategy)
-    opened = open_run(run, params, manifest, data, resume=resume, chief=chief)
-    if opened.warning:
-        callback.on_warning(TrainingWarning(opened.warning))
+    params, checkpoint, damage = open_run(run, params, manifest, data, resume=resume, chief=chief)
+    if damage:
+        callback.on_warning(TrainingWarning(damage))
     if params.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     # A plain copy, for evaluations, and to choose the precision of the other before that is built.
-    copy = build_ssd(opened.params, manifest.classes, plugins)
+    copy = build_ssd(params, manifest.classes, plugins)
     precision = choose_precision(params.train.precision, copy.network)
     if precision == "mixed_float16" and not tf.config.get_visible_devices("GPU"):
         warning = "mixed_float16 is many times slower than float32 on a CPU (train.precision=auto)"
         callback.on_warning(TrainingWarning(warning))
     keras.utils.set_random_seed(params.train.seed)
     with strategy.scope(), explain_lost_worker(strategy):
-        ssd, params = _build(opened, manifest, plugins, precision, strategy, callback)
+        ssd, params = _build(params, not checkpoint, manifest, plugins, precision, strategy, callback)
         averages = WeightAverages(ssd, params.train.ema_decay) if params.train.ema_decay else None
         scale = LossScale() if precision == "mixed_float16" else None
         made = provenance(data, manifest.source, [plugins.providers[params.backbone].distribution])
@@ -138,8 +138,8 @@ def _train(
             f"{describe(strategy, batch_size(params.train.stages[0]))}, {precision}"
         )
         _warn_of_recall(ssd, params, data, manifest, callback)
-        state = session.restore(opened.checkpoint) if opened.checkpoint else session.begin()
-        run_stages(session, state, opened.checkpoint)
+        state = session.restore(checkpoint) if checkpoint else session.begin()
+        run_stages(session, state, checkpoint)
     return ssd
 
 
@@ -167,7 +167,8 @@ def _locked(run: RunFolder) -> Iterator[None]:
 
 
 def _build(
-    opened: OpenedRun,
+    params: ParamSet,
+    is_new: bool,
     manifest: Manifest,
     plugins: Plugins,
     precision: str,
@@ -175,9 +176,8 @@ def _build(
     callback: TrainingCallback,
 ) -> tuple[SSD, ParamSet]:
     """The detector, for a new run with its initial weights; and the parameters with resolved batch sizes."""
-    params = opened.params
     ssd = build_ssd(params, manifest.classes, plugins, precision)
-    if opened.checkpoint is None:
+    if is_new:
         _expect_background(ssd, params)
         if params.train.weights.file is not None:
             report = load_weights(ssd, plugins, params.train.weights)

@@ -31,7 +31,7 @@ from ssdcore.system.tensorflow import load_tensorflow
     help="SSD model to put on a backbone; may be repeated.",
 )
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images at a time.")
-@click.option("--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Only the first so many.")
+@click.option("--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Only the first N images.")
 @click.option("--out", type=PathOption, help="Folder to create for compare.csv and compare.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_program
@@ -90,20 +90,6 @@ def _measure_all(candidates: Sequence[Candidate], images: Images, debug: bool) -
                 click.echo(f"warning: {candidate.name} could not be measured: {one}", err=True)
         bar.update(len(candidates), len(candidates))
     return measured, failed
-
-
-def _require_all(found: Sequence[Measured], candidates: Sequence[Candidate]) -> None:
-    """Makes the command fail if a candidate did.
-
-    Raises:
-        ModelError: one did.
-    """
-    failed = [one.name for one in candidates if one.name not in {other.name for other in found}]
-    if failed:
-        raise ModelError(
-            f"{len(failed)} of {len(candidates)} detectors could not be measured ({', '.join(failed)}); the "
-            "warnings say why, 'ssd --debug compare ...' shows where"
-        )
 
 
 def find_candidates(

@@ -21,9 +21,9 @@ COLUMNS = ("detector", "image, px", "million parameters", "billion MACs", "read,
 Point = tuple[float, float]
 
 
-def print_measured(found: Sequence[Measured]) -> None:
+def print_measured(measured: Sequence[Measured]) -> None:
     """A table on the terminal."""
-    print_table((*COLUMNS, "mAP"), [_row(one) for one in found])
+    print_table((*COLUMNS, "mAP"), [_row(one) for one in measured])
 
 
 def _row(one: Measured) -> tuple[str, ...]:
@@ -58,15 +58,15 @@ def prepare(out: Path) -> None:
             os.fsync(file.fileno())
 
 
-def write(found: Sequence[Measured], out: Path) -> None:
+def write(measured: Sequence[Measured], out: Path) -> None:
     """Writes the table and the plot, or neither.
 
     Raises:
         DataError: that is not possible.
     """
-    rows = [{**asdict(one), "image_size": _size(one)} for one in found]
+    rows = [{**asdict(one), "image_size": _size(one)} for one in measured]
     table = csv_text([list(rows[0]), *(list(row.values()) for row in rows)])
-    contents = {TABLE: table.encode(), PLOT: draw(found)}
+    contents = {TABLE: table.encode(), PLOT: draw(measured)}
     try:
         for name, content in contents.items():
             write_atomic(out / name, content, DataError)
@@ -76,7 +76,7 @@ def write(found: Sequence[Measured], out: Path) -> None:
         raise
 
 
-def draw(found: Sequence[Measured]) -> bytes:
+def draw(measured: Sequence[Measured]) -> bytes:
     """A PNG of latency against average precision if any detector is trained, else against MACs where known."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
@@ -84,14 +84,14 @@ def draw(found: Sequence[Measured]) -> bytes:
     figure = Figure((8, 5), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xscale="log", xlabel="ms from an image in memory to its detections")
-    if any(one.map is not None for one in found):
-        points = [(one.latency_ms, one.map, one) for one in found if one.map is not None]
+    if any(one.map is not None for one in measured):
+        points = [(one.latency_ms, one.map, one) for one in measured if one.map is not None]
         front = pareto_front([(x, y) for x, y, _ in points])
         axes.plot(*zip(*front, strict=True), color="0.7", zorder=0, drawstyle="steps-post", label="Pareto front")
         axes.set_ylabel("mAP")
         axes.legend(loc="lower right", frameon=False)
     else:
-        points = [(one.latency_ms, one.macs / 1e9, one) for one in found if one.macs]
+        points = [(one.latency_ms, one.macs / 1e9, one) for one in measured if one.macs]
         axes.set(yscale="log", ylabel="billion MACs")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
@@ -103,8 +103,8 @@ def draw(found: Sequence[Measured]) -> bytes:
         axes.annotate(one.name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8)
     axes.margins(x=0.15)  # names stand to the right of their points
     axes.set_title("area: parameters", fontsize=9, loc="right")
-    if len(points) < len(found):
-        axes.set_title(f"not shown, {axes.get_ylabel()} unknown: {len(found) - len(points)}", fontsize=9, loc="left")
+    if len(points) < len(measured):
+        axes.set_title(f"not shown, {axes.get_ylabel()} unknown: {len(measured) - len(points)}", fontsize=9, loc="left")
     axes.grid(alpha=0.3)
     image = io.BytesIO()
     figure.savefig(image, dpi=120)

@@ -18,7 +18,7 @@ from ssdcore.system.tensorflow import load_tensorflow
 @click.option("--out", type=PathOption, help="Folder to create. Default for a single run folder: report/ in it.")
 @click.option("--score", type=click.FloatRange(0, 1), help="Score threshold for counting errors. Default: best F1.")
 @click.option(
-    "--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Evaluate only the first so many."
+    "--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Evaluate only the first N images."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @pass_program

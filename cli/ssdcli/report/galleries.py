@@ -28,7 +28,7 @@ SIDE, QUALITY = 320, 80
 """Longest side of an image on the page, px, and its JPEG quality."""
 
 CONTEXT, LEAST = 2.4, 0.3
-"""Side of a crop: so many times the longer side of the boxes, but at least this fraction of the image's."""
+"""Side of a crop: a multiple of the longer side of the boxes, but at least this fraction of the image's."""
 
 
 @dataclass(frozen=True)

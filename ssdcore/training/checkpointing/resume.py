@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.errors import CheckpointError, TrainingError
@@ -21,24 +21,14 @@ _FREE = re.compile(
 _LENGTH = re.compile(r"train\.stages\.(\d+)\.(epochs|steps)")
 
 
-class OpenedRun(NamedTuple):
-    """A run that can be started or resumed.
-
-    Attributes:
-        params: with the names of splits filled in, and on resuming the sizes of `auto` batches.
-        checkpoint: to resume from; None for a new run.
-        warning: about a damaged last checkpoint; empty if there is none.
-    """
-
-    params: ParamSet
-    checkpoint: Checkpoint | None = None
-    warning: str = ""
-
-
 def open_run(
     run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, *, resume: bool, chief: bool
-) -> OpenedRun:
+) -> tuple[ParamSet, Checkpoint | None, str]:
     """Makes sure that a new run's folder is unused, or that the run in it can be resumed.
+
+    Returns:
+        The parameters with the names of splits filled in, and on resuming the sizes of `auto` batches; the checkpoint
+        to resume from, None for a new run; a warning about a damaged last checkpoint, empty if there is none.
 
     Raises:
         TrainingError: the folder is in use, or the run was started with other parameters or data.
@@ -52,12 +42,12 @@ def open_run(
         check_classes(checkpoint.classes, manifest.classes, data)
         _refuse_changes(checkpoint, params)
         _refuse_other_data(checkpoint, manifest, params, data)
-        return OpenedRun(params, checkpoint, warning)
+        return params, checkpoint, warning
     if params.train.weights.file is None:
         require_trained_backbone(params)
     if chief and not run.is_unused():
         raise TrainingError(f"{run.root.absolute()} is in use", "run_exists")
-    return OpenedRun(params)
+    return params, None, ""
 
 
 def load_latest(run: RunFolder) -> tuple[Checkpoint, str]:
