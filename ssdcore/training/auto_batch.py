@@ -91,21 +91,19 @@ class _Trial:
         before = [variable.numpy() for variable in self._ssd.network.variables]
         set_trainable(self._ssd, "all")
         try:
-            return self._peak(tf.random.uniform((size, *self._image_size, 3), maxval=255.0))
+            images = tf.random.uniform((size, *self._image_size, 3), maxval=255.0)
+            if self._on_gpu:
+                tf.config.experimental.reset_memory_stats("GPU:0")
+                self._gradients(images)
+                return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+            with PeakMemory() as memory:
+                self._gradients(images)
+            return memory.peak
         except tf.errors.ResourceExhaustedError:
             return None
         finally:
             for variable, value in zip(self._ssd.network.variables, before, strict=True):
                 variable.assign(value)  # batch statistics have moved
-
-    def _peak(self, images: Any) -> int:
-        if not self._on_gpu:
-            with PeakMemory() as memory:
-                self._gradients(images)
-            return memory.peak
-        tf.config.experimental.reset_memory_stats("GPU:0")
-        self._gradients(images)
-        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
 
     def _gradients_of(self, images: Any) -> Any:
         """The gradients of a loss in which one default box in a hundred is positive."""

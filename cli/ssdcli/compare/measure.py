@@ -90,7 +90,10 @@ def measure_in_subprocess(candidate: Candidate, images: Images, debug: bool) -> 
         return result
     except EOFError:
         process.join()
-        return _exit_reason(process.exitcode)
+        code = process.exitcode or 0
+        if code >= 0:
+            return f"its process ended with exit code {code}"
+        return f"its process was killed by {signal.Signals(-code).name}, probably for lack of memory"
     finally:
         if process.ident:
             process.kill()
@@ -138,9 +141,3 @@ def _measure(candidate: Candidate, images: Images) -> Measured:
         images=result.images,
         map=result.mean_average_precision if candidate.checkpoint else None,
     )
-
-
-def _exit_reason(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"its process ended with exit code {code}"
-    return f"its process was killed by {signal.Signals(-code).name}, probably for lack of memory"
