@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 _SILENT = "3"
 """The `TF_CPP_MIN_LOG_LEVEL` at which only fatal errors are logged."""
@@ -29,17 +29,15 @@ def load_tensorflow() -> None:
         import tensorflow  # noqa: F401
 
 
-def quiet_tensorflow() -> AbstractContextManager[None]:
+@contextmanager
+def quiet_tensorflow() -> Iterator[None]:
     """Discards what native code writes to stderr, unless the environment asks for TensorFlow's messages.
 
     TensorFlow logs before it reads its log level; nothing but the descriptor can hold that back.
     """
-    return silent_stderr() if os.environ.get("TF_CPP_MIN_LOG_LEVEL", _SILENT) == _SILENT else nullcontext()
-
-
-@contextmanager
-def silent_stderr() -> Iterator[None]:
-    """Discards what native code writes to stderr."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", _SILENT) != _SILENT:
+        yield
+        return
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import tensorflow as tf
@@ -19,7 +18,7 @@ from ssdcore.training.checkpointing.manager import CheckpointManager, restore_op
 from ssdcore.training.checkpointing.resume import load_latest
 from ssdcore.training.dataset import TrainingDataset
 from ssdcore.training.distributed.agreement import Agreement, Requests, require_same_step
-from ssdcore.training.distributed.devices import is_chief, lost_worker, worker_count
+from ssdcore.training.distributed.devices import lost_worker, worker_count
 from ssdcore.training.log import MetricsLog, Profiler
 from ssdcore.training.metrics import NonFiniteError, Row, StepMetrics
 from ssdcore.training.optimizers import Update
@@ -43,6 +42,7 @@ class Session:
     """What all stages share in one process of a run.
 
     Attributes:
+        chief: this process is the first worker.
         scorer: in the chief only, if the run is evaluated.
         log: in the chief only, while steps are taken.
     """
@@ -52,6 +52,7 @@ class Session:
     run: RunFolder
     dataset: TrainingDataset
     checkpoints: CheckpointManager
+    chief: bool
     scorer: Scorer | None
     strategy: Any
     callback: TrainingCallback
@@ -59,10 +60,6 @@ class Session:
     log: MetricsLog | None = None
     signals: StepSignals = field(default_factory=StepSignals)
     warned_of_waiting: bool = False
-
-    @cached_property
-    def chief(self) -> bool:
-        return is_chief(self.strategy)
 
     def begin(self) -> TrainingState:
         """Starts a new run, with a first checkpoint of the untrained model."""

@@ -128,6 +128,7 @@ def _train(
             dataset=TrainingDataset(ssd, params, data, strategy, callback),
             checkpoints=CheckpointManager(run, ssd, params, made, averages, scale),
             scorer=Scorer(copy, params, data, split) if split is not None else None,
+            chief=chief,
             strategy=strategy,
             callback=callback,
             profiler=Profiler(run.events if profile and chief else None),

@@ -23,20 +23,19 @@ Point = tuple[float, float]
 
 def print_measured(measured: Sequence[Measured]) -> None:
     """A table on the terminal."""
-    print_table((*COLUMNS, "mAP"), [_row(one) for one in measured])
-
-
-def _row(one: Measured) -> tuple[str, ...]:
-    milliseconds = (f"{value:.1f}" for value in (one.read_ms, one.network_ms, one.nms_ms))
-    return (
-        one.name,
-        _size(one),
-        f"{one.parameters / 1e6:.2f}",
-        "?" if one.macs is None else f"{one.macs / 1e9:.2f}",
-        *milliseconds,
-        f"{one.memory_mib:.0f}",
-        "-" if one.map is None else f"{one.map:.4f}",
-    )
+    rows = [
+        (
+            one.name,
+            _size(one),
+            f"{one.parameters / 1e6:.2f}",
+            "?" if one.macs is None else f"{one.macs / 1e9:.2f}",
+            *(f"{value:.1f}" for value in (one.read_ms, one.network_ms, one.nms_ms)),
+            f"{one.memory_mib:.0f}",
+            "-" if one.map is None else f"{one.map:.4f}",
+        )
+        for one in measured
+    ]
+    print_table((*COLUMNS, "mAP"), rows)
 
 
 def _size(one: Measured) -> str:
