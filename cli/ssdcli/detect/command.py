@@ -4,18 +4,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import numpy as np
 
 from ssdcli.options import PathOption, Program, pass_program
+from ssdcore.detection import Detections
 from ssdcore.errors import DataError, did_you_mean
 from ssdcore.system.tensorflow import load_tensorflow
-
-if TYPE_CHECKING:
-    from ssdcore import Detections
-
 
 FORMATS = ("drawn", "json", "jsonl", "csv", "coco", "voc", "crops")
 DEFAULT_FORMATS = ("drawn", "json")
@@ -40,7 +37,7 @@ class Thresholds:
             if name not in classes:
                 raise DataError(f"--score {name}=…: the model has no class {name!r}; {did_you_mean(name, classes)}")
 
-    def apply(self, detections: "Detections") -> "Detections":
+    def apply(self, detections: Detections) -> Detections:
         """The detections that score above the threshold of their class."""
         limits = np.array([self.by_class.get(name, self.general) for name in detections.classes], np.float32)
         return detections.above(limits[detections.labels - 1])

@@ -14,19 +14,9 @@ import cv2
 import numpy as np
 import supervision as sv
 
+from ssdcli.detect import text_outputs as text
 from ssdcli.detect.sources import MediaSource
-from ssdcli.detect.text_outputs import (
-    SPLIT,
-    DetectedFrame,
-    OutFolder,
-    Output,
-    text_files,
-    write_coco,
-    write_csv,
-    write_json,
-    write_json_lines,
-    write_voc,
-)
+from ssdcli.detect.text_outputs import DetectedFrame, OutFolder, Output
 from ssdcore.errors import DataError
 from ssdcore.evaluation.write_results import ANNOTATIONS, RESULTS, voc_file_names
 from ssdcore.files import explain_writing
@@ -49,14 +39,14 @@ def make_outputs(
     if "drawn" in formats:  # refused before the work begins
         for source in sources:
             folder.file(_file_name(source))
-    coco = partial(write_coco, sources, classes)
+    coco = partial(text.write_coco, sources, classes)
     outputs: dict[str, Callable[[], Output]] = {
         "drawn": lambda: drawn(folder),
-        "json": lambda: text_files(write_json, folder.file("detections.json")),
-        "jsonl": lambda: text_files(write_json_lines, folder.file("detections.jsonl")),
-        "csv": lambda: text_files(write_csv, folder.file("detections.csv")),
-        "coco": lambda: text_files(coco, folder.file(RESULTS), folder.file(ANNOTATIONS)),
-        "voc": lambda: text_files(write_voc, *map(folder.file, voc_file_names(SPLIT, classes))),
+        "json": lambda: text.text_files(text.write_json, folder.file("detections.json")),
+        "jsonl": lambda: text.text_files(text.write_json_lines, folder.file("detections.jsonl")),
+        "csv": lambda: text.text_files(text.write_csv, folder.file("detections.csv")),
+        "coco": lambda: text.text_files(coco, folder.file(RESULTS), folder.file(ANNOTATIONS)),
+        "voc": lambda: text.text_files(text.write_voc, *map(folder.file, voc_file_names(text.SPLIT, classes))),
         "crops": lambda: crops(folder),
     }
     return [outputs[name]() for name in dict.fromkeys(formats)]

@@ -2,30 +2,17 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Protocol
 
+from ssdcli.detect.command import DetectRequest
 from ssdcli.detect.image_outputs import ScreenClosedError, make_outputs, screen
 from ssdcli.detect.sources import MediaSource, batches, count_frames, read_frames
 from ssdcli.detect.text_outputs import DetectedFrame, OutFolder
+from ssdcli.detect.tiles import DetectsImages
 from ssdcli.output import progress_bar
-from ssdcore.detection import Detections
 from ssdcore.system.signals import DeferredSignals
-from ssdcore.types import Image
-
-if TYPE_CHECKING:
-    from ssdcli.detect.command import DetectRequest
 
 
-class DetectsImages(Protocol):
-    """A detector, whole or tiled."""
-
-    classes: tuple[str, ...]
-
-    def __call__(self, images: list[Image]) -> list[Detections]:
-        """The detections in each of some RGB images (H, W, 3) uint8."""
-
-
-def detect_sources(detector: DetectsImages, sources: Sequence[MediaSource], request: "DetectRequest") -> int:
+def detect_sources(detector: DetectsImages, sources: Sequence[MediaSource], request: DetectRequest) -> int:
     """Detects objects in all frames of all sources, and writes them.
 
     Returns the number of sources that could not be read to their end; each was reported.

@@ -89,7 +89,7 @@ def _from_text(text: str) -> list[MediaSource]:
     if text.isascii() and text.isdecimal() and not path.exists():
         return [MediaSource(text, "camera", f"camera-{int(text)}")]
     # A folder or a pattern; Path.glob does not take absolute ones.
-    inside = path.iterdir() if path.is_dir() else map(Path, glob(text, recursive=True))  # noqa: PTH207
+    inside = path.iterdir() if path.is_dir() else map(Path, glob(str(path), recursive=True))  # noqa: PTH207
     files = sorted(item for item in inside if item.suffix.lower() in IMAGE_EXTENSIONS + VIDEOS and item.is_file())
     if not files:
         raise DataError(

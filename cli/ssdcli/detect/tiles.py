@@ -1,7 +1,7 @@
 """Detection in large images: in tiles, and in the whole image for objects larger than a tile."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,18 @@ from ssdcore.detection import Detections
 from ssdcore.geometry.iou import ios_matrix_xyxy, iou_matrix_xyxy
 from ssdcore.types import Image
 
-if TYPE_CHECKING:
-    from ssdcli.detect.loop import DetectsImages
-
 OVERLAP = 0.25
 SAME_IOU, SAME_INSIDE = 0.45, 0.7
 """Two boxes of a class show one object if their IoU, or their intersection over the smaller one, is larger."""
+
+
+class DetectsImages(Protocol):
+    """A detector, whole or tiled."""
+
+    classes: tuple[str, ...]
+
+    def __call__(self, images: list[Image]) -> list[Detections]:
+        """The detections in each of some RGB images (H, W, 3) uint8."""
 
 
 class TiledDetector:
@@ -26,7 +32,7 @@ class TiledDetector:
     as tiles show smaller objects at a higher resolution. Duplicates are removed.
     """
 
-    def __init__(self, detector: "DetectsImages", tile: int, overlap: float) -> None:
+    def __init__(self, detector: DetectsImages, tile: int, overlap: float) -> None:
         """Wraps a detector.
 
         Args:

@@ -125,7 +125,6 @@ def _score_all(program: Program, request: EvalRequest, first: "Checkpoint", tabl
             score = "n/a" if value is None else f"{value:.4f}"
             line = f"step {step}  {result.metric} mAP {score}{', the best so far' if is_best else ''}"
         click.echo(line)
-        sys.stdout.flush()
     return count
 
 

@@ -8,16 +8,8 @@ import numpy as np
 
 from ssdcore.data.records.ground_truth import GroundTruth
 from ssdcore.detection.detections import Detections
-from ssdcore.evaluation.analysis.curves import (
-    Calibration,
-    Curve,
-    Point,
-    best_f1,
-    calibration,
-    curve,
-    histogram,
-    point_at,
-)
+from ssdcore.evaluation.analysis import curves
+from ssdcore.evaluation.analysis.curves import Calibration, Curve, Point
 from ssdcore.evaluation.analysis.errors import KINDS, Errors, confusion_matrix, find_errors
 from ssdcore.evaluation.analysis.matched import IOUS, Matched, match
 from ssdcore.evaluation.analysis.sizes import BANDS, SizeScores, over_classes, scores_by_size
@@ -165,19 +157,19 @@ def analyse(
     rows = matched.detections.counted
     scores, true = matched.detections.scores[rows], matched.detections.true[rows]
     required = int(matched.objects.required.sum())
-    best = best_f1(scores, true, required)
+    best = curves.best_f1(scores, true, required)
     chosen = score if score is not None else best.score if best else FALLBACK_SCORE
     above = scores >= chosen
     metric = "voc07" if params.metric == "voc07" else "voc12"
     return Analysis(
         classes=tuple(_score_class(matched, label, name) for label, name in enumerate(classes, start=1)),
         best=best,
-        at=point_at(chosen, scores, true, required),
+        at=curves.point_at(chosen, scores, true, required),
         confusion=confusion_matrix(matched, chosen, params.inclusive_pixels),
         errors=find_errors(matched, chosen),
-        calibration=calibration(scores, true),
-        calibration_above=calibration(scores[above], true[above]),
-        histogram=histogram(scores, true),
+        calibration=curves.calibration(scores, true),
+        calibration_above=curves.calibration(scores[above], true[above]),
+        histogram=curves.histogram(scores, true),
         by_area=scores_by_size(matched, metric, relative=False),
         by_share=scores_by_size(matched, metric, relative=True),
         matched=matched,
@@ -203,6 +195,6 @@ def _score_class(matched: Matched, label: int, name: str) -> ClassScores:
         voc07=average_precision(scores, true, required, "voc07"),
         voc12=average_precision(scores, true, required, "voc12"),
         at_ious=tuple(at_ious),
-        best=best_f1(scores, true, required),
-        curve=curve(scores, true, required),
+        best=curves.best_f1(scores, true, required),
+        curve=curves.curve(scores, true, required),
     )
