@@ -15,9 +15,8 @@ from ssdcore.data.formats import read_labelled
 from ssdcore.data.images import UprightImage
 from ssdcore.data.order import WHOLE_BATCH, WorkerSlice, records_at
 from ssdcore.data.pipeline import TrainingExample, evaluation_batches, iterate, read_records, training_stream
-from ssdcore.data.records.index import RecordIndex
+from ssdcore.data.records.index import UNDECODABLE, RecordIndex, find_undecodable
 from ssdcore.data.records.record import serialize
-from ssdcore.data.records.undecodable import UNDECODABLE, find_undecodable
 from ssdcore.data.synth import synthesize
 from ssdcore.data.validation.validate import ValidBox
 from ssdcore.errors import DataError, ParamError

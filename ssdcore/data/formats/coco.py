@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.image_files import ImageFinder, stem
-from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.image_files import ImageFinder, name_uniquely, stem
 from ssdcore.data.formats.paths import files_like, inside, read_bytes, split_name
 from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, is_name, number, shown
 from ssdcore.errors import DataError

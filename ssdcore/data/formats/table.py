@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.image_files import ImageFinder, stem
-from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.image_files import ImageFinder, name_uniquely, stem
 from ssdcore.data.formats.paths import files_like, inside, split_name
 from ssdcore.data.formats.values import AnnotationError, check_object_count, image_size, number
 from ssdcore.errors import DataError, did_you_mean

@@ -1,4 +1,7 @@
-"""Reads TFRecords of images: those of SSD-Tensorflow and its kin, and of TF's Object Detection API."""
+"""Reads TFRecords of images: those of SSD-Tensorflow and its kin, and of TF's Object Detection API.
+
+Beside them may be a label map: the Object Detection API's `.pbtxt`, or `labels.txt`.
+"""
 
 import re
 from collections import defaultdict
@@ -8,13 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.image_files import stem
-from ssdcore.data.formats.label_maps import BACKGROUND, read_label_map
-from ssdcore.data.formats.names import name_uniquely
-from ssdcore.data.formats.paths import files_like
-from ssdcore.data.formats.record_files import records
+from ssdcore.data.formats.image_files import name_uniquely, stem
+from ssdcore.data.formats.paths import files_like, read_text
 from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, number, shown
-from ssdcore.data.records.example import parse_example
+from ssdcore.data.records.tfrecord_files import are_sound, frames_of, parse_example, read_content
+from ssdcore.errors import DataError
 from ssdcore.params.class_names import PASCAL_VOC, UNLABELLED
 
 FILE_NAME = re.compile(r"\.(tf)?records?(-\d+-of-\d+)?$")
@@ -29,6 +30,12 @@ _DIFFICULT = ("image/object/bbox/difficult", "image/object/difficult")
 _TRUNCATED = ("image/object/bbox/truncated", "image/object/truncated")
 _CROWD = ("image/object/is_crowd", "image/object/group_of")
 _NAMES = ("image/filename", "image/source_id")
+_MAX_MAP_BYTES = 2**20
+_ITEM = re.compile(r"\bitem\s*\{([^{}]*)\}")
+_ITEM_START = re.compile(r"\bitem\s*\{")
+_FIELD = re.compile(r"""\b(id|name|display_name)\s*:\s*(?:(\d{1,9})\b|'([^'\n]*)'|"([^"\n]*)")""")
+_NUMBERED = re.compile(r"(\d{1,9})\s*:\s*(\S.*)")
+BACKGROUND = ("background", "none", "???", "__background__", "_background_")
 
 Values = list[Any]
 Features = Mapping[str, Values]
@@ -80,13 +87,17 @@ def read_tfrecords(source: Path) -> LabelledSet:
 
 
 def _read_file(file: Path, classes: _Classes, issues: list[Issue]) -> Iterator[Example]:
-    for position, record in enumerate(records(file), start=1):
+    frames, problem = frames_of(file)
+    sound = are_sound(file, frames)
+    for position, (offset, length) in enumerate(frames, start=1):
         try:
-            if isinstance(record, AnnotationError):
-                raise record
-            yield _example(record.content, file, position, record.offset, classes)
+            with file.open("rb") as data:
+                content = read_content(data, offset, length, sound)
+            yield _example(content, file, position, offset, classes)
         except AnnotationError as error:
             issues.append(error.issue(file, position))
+    if problem:
+        issues.append(problem.issue(file, len(frames) + 1))
 
 
 def _example(content: bytes, file: Path, position: int, offset: int, classes: _Classes) -> Example:
@@ -167,3 +178,49 @@ def _name_of(key: int | None, classes: _Classes) -> str:
         )
     classes.unnamed = True
     return known[key]
+
+
+def read_label_map(folder: Path) -> dict[int, str] | None:
+    """Names by id from `label_map.pbtxt`, else the only `*label_map.pbtxt`, else `labels.txt`; None if there is none.
+
+    Raises:
+        DataError: it cannot be read, or names no class.
+    """
+    files = files_like(folder, "label_map.pbtxt") or files_like(folder, "*label_map.pbtxt")
+    if len(files) > 1:
+        raise DataError(f"{folder.absolute()} has several label maps; name the right one label_map.pbtxt")
+    files = files or files_like(folder, "labels.txt")
+    if not files:
+        return None
+    try:
+        text = read_text(files[0], _MAX_MAP_BYTES)
+    except AnnotationError as error:
+        raise DataError(f"{files[0].absolute()} is not a label map: {error}") from None
+    names = _map_items(text) if files[0].suffix == ".pbtxt" else _map_lines(text)
+    if not names:
+        raise DataError(f"{files[0].absolute()} names no classes; correct or remove it")
+    return names
+
+
+def _map_items(text: str) -> dict[int, str]:
+    """`item { id: 1 name: 'cat' }`; records use the `display_name` if there is one."""
+    items = _ITEM.findall(text)
+    if len(items) != len(_ITEM_START.findall(text)):
+        return {}  # an incomplete map would give wrong names
+    found = {}
+    for item in items:
+        fields = {key: number or single or double for key, number, single, double in _FIELD.findall(item)}
+        name = fields.get("display_name") or fields.get("name")
+        if name and fields.get("id", "").isdigit():
+            found[int(fields["id"])] = name
+    return found
+
+
+def _map_lines(text: str) -> dict[int, str]:
+    """Lines `1:cat`, or names from id 1 on; a name of the background has id 0."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    numbered = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
+    if len(numbered) == len(lines):
+        return {int(match[1]): match[2] for match in numbered}
+    first = 0 if lines[0].lower() in BACKGROUND else 1
+    return dict(enumerate(lines, start=first))

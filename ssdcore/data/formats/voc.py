@@ -12,8 +12,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.image_files import ImageFinder
-from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.image_files import ImageFinder, name_uniquely
 from ssdcore.data.formats.paths import MAX_BYTES, files_like, inside, is_file, read_bytes, read_lines
 from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, number, read_each, shown
 from ssdcore.errors import DataError

@@ -7,8 +7,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from ssdcore.data.annotations import Annotation, Box, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.image_files import ImageFinder, stem, walk_images
-from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.image_files import ImageFinder, name_uniquely, stem, walk_images
 from ssdcore.data.formats.paths import MAX_BYTES, files_like, inside, is_dir, is_file, read_lines, read_text
 from ssdcore.data.formats.values import AnnotationError, check_object_count, is_name, number, read_each, shown
 from ssdcore.errors import DataError

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcore.data.records.example import parse_example
-from ssdcore.data.records.split_files import check_count, shard_frames, shard_paths
+from ssdcore.data.records.manifest import check_count, shard_frames, shard_paths
+from ssdcore.data.records.tfrecord_files import parse_example
 from ssdcore.errors import DataError
 
 DIGITS = 3

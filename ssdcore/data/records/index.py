@@ -1,7 +1,7 @@
-"""Locates each record of a split, so that any of them can be read by itself."""
+"""Locates each record of a split, so that any of them can be read by itself, and finds those that cannot be decoded."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -10,10 +10,22 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ssdcore.data.formats.record_files import HEADER_BYTES
-from ssdcore.data.records.example import parse_example
-from ssdcore.data.records.split_files import check_count, shard_frames, shard_paths
+from ssdcore.data.records.manifest import check_count, shard_frames, shard_paths
+from ssdcore.data.records.record import decode, parse
+from ssdcore.data.records.tfrecord_files import HEADER_BYTES, parse_example
+from ssdcore.errors import DataError
 from ssdcore.types import Tensor
+
+UNDECODABLE = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.DataLossError,
+    tf.errors.UnknownError,
+    UnicodeDecodeError,  # TensorFlow's message quotes the record's bytes, which may not be UTF-8
+)
+"""What a stream raises if a record cannot be read, parsed or decoded."""
+
+MAX_REASON = 150
+"""Characters; more of a message would quote the record's bytes."""
 
 
 class RecordLocations(NamedTuple):
@@ -100,3 +112,51 @@ def read_at(file: Tensor, offset: Tensor) -> Tensor:
     )
     records = tf.data.experimental.from_variant(dataset, tf.TensorSpec([], tf.string))
     return records.take(1).get_single_element()
+
+
+class Undecodable(NamedTuple):
+    """A record that cannot be decoded: its number, the name of its image, and why, in one line."""
+
+    number: int
+    name: str
+    reason: str
+
+
+def find_undecodable(index: RecordIndex, numbers: Iterable[int]) -> list[Undecodable]:
+    """Those of some records that cannot be read, parsed or fully decoded, each once, in order.
+
+    Raises:
+        DataError: a shard is missing.
+    """
+    found = []
+    for number in sorted({int(number) for number in numbers}):
+        if reason := _problem(index, number):
+            found.append(Undecodable(number, index.name(number), reason))
+    return found
+
+
+def _problem(index: RecordIndex, number: int) -> str:
+    """What is wrong with a record; empty if nothing is."""
+    try:
+        content = index.read(number)
+    except tf.errors.NotFoundError:
+        raise DataError(f"{index.path(number).absolute()} is missing; convert the data again") from None
+    except UNDECODABLE as error:
+        return f"the record is damaged: {one_line(error)}"
+    try:
+        record = parse(tf.constant(content))
+        found = decode(record["image"]).shape[:2].as_list()
+    except UNDECODABLE as error:
+        return f"it cannot be decoded: {one_line(error)}"
+    stated = record["size"].numpy().tolist()
+    if found != stated:
+        return f"the image is {found[1]} x {found[0]} px, its record says {stated[1]} x {stated[0]}"
+    return ""
+
+
+def one_line(error: Exception) -> str:
+    """The message of one of the `UNDECODABLE` errors in one line, without TensorFlow's node names."""
+    if not isinstance(error, tf.errors.OpError):
+        return "it is not a record of an image"
+    text = error.message.rpartition("}}")[2].partition("[Op:")[0]
+    return " ".join(text.split())[:MAX_REASON]
