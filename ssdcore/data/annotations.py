@@ -6,6 +6,9 @@ from pathlib import Path
 
 Box = tuple[float, float, float, float]
 
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+"""The sides of a box, as VOC, CSV tables and TFRecords call them."""
+
 
 @dataclass(frozen=True)
 class Annotation:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from ssdcore.data.annotations import Annotation
+from ssdcore.data.annotations import SIDES, Annotation
 from ssdcore.errors import DataError
 from ssdcore.files import require_unused
 from ssdcore.geometry.iou import ios_matrix_xyxy
@@ -107,7 +107,7 @@ def _write_annotation(path: Path, name: str, objects: list[Annotation]) -> None:
         SubElement(node, "name").text = item.name
         SubElement(node, "difficult").text = "0"
         box = SubElement(node, "bndbox")
-        for key, side in zip(("xmin", "ymin", "xmax", "ymax"), item.box, strict=True):
+        for key, side in zip(SIDES, item.box, strict=True):
             SubElement(box, key).text = str(side)
     indent(root)
     ElementTree(root).write(path, encoding="utf-8")

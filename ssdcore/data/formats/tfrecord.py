@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
+from ssdcore.data.annotations import SIDES, Annotation, Example, ImageSource, Issue, LabelledSet
 from ssdcore.data.formats.image_files import name_uniquely, stem
 from ssdcore.data.formats.paths import files_like, read_text
 from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, number, shown
@@ -23,7 +23,6 @@ FILE_NAME = re.compile(r"\.(tf)?records?(-\d+-of-\d+)?$")
 # SSD-Tensorflow numbers shards with three digits, others with `00000-of-00010`; four digits may be a year.
 _RUNNING_NUMBER = re.compile(r"[-_](\d{3}|\d{5,}|(?!19|20)\d{4}|\d+-of-\d+.*)$")
 _VOC = dict(enumerate(PASCAL_VOC, start=1))
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
 _LABELS = ("image/object/bbox/label", "image/object/class/label")
 _TEXTS = ("image/object/bbox/label_text", "image/object/class/text")
 _DIFFICULT = ("image/object/bbox/difficult", "image/object/difficult")
@@ -128,11 +127,11 @@ def _text(value: object) -> str:
 
 
 def _objects(features: Features, classes: _Classes) -> tuple[Annotation, ...]:
-    sides = [features.get(f"image/object/bbox/{side}", []) for side in _SIDES]
+    sides = [features.get(f"image/object/bbox/{side}", []) for side in SIDES]
     count = len(sides[0])
     check_object_count(count)
     if any(len(side) != count for side in sides):
-        raise AnnotationError(f"it has {', '.join(str(len(side)) for side in sides)} values of {', '.join(_SIDES)}")
+        raise AnnotationError(f"it has {', '.join(str(len(side)) for side in sides)} values of {', '.join(SIDES)}")
     labels, texts = _column(features, _LABELS, count), _column(features, _TEXTS, count)
     flags = [_column(features, keys, count) for keys in (_DIFFICULT, _TRUNCATED, *((key,) for key in _CROWD))]
     marks = [[flag(value, "a mark of an object") for value in column] for column in flags]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ssdcore.data.annotations import SIDES
 from ssdcore.data.records.manifest import check_count, shard_frames, shard_paths
 from ssdcore.data.records.tfrecord_files import parse_example
 from ssdcore.errors import DataError
@@ -16,7 +17,7 @@ DIGITS = 3
 """Of boxes in pixels: the precision that float32 fractions of the image keep of the annotation's numbers."""
 
 _BOX = "image/object/bbox"
-_SIDES = [f"{_BOX}/{side}" for side in ("xmin", "ymin", "xmax", "ymax")]
+_SIDES = [f"{_BOX}/{side}" for side in SIDES]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -6,12 +6,11 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import tensorflow as tf
 
+from ssdcore.data.annotations import SIDES
 from ssdcore.data.images import UprightImage
 from ssdcore.data.validation.validate import ValidBox
 from ssdcore.params.class_names import UNLABELLED
 from ssdcore.types import Tensor
-
-SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 class Record(TypedDict):
