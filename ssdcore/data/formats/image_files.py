@@ -119,7 +119,10 @@ def _unique_names(keys: set[_Key]) -> dict[_Key, str]:
         key: key[0].encode(errors="replace").decode()
         for key in sorted(keys, key=lambda key: (key[0], key[1].path, key[1].offset))
     }
-    parents = {key: _parents(key[1].path) for key in _clashing(names)}
+    paths = {key: key[1].path for key in _clashing(names)}
+    parents = {
+        key: (path.name.partition(".")[0], *reversed(path.absolute().parent.parts[1:])) for key, path in paths.items()
+    }
     for depth in range(max(map(len, parents.values()), default=0)):
         groups: defaultdict[str, list[_Key]] = defaultdict(list)
         for key in _clashing(names):
@@ -134,10 +137,6 @@ def _unique_names(keys: set[_Key]) -> dict[_Key, str]:
 def _clashing(names: Mapping[_Key, str]) -> list[_Key]:
     counts = Counter(names.values())
     return [key for key, name in names.items() if counts[name] > 1]
-
-
-def _parents(path: Path) -> tuple[str, ...]:
-    return (path.name.partition(".")[0], *reversed(path.absolute().parent.parts[1:]))
 
 
 def _numbered(names: Mapping[_Key, str]) -> dict[_Key, str]:

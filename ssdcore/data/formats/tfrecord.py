@@ -110,13 +110,9 @@ def _example(content: bytes, file: Path, position: int, offset: int, classes: _C
     # The image is contiguous in the record, so it can be read without the rest.
     image = ImageSource(file, offset + content.find(encoded), len(encoded))
     size = image_size(*(next(iter(features.get(f"image/{side}", ())), 0) for side in ("height", "width")))
-    name = _name(features) or f"{FILE_NAME.sub('', file.name)}_{position}"
-    return Example(name, image, file, _objects(features, classes), size, normalised=True)
-
-
-def _name(features: Features) -> str:
     texts = (_text(value) for key in _NAMES for value in features.get(key, ())[:1])
-    return next((name for text in texts if (name := stem(text))), "")
+    name = next(filter(None, map(stem, texts)), "") or f"{FILE_NAME.sub('', file.name)}_{position}"
+    return Example(name, image, file, _objects(features, classes), size, normalised=True)
 
 
 def _text(value: object) -> str:
@@ -165,10 +161,6 @@ def _class(label: object, text: object, classes: _Classes, has_regions: bool) ->
     # In some records the texts are spelt unlike any name of the map; then the number decides.
     if name and (key is None or not classes.stated or key not in classes.stated or name in classes.stated.values()):
         return name, False
-    return _name_of(key, classes), False
-
-
-def _name_of(key: int | None, classes: _Classes) -> str:
     known = classes.stated or _VOC
     if key is None or key not in known:
         raise AnnotationError(
@@ -176,7 +168,7 @@ def _name_of(key: int | None, classes: _Classes) -> str:
             "put label_map.pbtxt or labels.txt beside the records"
         )
     classes.unnamed = True
-    return known[key]
+    return known[key], False
 
 
 def read_label_map(folder: Path) -> dict[int, str] | None:

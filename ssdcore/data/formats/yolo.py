@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -55,8 +56,10 @@ def read_yolo(source: Path, images: Path | None = None) -> LabelledSet:
     if file is None:
         raise DataError(f"{source.absolute()} has no data.yaml; write one with names, train and val")
     data = _load(file)
-    bases = (images,) if images else _bases(data, file)
-    dataset = _DataSet(file, bases, _classes(data, file))
+    # `path` may name a folder below that of the file, which comes first then.
+    stated = _below(file.parent, path) if isinstance(path := data.get("path"), str) else None
+    bases = [images] if images else dict.fromkeys([stated or file.parent, file.parent])
+    dataset = _DataSet(file, tuple(bases), _classes(data, file))
     sources = {split: entries for split in _SPLITS if (entries := _entries(data, split, file))}
     splits = {split: list(_examples(entries, split, dataset)) for split, entries in sources.items()}
     _check(splits, dataset)
@@ -96,9 +99,9 @@ def _load(file: Path) -> Mapping[object, object]:
 
 def _classes(data: Mapping[object, object], file: Path) -> dict[int, str]:
     names = data["names"]
-    table: Mapping[object, object] = names if isinstance(names, dict) else {}
     found: dict[int, str] = {}
-    for index, name in enumerate(names) if isinstance(names, list) else table.items():
+    entries = dict(enumerate(names)) if isinstance(names, list) else names if isinstance(names, dict) else {}
+    for index, name in entries.items():
         # YAML reads unquoted yes, no and 1.5 as other types, and their spelling is lost.
         usable = is_name(name) or type(name) is int
         if not usable or not isinstance(index, int) or index < 0:
@@ -112,13 +115,6 @@ def _classes(data: Mapping[object, object], file: Path) -> dict[int, str]:
     return found
 
 
-def _bases(data: Mapping[object, object], file: Path) -> tuple[Path, ...]:
-    """The folder of the file, after the one that `path` names if that is below it."""
-    path = data.get("path")
-    stated = _below(file.parent, path) if isinstance(path, str) else None
-    return (stated, file.parent) if stated and stated != file.parent else (file.parent,)
-
-
 def _below(base: Path, name: str) -> Path | None:
     """`name` below `base`, or None; an absolute path may lead there too.
 
@@ -130,9 +126,7 @@ def _below(base: Path, name: str) -> Path | None:
             path = path.relative_to(base.absolute().as_posix())
         except ValueError:
             return None
-    parts = list(path.parts)
-    while parts and parts[0] == "..":
-        del parts[0]
+    parts = list(dropwhile("..".__eq__, path.parts))
     return inside(base, "/".join(parts)) if parts else base
 
 
@@ -193,23 +187,21 @@ def _label_paths(image: Path) -> tuple[Path, ...]:
 
 
 def _read_labels(file: Path, classes: Mapping[int, str]) -> tuple[tuple[Annotation, ...], list[Issue]]:
+    def label(line: str) -> Annotation | None:
+        if not (words := line.split()):
+            return None
+        index, *values = map(number, words)
+        if index not in classes:
+            raise AnnotationError(f"class {words[0]:.40} is none of the {len(classes)} in the data set's names")
+        return Annotation(classes[int(index)], _box(values))
+
     try:
         lines = read_text(file, MAX_BYTES, "too many objects").split("\n")
         check_object_count(sum(1 for line in lines if line.strip()))
     except AnnotationError as error:
         return (), [error.issue(file)]
-    objects, issues = read_each(lines, lambda line: _label(line.split(), classes), file)
-    return tuple(item for item in objects if item), issues
-
-
-def _label(words: Sequence[str], classes: Mapping[int, str]) -> Annotation | None:
-    """The object of a line; None if it is blank."""
-    if not words:
-        return None
-    index, *values = map(number, words)
-    if index not in classes:
-        raise AnnotationError(f"class {words[0]:.40} is none of the {len(classes)} in the data set's names")
-    return Annotation(classes[int(index)], _box(values))
+    objects, issues = read_each(lines, label, file)
+    return tuple(filter(None, objects)), issues
 
 
 def _box(values: Sequence[float]) -> Box:
