@@ -27,18 +27,14 @@ def default_boxes_xyxy(
         min, sqrt(min * max), and for each ratio r the boxes r and 1/r. Boxes may extend beyond the
         image unless `spec.clip` is set.
     """
-    layers = [
-        _layer_cxcywh(sizes, _steps(spec, index, image_size, map_size), spec.offset, map_size)
-        for index, (sizes, map_size) in enumerate(zip(cell_sizes(spec), map_sizes, strict=True))
-    ]
-    pixels = np.concatenate(layers)
+    steps = centre_steps(spec, image_size, map_sizes)
+    layers = zip(cell_sizes(spec), steps, map_sizes, strict=True)
+    pixels = np.concatenate([_layer_cxcywh(sizes, step, spec.offset, cells) for sizes, step, cells in layers])
     height, width = image_size
     normalised = pixels / np.array([width, height, width, height])
     centre, half = normalised[:, :2], normalised[:, 2:] / 2
     boxes = np.concatenate([centre - half, centre + half], axis=1)
-    if spec.clip:
-        boxes = boxes.clip(0, 1)
-    return boxes.astype(np.float32)
+    return (boxes.clip(0, 1) if spec.clip else boxes).astype(np.float32)
 
 
 def cell_sizes(spec: DefaultBoxes) -> list[NDArray[np.float64]]:
@@ -62,11 +58,13 @@ def _box_sizes(small: float, large: float | None, ratios: Sequence[float], trunc
     return np.array(sizes)
 
 
-def _steps(spec: DefaultBoxes, index: int, image_size: tuple[int, int], map_size: MapSize) -> tuple[float, float]:
-    """Vertical and horizontal distance of box centres, px."""
+def centre_steps(
+    spec: DefaultBoxes, image_size: tuple[int, int], map_sizes: Sequence[MapSize]
+) -> list[tuple[float, float]]:
+    """Vertical and horizontal distance of box centres on each layer, px."""
     if spec.steps is not None:
-        return spec.steps[index], spec.steps[index]
-    return image_size[0] / map_size[0], image_size[1] / map_size[1]
+        return [(step, step) for step in spec.steps]
+    return [(image_size[0] / rows, image_size[1] / columns) for rows, columns in map_sizes]
 
 
 def _layer_cxcywh(
