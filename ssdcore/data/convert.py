@@ -166,23 +166,22 @@ def _manifest(
     # An image may be in several splits, such as train and trainval: its issues count once.
     issues = dict.fromkeys(map(issue_row, labelled.issues))
     issues |= dict.fromkeys(issue for report in reports for issue in report.issues)
-    pairs = list(zip(jobs, reports, strict=True))
+    splits = {}
+    for name in labelled.splits:
+        shards = [(job, report) for job, report in zip(jobs, reports, strict=True) if job.split == name]
+        splits[name] = Split(
+            shards=tuple(job.path.name for job, _ in shards),
+            sizes=tuple(report.size for _, report in shards),
+            digests=tuple(report.digest for _, report in shards),
+            images=sum(report.images for _, report in shards),
+            objects=sum(report.objects for _, report in shards),
+        )
     return Manifest(
         classes=classes,
-        splits={name: _split([pair for pair in pairs if pair[0].split == name]) for name in labelled.splits},
+        splits=splits,
         source=digest_of(report.source for report in reports),
         issues=Counter(kind for kind, _, _ in issues),
         dropped=tuple(text for kind, _, text in issues if KINDS[kind].effect in ("stops", "drops box")),
-    )
-
-
-def _split(shards: Sequence[tuple[ShardJob, ShardReport]]) -> Split:
-    return Split(
-        shards=tuple(job.path.name for job, _ in shards),
-        sizes=tuple(report.size for _, report in shards),
-        digests=tuple(report.digest for _, report in shards),
-        images=sum(report.images for _, report in shards),
-        objects=sum(report.objects for _, report in shards),
     )
 
 

@@ -128,11 +128,8 @@ def find_undecodable(index: RecordIndex, numbers: Iterable[int]) -> list[Undecod
     Raises:
         DataError: a shard is missing.
     """
-    found = []
-    for number in sorted({int(number) for number in numbers}):
-        if reason := _problem(index, number):
-            found.append(Undecodable(number, index.name(number), reason))
-    return found
+    reasons = {number: _problem(index, number) for number in sorted({int(number) for number in numbers})}
+    return [Undecodable(number, index.name(number), reason) for number, reason in reasons.items() if reason]
 
 
 def _problem(index: RecordIndex, number: int) -> str:

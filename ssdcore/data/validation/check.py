@@ -33,7 +33,7 @@ class SplitStatistics:
     difficult: int
     crowd: int
     per_class: Mapping[str, int]
-    sides: tuple[float, float, float] | None
+    sides: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,9 @@ def check(
     issues = [*labelled.issues, *(issue for one in checked.values() for issue in one.issues)]
     issues += _equal_images(labelled, checked)
     issues += _misspelt(examples.values()) if allowed is None else []
-    order = list(KINDS)
-    return CheckReport(
-        format=labelled.format,
-        splits={
-            name: _statistics([checked[example.name] for example in split]) for name, split in labelled.splits.items()
-        },
-        issues=tuple(sorted(issues, key=lambda issue: (order.index(issue.kind), str(issue.file), issue.object or 0))),
-    )
+    issues.sort(key=lambda issue: (list(KINDS).index(issue.kind), str(issue.file), issue.object or 0))
+    splits = {name: _statistics([checked[one.name] for one in split]) for name, split in labelled.splits.items()}
+    return CheckReport(labelled.format, splits, tuple(issues))
 
 
 class _Checked(NamedTuple):
@@ -115,7 +110,6 @@ def _statistics(checked: Sequence[_Checked]) -> SplitStatistics:
     objects = [item for one in checked for item in one.objects]
     boxes = np.array([item.box for item in objects]).reshape(-1, 4)
     sides = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-    low, middle, high = np.quantile(sides, (0.05, 0.5, 0.95)).tolist() if len(sides) else (0, 0, 0)
     return SplitStatistics(
         images=len(checked),
         without_objects=sum(not one.objects for one in checked),
@@ -123,7 +117,7 @@ def _statistics(checked: Sequence[_Checked]) -> SplitStatistics:
         difficult=sum(item.annotation.difficult for item in objects),
         crowd=sum(item.annotation.crowd for item in objects),
         per_class=dict(Counter(item.annotation.name for item in objects).most_common()),
-        sides=(low, middle, high) if len(sides) else None,
+        sides=tuple(np.quantile(sides, (0.05, 0.5, 0.95)).tolist()) if len(sides) else None,
     )
 
 
@@ -140,14 +134,10 @@ def _equal_images(labelled: LabelledSet, checked: Mapping[str, _Checked]) -> lis
     for first, *others in groups.values():
         detail = f"the same image as {first.example.image.path.name}"
         issues += [Issue("duplicate image", other.example.image.path, detail) for other in others]
-        leaks = _leaks(set().union(*(splits[one.example.name] for one in (first, *others))))
-        if leaks:
+        pairs = combinations(sorted(set().union(*(splits[one.example.name] for one in (first, *others)))), 2)
+        if leaks := [f"{one} and {two}" for one, two in pairs if {one, two} not in NESTED_SPLITS]:
             issues.append(Issue("in two splits", first.example.image.path, "; ".join(leaks)))
     return issues
-
-
-def _leaks(splits: Iterable[str]) -> list[str]:
-    return [f"{one} and {two}" for one, two in combinations(sorted(splits), 2) if {one, two} not in NESTED_SPLITS]
 
 
 def _misspelt(examples: Iterable[Example]) -> list[Issue]:
