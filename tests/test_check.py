@@ -25,10 +25,9 @@ from faulty_files import (
 )
 from PIL import Image
 
-from ssdcore.data.annotations import Annotation, Example, ImageSource, LabelledSet
+from ssdcore.data.annotations import ISSUE_KINDS, Annotation, Example, ImageSource, LabelledSet
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.validation.check import CheckReport, SplitStatistics, check
-from ssdcore.data.validation.issues import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +57,7 @@ def test_every_seeded_issue_is_found_and_none_invented(report: CheckReport) -> N
 
 
 def test_every_kind_but_an_unknown_class_is_seeded_and_worst_come_first(report: CheckReport) -> None:
-    assert [kind for kind in KINDS if kind != "unknown class"] == list(report.counts())
+    assert [kind for kind in ISSUE_KINDS if kind != "unknown class"] == list(report.counts())
 
 
 def test_details_say_by_how_much_and_what_is_meant(report: CheckReport) -> None:

@@ -8,8 +8,7 @@ import tensorflow as tf
 from annotation_files import issues, names, write
 
 from ssdcore.data.annotations import Annotation
-from ssdcore.data.formats import read_labelled, tfrecord
-from ssdcore.data.records import tfrecord_files
+from ssdcore.data.formats import read_labelled, record_files, tfrecord
 from ssdcore.errors import DataError
 
 
@@ -153,7 +152,7 @@ def test_damaged_record_files_give_what_can_be_read(tmp_path: Path, monkeypatch:
     whole = path.read_bytes()
     size = len(whole) // 3
     header = struct.pack("<Q", 2**62)
-    huge = header + struct.pack("<I", tfrecord_files.checksum(header))
+    huge = header + struct.pack("<I", record_files.checksum(header))
     damages: list[tuple[bytes, list[str], list[int], str]] = [
         (whole[:-1], ["0", "1"], [3], "cut off"),
         (whole[: size + 5], ["0"], [2], "cut off in the header"),
@@ -169,5 +168,5 @@ def test_damaged_record_files_give_what_can_be_read(tmp_path: Path, monkeypatch:
         assert (names(found)["train"], [issue.object for issue in found.issues]) == (left, numbers)
         assert says in found.issues[0].detail
     path.write_bytes(whole)
-    monkeypatch.setattr(tfrecord_files, "MAX_RECORD_BYTES", 10)
+    monkeypatch.setattr(record_files, "MAX_RECORD_BYTES", 10)
     assert len(read_labelled(tmp_path).issues) == 3

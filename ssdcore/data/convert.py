@@ -10,12 +10,11 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from ssdcore.data.annotations import LabelledSet
+from ssdcore.data.annotations import ISSUE_KINDS, LabelledSet
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.records.manifest import Manifest, Split, digest_of
 from ssdcore.data.records.shards import ShardJob, ShardReport, describe, issue_row, write_shard
 from ssdcore.data.splits import DEFAULT_FRACTIONS, UNDIVIDED, divide
-from ssdcore.data.validation.issues import KINDS
 from ssdcore.data.workers import begin_worker
 from ssdcore.errors import DataError, did_you_mean
 from ssdcore.files import PARTIAL, require_unused, write_atomic
@@ -181,7 +180,7 @@ def _manifest(
         splits=splits,
         source=digest_of(report.source for report in reports),
         issues=Counter(kind for kind, _, _ in issues),
-        dropped=tuple(text for kind, _, text in issues if KINDS[kind].effect in ("stops", "drops box")),
+        dropped=tuple(text for kind, _, text in issues if ISSUE_KINDS[kind].effect in ("stops", "drops box")),
     )
 
 

@@ -52,7 +52,10 @@ def synthesize(
 
 def draw_image(rng: Generator) -> tuple[Image, list[Annotation]]:
     """A BGR image (300, 300, 3) and its objects."""
-    image = _background(rng)
+    corners = rng.integers(0, 256, (2, 2, 3)).astype(np.float32)
+    gradient = cv2.resize(corners, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    noise = rng.normal(0, rng.uniform(2, 12), (SIDE, SIDE, 1))
+    image = (gradient + noise).clip(0, 255).astype(np.uint8)
     objects: list[Annotation] = []
     for _ in range(rng.integers(1, 6)):
         size = int(rng.integers(30, 120))
@@ -64,14 +67,6 @@ def draw_image(rng: Generator) -> tuple[Image, list[Annotation]]:
         _draw(image, name, box, _contrasting_colour(image, box, rng))
         objects.append(Annotation(name, box))
     return image, objects
-
-
-def _background(rng: Generator) -> Image:
-    """A smooth two-colour gradient with noise."""
-    corners = rng.integers(0, 256, (2, 2, 3)).astype(np.float32)
-    smooth = cv2.resize(corners, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    noise = rng.normal(0, rng.uniform(2, 12), (SIDE, SIDE, 1))
-    return (smooth + noise).clip(0, 255).astype(np.uint8)
 
 
 def _contrasting_colour(image: Image, box: tuple[int, int, int, int], rng: Generator) -> tuple[int, ...]:

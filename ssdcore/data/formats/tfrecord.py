@@ -13,8 +13,8 @@ from typing import Any
 from ssdcore.data.annotations import SIDES, Annotation, Example, ImageSource, Issue, LabelledSet
 from ssdcore.data.formats.image_files import name_uniquely, stem
 from ssdcore.data.formats.paths import files_like, read_text
+from ssdcore.data.formats.record_files import are_sound, frames_of, parse_example, read_content
 from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, number, shown
-from ssdcore.data.records.tfrecord_files import are_sound, frames_of, parse_example, read_content
 from ssdcore.errors import DataError
 from ssdcore.params.class_names import PASCAL_VOC, UNLABELLED
 
@@ -71,8 +71,10 @@ class _Classes:
         self.contradictory |= self.seen.setdefault(key, name) != name
 
 
-def read_tfrecords(source: Path) -> LabelledSet:
-    """Reads a folder of record files, or one of them. Boxes are in fractions of the image.
+def read_tfrecords(source: Path, images: Path | None = None) -> LabelledSet:
+    """Reads a folder of record files, or one of them; they contain their images, and `images` is not used.
+
+    Boxes are in fractions of the image.
 
     Raises:
         DataError: a label map cannot be used.

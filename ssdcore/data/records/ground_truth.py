@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssdcore.data.annotations import SIDES
+from ssdcore.data.formats.record_files import parse_example
 from ssdcore.data.records.manifest import check_count, shard_frames, shard_paths
-from ssdcore.data.records.tfrecord_files import parse_example
 from ssdcore.errors import DataError
 
 DIGITS = 3

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from ssdcore.data.formats.record_files import HEADER_BYTES, parse_example
 from ssdcore.data.records.manifest import check_count, shard_frames, shard_paths
 from ssdcore.data.records.record import decode, parse
-from ssdcore.data.records.tfrecord_files import HEADER_BYTES, parse_example
 from ssdcore.errors import DataError
 from ssdcore.types import Tensor
 

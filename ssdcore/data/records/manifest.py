@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ssdcore.data.records.tfrecord_files import frames_of
+from ssdcore.data.formats.record_files import frames_of
 from ssdcore.errors import DataError, did_you_mean
 from ssdcore.files import write_atomic
 

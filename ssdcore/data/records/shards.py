@@ -8,11 +8,10 @@ from pathlib import Path
 import tensorflow as tf
 from pydantic import BaseModel, ConfigDict
 
-from ssdcore.data.annotations import Example, Issue
+from ssdcore.data.annotations import ISSUE_KINDS, Example, Issue
 from ssdcore.data.images import UprightImage
 from ssdcore.data.records.manifest import file_digest
 from ssdcore.data.records.record import serialize
-from ssdcore.data.validation.issues import KINDS
 from ssdcore.data.validation.validate import ValidatedExample, validate
 from ssdcore.errors import DataError
 from ssdcore.files import atomic_file, write_atomic
@@ -88,7 +87,7 @@ def write_shard(job: ShardJob, on_image: Callable[[], None] = lambda: None) -> S
 
 def _usable_image(validated: ValidatedExample, skip_faulty: bool) -> UprightImage | None:
     """The image to write, or None if it is left out."""
-    stopping = next((issue for issue in validated.issues if KINDS[issue.kind].effect == "stops"), None)
+    stopping = next((issue for issue in validated.issues if ISSUE_KINDS[issue.kind].effect == "stops"), None)
     if stopping and not skip_faulty:
         reason = "unknown_class" if stopping.kind == "unknown class" else "faulty_image"
         raise DataError(describe(stopping), reason)
@@ -104,4 +103,4 @@ def issue_row(issue: Issue) -> tuple[str, str, str]:
 def describe(issue: Issue) -> str:
     """An issue with its whole path and what to do about it."""
     location = f", {issue.location[:-2]}" if issue.location else ""
-    return f"{issue.file.absolute()}{location}: {issue.kind}: {issue.detail}; {KINDS[issue.kind].advice}"
+    return f"{issue.file.absolute()}{location}: {issue.kind}: {issue.detail}; {ISSUE_KINDS[issue.kind].advice}"

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssdcore.data.annotations import Example, Issue, LabelledSet
-from ssdcore.data.validation.issues import KINDS
+from ssdcore.data.annotations import ISSUE_KINDS, Example, Issue, LabelledSet
 from ssdcore.data.validation.validate import ValidBox, image_name, validate
 from ssdcore.types import OnProgress
 
@@ -53,7 +52,7 @@ class CheckReport:
     def counts(self) -> dict[str, int]:
         """Number of issues of each kind that occurs, worst first."""
         found = Counter(issue.kind for issue in self.issues)
-        return {kind: found[kind] for kind in KINDS if found[kind]}
+        return {kind: found[kind] for kind in ISSUE_KINDS if found[kind]}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -87,7 +86,7 @@ def check(
     issues = [*labelled.issues, *(issue for one in checked.values() for issue in one.issues)]
     issues += _equal_images(labelled, checked)
     issues += _misspelt(examples.values()) if allowed is None else []
-    issues.sort(key=lambda issue: (list(KINDS).index(issue.kind), str(issue.file), issue.object or 0))
+    issues.sort(key=lambda issue: (list(ISSUE_KINDS).index(issue.kind), str(issue.file), issue.object or 0))
     splits = {name: _statistics([checked[one.name] for one in split]) for name, split in labelled.splits.items()}
     return CheckReport(labelled.format, splits, tuple(issues))
 
