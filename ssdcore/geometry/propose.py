@@ -92,16 +92,11 @@ def propose(
 
 
 def kmeans_iou(sizes: Sizes, count: int, seed: int = 0, restarts: int = 5) -> Sizes:
-    """Clusters widths and heights by the distance 1 - IoU (YOLO9000, section 2).
-
-    Args:
-        sizes: (N, 2) px, above 0.
-        count: number of clusters; some repeat if there are fewer different sizes.
-        seed: of the initial centres (k-means++).
-        restarts: runs; the one of highest mean IoU is returned.
+    """Clusters widths and heights (N, 2), px, above 0, by the distance 1 - IoU (YOLO9000, section 2).
 
     Returns:
-        (count, 2) medians of the clusters, smallest area first.
+        The (count, 2) medians of the clusters, smallest area first, of the run with the highest mean IoU among
+        `restarts`; some repeat if there are fewer different sizes.
     """
     rng = np.random.default_rng(seed)
     runs = [_lloyd(sizes, _first_centres(sizes, count, rng)) for _ in range(restarts)]

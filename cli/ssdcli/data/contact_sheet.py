@@ -44,12 +44,7 @@ def draw_tile(
 ) -> Image:
     """A small image with drawn boxes under its title, on white; all tiles have the same size.
 
-    Args:
-        image: to draw on.
-        boxes: (N, 4) normalised xyxy; they may lie outside the image.
-        labels: N texts; empty ones are not drawn.
-        colours: N colours.
-        title: of the tile.
+    Boxes (N, 4) are normalised xyxy and may lie outside the image; of the N labels, empty ones are not drawn.
     """
     scale = TILE / max(image.shape[:2])
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)

@@ -3,7 +3,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,10 +122,12 @@ def _entry(item: object) -> Entry:
     return item
 
 
-def _id(entry: Entry, key: str) -> Id:
+def _id(entry: Entry, key: str, known: Container[object] | None = None) -> Id:
     value = entry.get(key)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise AnnotationError(f"its {key} is {shown(value)}, not a number" if key in entry else f"it has no {key}")
+    if known is not None and value not in known:
+        raise AnnotationError(f"there is no {key} {shown(value)}")
     return value
 
 
@@ -168,7 +170,7 @@ def _objects(
     for position, item in enumerate(table, start=1):
         try:
             entry = _entry(item)
-            image, category = _reference(entry, "image_id", images), _reference(entry, "category_id", file.categories)
+            image, category = _id(entry, "image_id", images), _id(entry, "category_id", file.categories)
             objects[image].append(_object(entry, file.categories[category][0]))
             file.used.add(category)
         except AnnotationError as error:
@@ -177,13 +179,6 @@ def _objects(
             bad.add(image_id if isinstance(image_id, int | str) else None)
             file.report(f"annotation id {shown(entry.get('id'))}: {error}", number=position)
     return objects, bad
-
-
-def _reference(entry: Entry, key: str, known: Mapping[Id, object]) -> Id:
-    value = _id(entry, key)
-    if value not in known:
-        raise AnnotationError(f"there is no {key} {shown(value)}")
-    return value
 
 
 def _object(entry: Entry, name: str) -> Annotation:

@@ -28,28 +28,16 @@ MAX_REASON = 150
 """Characters; more of a message would quote the record's bytes."""
 
 
-class RecordLocations(NamedTuple):
-    """Locations of N records: `files` (N,) object, paths as bytes; `offsets` (N,) int64, bytes."""
-
-    files: NDArray[np.object_]
-    offsets: NDArray[np.int64]
-
-
 class RecordIndex:
-    """The records of some TFRecord files, numbered from 0 on in the order of the files.
+    """The records of some uncompressed TFRecord files, numbered from 0 on in the order of the files.
 
     Only the 12 header bytes of each record are read to find them.
+
+    Raises:
+        DataError: a file is damaged or cut off.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Finds the records.
-
-        Args:
-            paths: the files, not compressed.
-
-        Raises:
-            DataError: a file is damaged or cut off.
-        """
         self._paths = tuple(paths)
         frames = [np.array(shard_frames(path), np.int64).reshape(-1, 2) for path in paths]
         self._files = np.repeat(np.arange(len(frames)), [len(found) for found in frames])
@@ -71,9 +59,9 @@ class RecordIndex:
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def locate(self, numbers: NDArray[np.int64]) -> RecordLocations:
-        """The locations of records (N,)."""
-        return RecordLocations(self._encoded[self._files[numbers]], self._offsets[numbers])
+    def locate(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+        """Files (N,), paths as bytes, and offsets (N,), in bytes, of records (N,)."""
+        return self._encoded[self._files[numbers]], self._offsets[numbers]
 
     def read(self, number: int) -> bytes:
         """The content of a record, verified against its checksum; may be called from any thread.

@@ -71,10 +71,7 @@ def check(
 ) -> CheckReport:
     """Decodes every image and checks every box.
 
-    Args:
-        labelled: images and boxes.
-        classes: names that objects may have; None takes the format's, or allows all.
-        on_progress: called with images done and images in all.
+    `classes` are the names that objects may have; None takes the format's, or allows all.
     """
     allowed = classes if classes is not None else labelled.classes
     examples = {example.name: example for split in labelled.splits.values() for example in split}

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from ssdcore.data.annotations import Annotation, Box, Example, Issue
@@ -30,23 +31,19 @@ class ValidatedExample(NamedTuple):
 
 
 def validate(example: Example, classes: Collection[str] | None) -> ValidatedExample:
-    """Decodes the image and checks every box.
-
-    Args:
-        example: the labelled image.
-        classes: names that objects may have; None allows all.
-    """
+    """Decodes the image and checks every box, and that the class is one of `classes`; None allows all."""
     try:
         image = make_upright(example.image.read())
     except ImageError as error:
         return ValidatedExample(None, (), (Issue(error.kind, example.image.path, str(error)),))
     except OSError as error:
         return ValidatedExample(None, (), (Issue("missing image", example.image.path, str(error.strerror)),))
+    issue = partial(Issue, file=example.source, image=image_name(example))
     issues = [Issue(kind, example.image.path, detail) for kind, detail in image.changes]
     if example.size is not None and example.size != image.size:
         stated, real = (f"{width} x {height}" for height, width in (example.size, image.size))
         detail = f"annotated as {stated}, the image is {real}"
-        issues.append(Issue("size mismatch", example.source, detail, image=image_name(example)))
+        issues.append(issue("size mismatch", detail=detail))
     valid = []
     for number, annotation in enumerate(example.objects, start=1):
         box, found = validate_box(annotation.box, example.normalised, image.size)
@@ -57,7 +54,7 @@ def validate(example: Example, classes: Collection[str] | None) -> ValidatedExam
         elif box is not None:
             valid.append(ValidBox(annotation, box))
         label = f"{annotation.name}, " if annotation.name else ""
-        issues += [_object_issue(example, number, kind, f"{label}{detail}") for kind, detail in found]
+        issues += [issue(kind, detail=f"{label}{detail}", object=number) for kind, detail in found]
     return ValidatedExample(image, tuple(valid), (*issues, *_duplicate_boxes(example)))
 
 
@@ -67,12 +64,9 @@ def image_name(example: Example) -> str | None:
 
 
 def validate_box(box: Box, normalised: bool, size: tuple[int, int]) -> tuple[Box | None, list[tuple[str, str]]]:
-    """The usable part of a box, normalised, and its issues as (kind, detail).
+    """The usable part of an xyxy box, normalised, and its issues as (kind, detail).
 
-    Args:
-        box: xyxy as annotated.
-        normalised: it is in fractions of the image, not in px.
-        size: height and width of the image, px.
+    As annotated, the box is in px, or `normalised`, in fractions of the image of `size` (height, width), px.
     """
     height, width = size
     across, down = (1, 1) if normalised else (width, height)
@@ -92,15 +86,12 @@ def validate_box(box: Box, normalised: bool, size: tuple[int, int]) -> tuple[Box
     return inside, issues
 
 
-def _object_issue(example: Example, number: int, kind: str, detail: str) -> Issue:
-    return Issue(kind, example.source, detail, number, image_name(example))
-
-
 def _duplicate_boxes(example: Example) -> list[Issue]:
     first: dict[tuple[str, Box], int] = {}
     issues = []
     for number, annotation in enumerate(example.objects, start=1):
         earlier = first.setdefault((annotation.name, annotation.box), number)
         if earlier != number:
-            issues.append(_object_issue(example, number, "duplicate box", f"{annotation.name}, as object {earlier}"))
+            detail = f"{annotation.name}, as object {earlier}"
+            issues.append(Issue("duplicate box", example.source, detail, number, image_name(example)))
     return issues
