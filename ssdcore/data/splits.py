@@ -41,11 +41,7 @@ def divide(labelled: LabelledSet, fractions: Sequence[float], seed: int) -> Labe
 
     Images are dealt out class by class, rarest first, so that each split gets its fraction of each.
     Images with the same bytes go into the same split: a score on training images would say nothing.
-
-    Args:
-        labelled: images; their present splits are dropped.
-        fractions: of the new splits; two or three.
-        seed: the same seed gives the same splits.
+    There are two or three `fractions`; the same seed gives the same splits.
 
     Raises:
         DataError: there are fewer images than splits.

@@ -19,20 +19,11 @@ MOST_OVERLAP = 0.1
 
 
 def synthesize(
-    out: Path,
-    trainval: int,
-    test: int,
-    seed: int = 0,
-    on_progress: OnProgress = lambda done, total: None,
+    out: Path, trainval: int, test: int, seed: int = 0, on_progress: OnProgress = lambda done, total: None
 ) -> None:
-    """Writes a VOC folder of images of 300x300 px with one to five drawn shapes each.
+    """Writes a VOC folder of `trainval` and `test` images of 300x300 px with one to five drawn shapes each.
 
-    Args:
-        out: folder to make; must not exist, or be empty.
-        trainval: number of training images.
-        test: number of test images.
-        seed: the same seed draws the same images.
-        on_progress: called with images done and images in all.
+    `out` must not exist, or be empty; the same seed draws the same images.
 
     Raises:
         DataError: `out` is in use.

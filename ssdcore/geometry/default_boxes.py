@@ -39,23 +39,18 @@ def default_boxes_xyxy(
 
 def cell_sizes(spec: DefaultBoxes) -> list[NDArray[np.float64]]:
     """For each source the (n, 2) widths and heights, in px, of the boxes around one centre."""
-    return [
-        _box_sizes(small, large, ratios, spec.truncate_sizes)
-        for small, large, ratios in zip(spec.min_sizes, spec.max_sizes, spec.aspect_ratios, strict=True)
-    ]
-
-
-def _box_sizes(small: float, large: float | None, ratios: Sequence[float], truncate: bool) -> NDArray[np.float64]:
-    truncated = math.floor if truncate else float
-    small = truncated(small)
-    sizes = [(small, small)]
-    if large is not None:
-        side = math.sqrt(small * truncated(large))
-        sizes.append((side, side))
-    for ratio in ratios:
-        root = math.sqrt(ratio)
-        sizes += [(small * root, small / root), (small / root, small * root)]
-    return np.array(sizes)
+    truncated = math.floor if spec.truncate_sizes else float
+    sources = []
+    for least, large, ratios in zip(spec.min_sizes, spec.max_sizes, spec.aspect_ratios, strict=True):
+        small = truncated(least)
+        sizes = [(small, small)]
+        if large is not None:
+            side = math.sqrt(small * truncated(large))
+            sizes.append((side, side))
+        for root in map(math.sqrt, ratios):
+            sizes += [(small * root, small / root), (small / root, small * root)]
+        sources.append(np.array(sizes))
+    return sources
 
 
 def centre_steps(

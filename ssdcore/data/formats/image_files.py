@@ -4,6 +4,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from ssdcore.data.annotations import Example, ImageSource
@@ -46,7 +47,7 @@ class ImageFinder:
 
     def __init__(self, folders: Iterable[Path | None]) -> None:
         self.folders = tuple(dict.fromkeys(folder for folder in folders if folder is not None and is_dir(folder)))
-        self._listings: dict[Path, dict[str, Path]] = {}
+        self._listing = cache(_by_stem)
         self._hints = _MAX_HINTS
 
     def find(self, name: str) -> Path:
@@ -83,11 +84,6 @@ class ImageFinder:
         self._hints -= 1
         near = did_you_mean(stem(name), known)
         return f"; {near}" if near.startswith("did you mean") else ""
-
-    def _listing(self, folder: Path) -> dict[str, Path]:
-        if folder not in self._listings:
-            self._listings[folder] = _by_stem(folder)
-        return self._listings[folder]
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:

@@ -66,10 +66,6 @@ class _Classes:
         names = [name for key, name in sorted(known.items()) if key > 0 or name.lower() not in BACKGROUND]
         return tuple(dict.fromkeys(names)) if names and not self.contradictory else None
 
-    def see(self, key: int, name: str) -> None:
-        """Notes that a record uses this name for a class."""
-        self.contradictory |= self.seen.setdefault(key, name) != name
-
 
 def read_tfrecords(source: Path, images: Path | None = None) -> LabelledSet:
     """Reads a folder of record files, or one of them; they contain their images, and `images` is not used.
@@ -159,7 +155,7 @@ def _class(label: object, text: object, classes: _Classes, has_regions: bool) ->
     if has_regions and key is not None and classes.stated and key > max(classes.stated):
         return name or UNLABELLED, True
     if name and key is not None:
-        classes.see(key, name)
+        classes.contradictory |= classes.seen.setdefault(key, name) != name
     # In some records the texts are spelt unlike any name of the map; then the number decides.
     if name and (key is None or not classes.stated or key not in classes.stated or name in classes.stated.values()):
         return name, False

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import dropwhile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import yaml
 
@@ -84,7 +85,7 @@ def _check(splits: Mapping[str, Sequence[Example]], dataset: _DataSet) -> None:
         )
 
 
-def _load(file: Path) -> Mapping[object, object]:
+def _load(file: Path) -> Mapping[Any, Any]:
     try:
         data: object = yaml.load(read_text(file, _MAX_YAML_BYTES), Loader=_Loader)
     except (AnnotationError, yaml.YAMLError, ValueError, RecursionError) as error:
@@ -97,18 +98,18 @@ def _load(file: Path) -> Mapping[object, object]:
     return data
 
 
-def _classes(data: Mapping[object, object], file: Path) -> dict[int, str]:
+def _classes(data: Mapping[Any, Any], file: Path) -> dict[int, str]:
     names = data["names"]
+    entries = dict(enumerate(names)) if isinstance(names, list) else names
+    if not entries or not isinstance(entries, dict):
+        raise DataError(f"{file.absolute()} names no classes; list them under 'names'")
     found: dict[int, str] = {}
-    entries = dict(enumerate(names)) if isinstance(names, list) else names if isinstance(names, dict) else {}
     for index, name in entries.items():
         # YAML reads unquoted yes, no and 1.5 as other types, and their spelling is lost.
         usable = is_name(name) or type(name) is int
         if not usable or not isinstance(index, int) or index < 0:
             raise DataError(f"{file.absolute()}: class {shown(index)} has the name {shown(name)}; put it in quotes")
         found[index] = str(name).strip()
-    if not found:
-        raise DataError(f"{file.absolute()} names no classes; list them under 'names'")
     count = data.get("nc", len(found))
     if count != len(found):
         raise DataError(f"{file.absolute()} has {len(found)} names, but nc is {shown(count)}; correct one of them")
@@ -130,13 +131,12 @@ def _below(base: Path, name: str) -> Path | None:
     return inside(base, "/".join(parts)) if parts else base
 
 
-def _entries(data: Mapping[object, object], split: str, file: Path) -> list[str]:
+def _entries(data: Mapping[Any, Any], split: str, file: Path) -> list[str]:
     value = data.get(split) or []
-    entries: list[object] = value if isinstance(value, list) else [value]
-    paths = [entry for entry in entries if isinstance(entry, str)]
-    if len(paths) != len(entries):
+    entries = value if isinstance(value, list) else [value]
+    if not all(isinstance(entry, str) for entry in entries):
         raise DataError(f"{file.absolute()}: {split} is neither a path nor a list of paths; correct it")
-    return paths
+    return entries
 
 
 def _examples(entries: Sequence[str], split: str, dataset: _DataSet) -> Iterator[Example]:
