@@ -66,7 +66,7 @@ def index_by_name(images: Sequence[GroundTruth]) -> dict[str, int]:
     indices = {image.name: index for index, image in enumerate(images)}
     if len(indices) < len(images) or "" in indices:
         raise DataError(
-            "images of the split have equal names or none, and results are told apart by them; convert the data again"
+            "images of the split have equal names or none, but results are identified by them; convert the data again"
         )
     return indices
 
