@@ -27,7 +27,7 @@ from PIL import Image
 
 from ssdcore.data.annotations import ISSUE_KINDS, Annotation, Example, ImageSource, LabelledSet
 from ssdcore.data.formats import read_labelled
-from ssdcore.data.validation.check import CheckReport, SplitStatistics, check
+from ssdcore.data.validation import CheckReport, SplitStatistics, check
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from ssdcore.data.pipeline import TrainingExample, evaluation_batches, iterate, 
 from ssdcore.data.records.index import UNDECODABLE, RecordIndex, find_undecodable
 from ssdcore.data.records.record import serialize
 from ssdcore.data.synth import synthesize
-from ssdcore.data.validation.validate import ValidBox
+from ssdcore.data.validation import ValidBox
 from ssdcore.errors import DataError, ParamError
 from ssdcore.params import AugmentParams, DataParams, Photometric
 

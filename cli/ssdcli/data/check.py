@@ -13,7 +13,7 @@ from ssdcore.data.records.manifest import Manifest
 from ssdcore.errors import DataError
 
 if TYPE_CHECKING:
-    from ssdcore.data.validation.check import CheckReport
+    from ssdcore.data.validation import CheckReport
 
 LISTED = 10
 """Issues of each kind that are printed; --json has all."""
@@ -45,7 +45,7 @@ def check(
         click.echo(f"{source}: all shards match the manifest")
         return
     from ssdcore.data.formats import read_labelled
-    from ssdcore.data.validation.check import check as check_set
+    from ssdcore.data.validation import check as check_set
 
     labelled = read_labelled(source, images)
     with progress_bar("checking") as bar:

@@ -17,7 +17,7 @@ from ssdcore.data.augment.chain import augment
 from ssdcore.data.images import ImageError, decode_rgb
 from ssdcore.data.records.record import decode, parse
 from ssdcore.data.resize import resize_image
-from ssdcore.data.validation.check import CheckReport
+from ssdcore.data.validation import CheckReport
 from ssdcore.errors import DataError
 from ssdcore.files import write_atomic
 from ssdcore.geometry.boxes import to_window_xyxy

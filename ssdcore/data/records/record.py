@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ssdcore.data.annotations import SIDES
 from ssdcore.data.images import UprightImage
-from ssdcore.data.validation.validate import ValidBox
+from ssdcore.data.validation import ValidBox
 from ssdcore.params.class_names import UNLABELLED
 from ssdcore.types import Tensor
 

@@ -12,7 +12,7 @@ from ssdcore.data.annotations import ISSUE_KINDS, Example, Issue
 from ssdcore.data.images import UprightImage
 from ssdcore.data.records.manifest import file_digest
 from ssdcore.data.records.record import serialize
-from ssdcore.data.validation.validate import ValidatedExample, validate
+from ssdcore.data.validation import ValidatedExample, validate
 from ssdcore.errors import DataError
 from ssdcore.files import atomic_file, write_atomic
 
