@@ -83,11 +83,10 @@ def _faulty_tile(example: Example, issues: dict[int, str]) -> Image | None:
         return None
     height, width = (1, 1) if example.normalised else image.shape[:2]
     boxes = np.array([item.box for item in example.objects], float) / [width, height, width, height]
-    numbers = range(1, len(boxes) + 1)
-    labels = [issues.get(number, "") for number in numbers]
-    colours = [FAULTY if number in issues else FINE for number in numbers]
     order = sorted(range(len(boxes)), key=lambda index: index + 1 in issues)  # red boxes on top
-    return draw_tile(image, boxes[order], [labels[i] for i in order], [colours[i] for i in order], example.source.name)
+    labels = [issues.get(index + 1, "") for index in order]
+    colours = [FAULTY if index + 1 in issues else FINE for index in order]
+    return draw_tile(image, boxes[order], labels, colours, example.source.name)
 
 
 def record_tiles(serialized: Any, ssd: SSD, params: ParamSet, seed: int, variants: int) -> list[Image]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ssdcore.data.formats.record_files import frames_of
 from ssdcore.errors import DataError, did_you_mean
@@ -14,10 +14,9 @@ from ssdcore.files import write_atomic
 MANIFEST = "manifest.json"
 
 
-class Split(BaseModel):
+class Split(BaseModel, frozen=True):
     """The shards of a split, their sizes in bytes and SHA-256 digests, and what they hold."""
 
-    model_config = ConfigDict(frozen=True)
     shards: tuple[str, ...]
     sizes: tuple[int, ...]
     digests: tuple[str, ...] = ()
@@ -25,14 +24,13 @@ class Split(BaseModel):
     objects: int
 
 
-class Manifest(BaseModel):
+class Manifest(BaseModel, frozen=True):
     """Class names 1..C in order, the splits, and what conversion did to boxes and images.
 
     `source` is a digest of all images and annotations that were converted; `issues` counts issues
     by kind; `dropped` names the boxes and images left out.
     """
 
-    model_config = ConfigDict(frozen=True)
     format: int = 1
     classes: tuple[str, ...]
     splits: dict[str, Split]

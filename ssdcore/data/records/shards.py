@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from ssdcore.data.annotations import ISSUE_KINDS, Example, Issue
 from ssdcore.data.images import UprightImage
@@ -33,10 +33,9 @@ class ShardJob:
         return self.path.with_suffix(".json")
 
 
-class ShardReport(BaseModel):
+class ShardReport(BaseModel, frozen=True):
     """What a shard holds, digests of the shard and of its input, and issues as (kind, file, description)."""
 
-    model_config = ConfigDict(frozen=True)
     images: int
     objects: int
     size: int
