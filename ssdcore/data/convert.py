@@ -15,10 +15,10 @@ from ssdcore.data.formats import read_labelled
 from ssdcore.data.records.manifest import Manifest, Split, digest_of
 from ssdcore.data.records.shards import ShardJob, ShardReport, describe, issue_row, write_shard
 from ssdcore.data.splits import DEFAULT_FRACTIONS, UNDIVIDED, divide
-from ssdcore.data.workers import begin_worker
 from ssdcore.errors import DataError, did_you_mean
 from ssdcore.files import PARTIAL, require_unused, write_atomic
 from ssdcore.params.class_names import UNLABELLED, check_class_names
+from ssdcore.system.tensorflow import begin_worker
 from ssdcore.types import OnProgress
 
 IMAGES_PER_SHARD = 250
