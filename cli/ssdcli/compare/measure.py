@@ -121,7 +121,7 @@ def _sigint_ignored() -> Iterator[None]:
 
 def _work(results: Connection, candidate: Candidate, images: Images, debug: bool) -> None:
     """Runs in the subprocess."""
-    from ssdcore.data.workers import begin_worker
+    from ssdcore.system.tensorflow import begin_worker
 
     begin_worker()
     try:
