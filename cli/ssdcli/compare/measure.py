@@ -103,7 +103,7 @@ def measure_in_subprocess(candidate: Candidate, images: Images, debug: bool) -> 
 
 def _work(results: Connection, candidate: Candidate, images: Images, debug: bool) -> None:
     """Runs in the subprocess."""
-    from ssdcore.data.workers import begin_worker
+    from ssdcore.system.tensorflow import begin_worker
 
     begin_worker()
     try:
