@@ -61,7 +61,8 @@ __all__ = [
 _NEEDS_TENSORFLOW = {
     "ssdcore.contract.batch_norm": ["FusedBatchNormalization"],
     "ssdcore.data.convert": ["convert"],
-    "ssdcore.detection": ["Detections", "Detector", "load_detector"],
+    "ssdcore.detection": ["Detections"],
+    "ssdcore.detection.detector": ["Detector", "load_detector"],
     "ssdcore.evaluation": ["Evaluation"],
     "ssdcore.evaluation.evaluate": ["evaluate"],
     "ssdcore.model": ["SSD", "build_ssd"],
