@@ -39,10 +39,8 @@ def _tests_of(session: pytest.Session, name: str) -> list[pytest.Item]:
     from ssdcore.testing.subject import Subject
 
     subject = Subject(backbone, plugins)
-    return [
-        ContractItem.from_parent(session, name=f"{name}: {check.__name__}", check=check, subject=subject)
-        for check in CHECKS
-    ]
+    make = ContractItem.from_parent
+    return [make(session, name=f"{name}: {check.__name__}", check=check, subject=subject) for check in CHECKS]
 
 
 class ContractItem(pytest.Item):

@@ -1,7 +1,7 @@
 """Checks of a plugin's side effects on the process."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -85,17 +85,17 @@ def _random_states() -> dict[str, Any]:
 def _ordinary_process(seed: int) -> Iterator[None]:
     """Keras' default settings and seeded random generators; restored on exit."""
     settings, python, numpy = _settings(), random.getstate(), np.random.get_state()
-    _set(dict(zip(_SETTERS, _ORDINARY, strict=True)))
+    _set(_ORDINARY)
     random.seed(seed)
     np.random.seed(seed)
     try:
         yield
     finally:
-        _set(settings)
+        _set(settings.values())
         random.setstate(python)
         np.random.set_state(numpy)
 
 
-def _set(settings: Mapping[str, Any]) -> None:
-    for name, setter in _SETTERS.items():
-        setter(settings[name])
+def _set(values: Iterable[Any]) -> None:
+    for setter, value in zip(_SETTERS.values(), values, strict=True):
+        setter(value)
