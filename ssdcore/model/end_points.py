@@ -103,7 +103,7 @@ def _describe(
         size=(height, width),
         channels=channels,
         stride=max(1, *(round(side.stride) for side in sides)),
-        receptive_field=None if not all(fields) else max(filter(None, fields)),
+        receptive_field=max(filter(None, fields)) if all(fields) else None,
         sees_everything=None in fields,
         parameters=graph.parameters(operations),
         macs=graph.macs(operations),

@@ -7,7 +7,7 @@ import tensorflow as tf
 from ssdcore.params import Focal, Loss
 from ssdcore.types import Tensor
 
-# Below what float32 tells from 0 here; keeps the power's slope finite where a prediction is certain and right.
+# Far below the resolution of 1 - p in float32; keeps the gradient of the power finite where p rounds to 1.
 _LEAST_MISS = 1e-30
 
 

@@ -20,8 +20,6 @@ from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import PluginError
 from ssdcore.files import PARTIAL, explain_writing
 
-SUFFIX = ".txt"
-
 
 @click.command()
 @click.argument("name")
@@ -82,7 +80,7 @@ def _render(template: Traversable, path: Path, words: Mapping[str, str]) -> Iter
         yield path, Template(template.read_text("utf-8")).substitute(words)
         return
     for part in sorted(template.iterdir(), key=lambda part: part.name):
-        name = part.name.removesuffix(SUFFIX).replace("module", words["module"])
+        name = part.name.removesuffix(".txt").replace("module", words["module"])
         yield from _render(part, path / name, words)
 
 

@@ -58,7 +58,8 @@ def leaves_the_process_alone(subject: Subject) -> None:
             before = _settings()
             subject.make_base_net(300, scope)
             after = _settings()
-            drawn.append(_random_states())
+            _, keys, *position = np.random.get_state(legacy=True)
+            drawn.append({"random": random.getstate(), "np.random": (tuple(keys), *position)})
         changed = [f"{name} from {before[name]!r} to {after[name]!r}" for name in before if before[name] != after[name]]
         require(not changed, f"base_net changes {'; '.join(changed)}; restore it before returning")
     # Initialisers draw their seeds from these generators, so their states may change, but not to a fixed one.
@@ -74,11 +75,6 @@ def _settings() -> dict[str, Any]:
     config = keras.config
     found = (config.floatx(), config.image_data_format(), config.dtype_policy(), context.global_seed())
     return dict(zip(_SETTERS, found, strict=True))
-
-
-def _random_states() -> dict[str, Any]:
-    _, keys, *position = np.random.get_state(legacy=True)
-    return {"random": random.getstate(), "np.random": (tuple(keys), *position)}
 
 
 @contextmanager
