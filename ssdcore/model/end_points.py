@@ -51,10 +51,9 @@ def base_net_end_points(backbone: Backbone, image_size: int) -> list[EndPoint]:
     try:
         _, found = backbone.base_net(inputs, backbone.arg_scope(weight_decay=0.0, data_format="channels_last"))
     except Exception as error:
-        reason = " ".join(str(error).split())
         raise PluginError(
             f"the base net of {backbone.name!r} cannot be built for {image_size}x{image_size} px: "
-            f"{type(error).__name__}: {reason:.300}"
+            f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
         ) from error
     return describe_end_points(inputs, found)
 
