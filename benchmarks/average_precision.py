@@ -21,7 +21,7 @@ from ssdcore.data.records.ground_truth import GroundTruth
 from ssdcore.detection import Detections
 from ssdcore.evaluation.read_results import read_results
 from ssdcore.evaluation.scores import Tally
-from ssdcore.evaluation.write_results import ResultFiles
+from ssdcore.evaluation.write_results import write_results
 from ssdcore.params import EvalParams
 
 SIZE = np.array([500.0, 375.0])
@@ -75,9 +75,9 @@ def measured(arguments: argparse.Namespace, metric: str) -> tuple[float, float, 
     if metric == "files":
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "out"
-            with ResultFiles(out, "test", classes, images) as files:
+            with write_results(out, "test", classes, images) as add:
                 for truth, one in zip(images, found, strict=True):
-                    files.add(truth, one)
+                    add(truth, one)
             return timed(lambda: total(images, from_files(out, images, classes), classes, "voc07"))
     kept = list(found)
     return timed(lambda: total(images, kept, classes, metric))

@@ -26,7 +26,7 @@ from ssdcore.data.annotations import Example
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.images import decode_rgb
 from ssdcore.data.records.ground_truth import GroundTruth
-from ssdcore.evaluation.average_precision import AveragePrecision, mean
+from ssdcore.evaluation.voc import AveragePrecision, mean
 
 WIDTH, HEIGHT = 2000, 1500
 LEAST_SHARE = 0.5

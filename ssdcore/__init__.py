@@ -19,7 +19,8 @@ from ssdcore.system.tensorflow import load_tensorflow
 if TYPE_CHECKING:
     from ssdcore.contract.batch_norm import FusedBatchNormalization
     from ssdcore.data.convert import convert
-    from ssdcore.detection import Detections, Detector, load_detector
+    from ssdcore.detection import Detections
+    from ssdcore.detection.detector import Detector, load_detector
     from ssdcore.evaluation import Evaluation
     from ssdcore.evaluation.evaluate import evaluate
     from ssdcore.model import SSD, build_ssd
@@ -59,7 +60,7 @@ __all__ = [
 
 _NEEDS_TENSORFLOW = {
     "Detections": "ssdcore.detection",
-    "Detector": "ssdcore.detection",
+    "Detector": "ssdcore.detection.detector",
     "Evaluation": "ssdcore.evaluation",
     "FusedBatchNormalization": "ssdcore.contract.batch_norm",
     "SSD": "ssdcore.model",
@@ -67,7 +68,7 @@ _NEEDS_TENSORFLOW = {
     "build_ssd": "ssdcore.model",
     "convert": "ssdcore.data.convert",
     "evaluate": "ssdcore.evaluation.evaluate",
-    "load_detector": "ssdcore.detection",
+    "load_detector": "ssdcore.detection.detector",
     "load_ssd": "ssdcore.runs.checkpoint",
     "train": "ssdcore.training",
 }

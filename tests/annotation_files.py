@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from ssdcore.data.annotations import Example, LabelledSet
-from ssdcore.data.validation.issues import KINDS
+from ssdcore.data.annotations import ISSUE_KINDS, Example, LabelledSet
 
 HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
 """The first line of a CSV file."""
@@ -50,5 +49,5 @@ def only(found: LabelledSet) -> Example:
 
 
 def issues(found: LabelledSet) -> list[tuple[str, str, int | None]]:
-    assert all(issue.kind in KINDS and "\n" not in str(issue) and len(str(issue)) < 600 for issue in found.issues)
+    assert all(issue.kind in ISSUE_KINDS and "\n" not in str(issue) and len(str(issue)) < 600 for issue in found.issues)
     return [(issue.kind, issue.file.name, issue.object) for issue in found.issues]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ssdcore.data.validation.check import CheckReport
+from ssdcore.data.validation import CheckReport
 
 WIDTH, HEIGHT = 64, 48
 PLAIN_BOX = (16, 12, 32, 24)  # sqrt(16 * 12 / (64 * 48)) = 0.25

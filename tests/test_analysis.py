@@ -7,11 +7,10 @@ from pytest import approx
 from ssdcore.data.records.ground_truth import GroundTruth
 from ssdcore.detection import Detections
 from ssdcore.evaluation.analysis import analyse
-from ssdcore.evaluation.analysis.calibration import calibration, histogram
-from ssdcore.evaluation.analysis.curves import best_f1, curve, point_at
+from ssdcore.evaluation.analysis.curves import best_f1, calibration, curve, histogram, point_at
 from ssdcore.evaluation.analysis.errors import KINDS
 from ssdcore.evaluation.analysis.matched import IOUS
-from ssdcore.evaluation.average_precision import AveragePrecision, average_precision_voc07, average_precision_voc12
+from ssdcore.evaluation.voc import AveragePrecision, average_precision_voc07, average_precision_voc12
 from ssdcore.params import EvalParams
 
 CLASSES = ("cat", "dog", "owl")

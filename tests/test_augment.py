@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssdcore.data.augment.chain import augment
-from ssdcore.data.augment.flip import flip
+from ssdcore.data.augment.chain import augment, flip
 from ssdcore.data.augment.photometric import photometric_distortion
 from ssdcore.data.augment.windows import _random_windows, boxes_in_window, crop_window, expand_window
 from ssdcore.params import AugmentParams, Expand, PatchCrop, Photometric

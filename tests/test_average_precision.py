@@ -7,7 +7,7 @@ import pytest
 
 from ssdcore.data.records.ground_truth import GroundTruth
 from ssdcore.detection import Detections
-from ssdcore.evaluation.average_precision import (
+from ssdcore.evaluation.voc import (
     AveragePrecision,
     average_precision_voc07,
     average_precision_voc12,

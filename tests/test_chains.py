@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ssdcore.data.augment.chain import augment
-from ssdcore.data.augment.flip import quarter_turn
+from ssdcore.data.augment.chain import augment, quarter_turn
 from ssdcore.data.augment.photometric import photometric_distortion
 from ssdcore.data.augment.windows import boxes_in_window, coverage_window
 from ssdcore.data.convert import convert

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from detect_helpers import RedFinder, red_square, write_rgb, write_video
 from pycocotools.coco import COCO
+from ssdcli.detect.command import FORMATS, DetectRequest
 from ssdcli.detect.loop import detect_sources
-from ssdcli.detect.request import FORMATS, DetectRequest
 from ssdcli.detect.sources import find_sources
 
 from ssdcore.data.convert import convert

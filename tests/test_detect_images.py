@@ -14,7 +14,7 @@ import supervision as sv
 from detect_helpers import read_video, red_square, short_run, write_rgb, write_video
 from PIL import Image
 from small_runs import Pond
-from ssdcli.detect.request import parse_thresholds
+from ssdcli.detect.command import parse_thresholds
 from ssdcli.draw import draw, label_font
 
 from ssdcore import Detections, Detector, load_detector

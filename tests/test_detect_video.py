@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from detect_helpers import RATE, SQUARE, RedFinder, place, read_video, red_square, write_rgb, write_video
+from ssdcli.detect.command import FORMATS, DetectRequest
 from ssdcli.detect.loop import detect_sources
-from ssdcli.detect.request import FORMATS, DetectRequest
 from ssdcli.detect.sources import find_sources
 
-import ssdcore.detection
+import ssdcore.detection.detector
 from ssdcore.detection import Detections
 from ssdcore.errors import DataError, Terminated
 
@@ -25,7 +25,7 @@ Outcome = tuple[int, str, str]
 @pytest.fixture
 def detect(monkeypatch: pytest.MonkeyPatch, ssd_here: Callable[..., Outcome]) -> Callable[..., Outcome]:
     """The command, whose model is the finder of red squares."""
-    monkeypatch.setattr(ssdcore.detection, "load_detector", lambda *arguments: RedFinder())
+    monkeypatch.setattr(ssdcore.detection.detector, "load_detector", lambda *arguments: RedFinder())
     return partial(ssd_here, "detect", "model")
 
 

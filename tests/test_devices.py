@@ -272,8 +272,8 @@ def test_a_lost_worker_ends_the_other_with_a_reason(lost: int) -> None:
     workers[lost].send_signal(signal.SIGKILL)
     _, err = workers[1 - lost].communicate(timeout=60)
     assert workers[1 - lost].returncode == 1
-    assert "a worker was lost, so the other cannot go on" in err.splitlines()[-1]
-    assert err.endswith("start all of them again with --resume\n")
+    assert "a worker was lost, so the other cannot continue" in err.splitlines()[-1]
+    assert err.endswith("its log says why\n")
     workers[lost].communicate()
 
 

@@ -23,7 +23,7 @@ from ssdcore.data.pipeline import evaluation_batches, read_records
 from ssdcore.data.records.ground_truth import read_ground_truth
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.detection.predict import make_predict
-from ssdcore.evaluation import Evaluator
+from ssdcore.evaluation.evaluate import Evaluator
 from ssdcore.model.variables import named_variables
 from ssdcore.params import EvalParams
 from ssdcore.runs.checkpoint import load_checkpoint, restore_model

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from three_images import three_images
 
-from ssdcore.data.records.example import parse_example
+from ssdcore.data.formats.record_files import parse_example
 
 
 def test_all_kinds_of_lists_are_read() -> None:

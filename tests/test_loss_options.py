@@ -294,7 +294,7 @@ def test_what_the_focal_loss_would_not_heed_is_refused(options, words):
         {"label_smoothing": 1},
         {"label_smoothing": -0.1},
         {"min_negatives": -1},
-        {"mining": "image"},
+        {"mining": "pixel"},
         {"focal": {"alpha": 1}},
         {"focal": {"alpha": 0}},
         {"focal": {"gamma": -1}},

@@ -18,7 +18,7 @@ from ssdcore.contract.plugins import Plugins
 from ssdcore.data.convert import convert
 from ssdcore.data.formats import read_labelled
 from ssdcore.errors import CheckpointError
-from ssdcore.evaluation import Evaluator
+from ssdcore.evaluation.evaluate import Evaluator
 from ssdcore.model import build_ssd
 from ssdcore.params import Weights
 from ssdcore.runs.checkpoint import load_checkpoint

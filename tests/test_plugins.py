@@ -217,7 +217,8 @@ def test_feature_layers_that_are_no_list_of_different_names_are_refused(install:
     with pytest.raises(PluginError) as caught:
         found.feature_layers("vgg_16", "ssd640")
     shown = given.replace('"', "'")
-    assert str(caught.value).startswith(f"ssdcore_feature_layers('vgg_16', 'ssd640') of a plugin returned {shown}; it must")
+    start = f"ssdcore_feature_layers('vgg_16', 'ssd640') of a plugin returned {shown}"
+    assert str(caught.value).startswith(f"{start}; it must")
 
 
 @pytest.mark.parametrize(

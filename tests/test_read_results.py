@@ -42,9 +42,9 @@ def test_the_longest_name_of_a_class_counts(truths: list[GroundTruth], tmp_path:
 
 LINES = {
     "few values": ("000012 0.5 1 2 3", "wanted 'image score xmin ymin xmax ymax', found '000012 0.5 1 2 3'"),
-    "no number": ("000012 high 1 2 3 4", "'high' is no number"),
-    "not finite": ("000012 0.5 1 2 nan 4", "'nan' is no number"),
-    "underscore": ("000012 0.5 1_0 2 30 4", "'1_0' is no number"),
+    "not a number": ("000012 high 1 2 3 4", "'high' is not a number"),
+    "not finite": ("000012 0.5 1 2 nan 4", "'nan' is not a number"),
+    "underscore": ("000012 0.5 1_0 2 30 4", "'1_0' is not a number"),
     "another image": ("000013 0.5 1 2 3 4", "the split has no image '000013'"),
     "width for right": ("000012 0.5 50 60 10 10", "the box 50 60 10 10 is not xmin ymin xmax ymax"),
 }
@@ -74,8 +74,8 @@ ENTRIES: dict[str, tuple[object, str]] = {
     "no class": ({"image_id": 1}, "there is no category_id NoneType"),
     "list": ({**RESULT, "image_id": [1]}, "there is no image_id list"),
     "box": ({**RESULT, "bbox": [1, 2, 3]}, "it has no bbox of four numbers"),
-    "side": ({**RESULT, "bbox": [1, 2, None, 4]}, "NoneType is no number"),
-    "score": ({**RESULT, "score": True}, "True is no number"),
+    "side": ({**RESULT, "bbox": [1, 2, None, 4]}, "NoneType is not a number"),
+    "score": ({**RESULT, "score": True}, "True is not a number"),
     "negative": ({**RESULT, "bbox": [5, 2, -3, 4]}, "the box 5 2 2 6 is not xmin ymin xmax ymax"),
     "no table": ([1], "it is not an object with keys, but list"),
 }

@@ -15,11 +15,10 @@ from ssdcore.data.formats import read_labelled
 from ssdcore.data.images import UprightImage
 from ssdcore.data.order import WHOLE_BATCH, WorkerSlice, records_at
 from ssdcore.data.pipeline import TrainingExample, evaluation_batches, iterate, read_records, training_stream
-from ssdcore.data.records.index import RecordIndex
+from ssdcore.data.records.index import UNDECODABLE, RecordIndex, find_undecodable
 from ssdcore.data.records.record import serialize
-from ssdcore.data.records.undecodable import UNDECODABLE, find_undecodable
 from ssdcore.data.synth import synthesize
-from ssdcore.data.validation.validate import ValidBox
+from ssdcore.data.validation import ValidBox
 from ssdcore.errors import DataError, ParamError
 from ssdcore.params import AugmentParams, DataParams, Photometric
 
@@ -221,7 +220,7 @@ def test_a_worker_reads_its_own_records_only(tmp_path: Path) -> None:
     index = grey(tmp_path, 4)
     numbers = records_at(4, (3, 1), np.arange(4)).tolist()
     for number in numbers[2:]:
-        flip_byte(tmp_path / "grey.tfrecord", int(index.locate(np.array([number])).offsets[0]) + 60)
+        flip_byte(tmp_path / "grey.tfrecord", int(index.locate(np.array([number]))[1][0]) + 60)
     assert shown(index, 2, 0, WorkerSlice(4, 0, 2)) == numbers[:2]
     with pytest.raises(UNDECODABLE):
         shown(index, 2, 0, WorkerSlice(4, 1, 2))
@@ -290,14 +289,14 @@ def test_records_altered_within_their_size_are_found_and_named(copy: Path) -> No
     """One byte in the middle of the image of record 5, which a decoder may well not notice."""
     index = RecordIndex.of_split(copy, "trainval")
     names = [index.name(number) for number in range(COUNT)]
-    places = index.locate(np.arange(COUNT))
-    middle = int(places.offsets[5] + places.offsets[6]) // 2
+    _, offsets = index.locate(np.arange(COUNT))
+    middle = int(offsets[5] + offsets[6]) // 2
     flip_byte(shards(copy)[1], middle)
     with pytest.raises(UNDECODABLE):
         augmented(copy, 0, COUNT)
     (found,) = find_undecodable(RecordIndex.of_split(copy, "trainval"), [*range(COUNT), 5])
     assert (found.number, found.name) == (5, names[5])
-    assert found.reason == f"the record is damaged: corrupted record at {places.offsets[5] + 12}"
+    assert found.reason == f"the record is damaged: corrupted record at {offsets[5] + 12}"
 
 
 def test_a_stream_that_skips_what_cannot_be_decoded_goes_on(copy: Path) -> None:

@@ -23,7 +23,7 @@ from ssdcore.data.pipeline import evaluation_batches, training_stream
 from ssdcore.data.records.index import RecordIndex
 from ssdcore.data.records.record import EncodedImage, decode, read_part, serialize, size_of
 from ssdcore.data.resize import resize_image, resize_part
-from ssdcore.data.validation.validate import ValidBox
+from ssdcore.data.validation import ValidBox
 from ssdcore.detection.detector import Detector, read_image
 from ssdcore.detection.predict import _inside, make_predict
 from ssdcore.geometry.boxes import from_window_xyxy, to_window_xyxy

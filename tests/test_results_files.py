@@ -22,7 +22,7 @@ from ssdcore.detection import Detections
 from ssdcore.errors import DataError
 from ssdcore.evaluation.read_results import evaluate_files, read_results
 from ssdcore.evaluation.scores import Tally
-from ssdcore.evaluation.write_results import ResultFiles
+from ssdcore.evaluation.write_results import write_results
 from ssdcore.params import EvalParams
 
 
@@ -52,9 +52,9 @@ def random_found(truths: list[GroundTruth], seed: int = 0) -> list[Detections]:
 
 
 def write(out: Path, truths: list[GroundTruth], found: list[Detections]) -> Path:
-    with ResultFiles(out, "test", CLASSES, truths) as files:
+    with write_results(out, "test", CLASSES, truths) as add:
         for truth, one in zip(truths, found, strict=True):
-            files.add(truth, one)
+            add(truth, one)
     return out
 
 
@@ -142,8 +142,8 @@ def test_without_detections_the_files_are_whole(truths: list[GroundTruth], tmp_p
 
 
 def test_files_that_were_not_finished_are_not_there(truths: list[GroundTruth], tmp_path: Path) -> None:
-    with pytest.raises(KeyError), ResultFiles(tmp_path / "out", "test", CLASSES, truths) as files:
-        files.add(truths[0], random_found(truths)[0])
+    with pytest.raises(KeyError), write_results(tmp_path / "out", "test", CLASSES, truths) as add:
+        add(truths[0], random_found(truths)[0])
         raise KeyError
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -151,16 +151,16 @@ def test_files_that_were_not_finished_are_not_there(truths: list[GroundTruth], t
 def test_a_folder_in_use_is_refused(truths: list[GroundTruth], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="exists already"):
-        ResultFiles(tmp_path, "test", CLASSES, truths)
+        write(tmp_path, truths, [])
 
 
 def test_classes_whose_names_are_no_file_names(truths: list[GroundTruth], tmp_path: Path) -> None:
-    with ResultFiles(tmp_path / "out", "test", ("a/b", "..\\c"), truths):
+    with write_results(tmp_path / "out", "test", ("a/b", "..\\c"), truths):
         pass
     files = {path.name for path in (tmp_path / "out").glob("*.txt")}
     assert files == {"comp4_det_test_a_b.txt", "comp4_det_test_.._c.txt"}
     with pytest.raises(DataError, match="two classes differ in"):
-        ResultFiles(tmp_path / "other", "test", ("a/b", "a_b"), truths)
+        write_results(tmp_path / "other", "test", ("a/b", "a_b"), truths).__enter__()
 
 
 # --- scoring

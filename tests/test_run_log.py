@@ -12,9 +12,8 @@ from small_runs import Pond, events
 
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.data.records.record import decode, parse
-from ssdcore.detection import load_detector
-from ssdcore.detection.detector import Detector
-from ssdcore.evaluation import Evaluator
+from ssdcore.detection.detector import Detector, load_detector
+from ssdcore.evaluation.evaluate import Evaluator
 from ssdcore.evaluation.validation_loss import ValidationLoss
 from ssdcore.model import build_ssd
 from ssdcore.model.variables import named_variables

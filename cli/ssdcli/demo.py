@@ -32,14 +32,14 @@ def demo(program: Program, out: Path) -> None:
     """Draw shapes, train a detector on them, and show its detections; takes minutes on a CPU."""
     params = param_set(PARAMS, *SETTINGS, plugins=program.plugins)
     load_tensorflow()
+    from ssdcli.detect.command import DetectRequest
     from ssdcli.detect.loop import detect_sources
-    from ssdcli.detect.request import DetectRequest
     from ssdcli.detect.sources import find_sources
     from ssdcore import load_detector
     from ssdcore.data.convert import convert
     from ssdcore.data.formats import read_labelled
     from ssdcore.data.synth import synthesize
-    from ssdcore.evaluation import Evaluator
+    from ssdcore.evaluation.evaluate import Evaluator
     from ssdcore.files import require_unused
     from ssdcore.runs.checkpoint import load_checkpoint, restore_model
 

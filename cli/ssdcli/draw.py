@@ -21,7 +21,7 @@ PADDING = 2
 def draw(image: Image, detections: Detections) -> Image:
     """A copy of a BGR image (H, W, 3) with boxes, class names and scores, one colour a class."""
     height, width = image.shape[:2]
-    size, font = text_size((height, width)), label_font("".join(detections.classes))
+    size, font = max(MIN_TEXT, round(TEXT_FRACTION * min(height, width))), label_font("".join(detections.classes))
     converted, colours = detections.to_supervision(), detections.labels.astype(int) - 1
     labels = np.array([f"{item.name} {item.score:.2f}" for item in detections], dtype=object)
     thickness = sv.calculate_optimal_line_thickness((width, height))
@@ -29,15 +29,9 @@ def draw(image: Image, detections: Detections) -> Image:
     inside = converted.xyxy[:, 1] < size + 3 * PADDING  # there is no room for a label above the box
     for chosen, lower in ((~inside, 0), (inside, size + 2 * PADDING)):
         if chosen.any():
-            drawn = _labeller(font, size, lower).annotate(
-                drawn, converted[chosen], list(labels[chosen]), colours[chosen]
-            )
+            labeller = _labeller(font, size, lower)
+            drawn = labeller.annotate(drawn, converted[chosen], list(labels[chosen]), colours[chosen])
     return drawn
-
-
-def text_size(size: tuple[int, int]) -> int:
-    """The height of labels, px, in an image of some height and width."""
-    return max(MIN_TEXT, round(TEXT_FRACTION * min(size)))
 
 
 @lru_cache(maxsize=8)

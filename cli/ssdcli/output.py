@@ -1,9 +1,12 @@
 """Tables, progress bars and log lines."""
 
+import csv
+import io
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -41,6 +44,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def print_json(value: Any) -> None:
     """JSON for programs to read."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as CSV; None is an empty field."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def print_evaluation(evaluation: "Evaluation") -> None:
@@ -146,3 +156,15 @@ def describe_row(row: Mapping[str, float | int | str]) -> str:
 def speed(row: Mapping[str, float | int | str]) -> str:
     """Throughput of the steps of a log row; empty if none was timed."""
     return f"  {row['images_per_second']:.3g} img/s" if "images_per_second" in row else ""
+
+
+def short_names(models: Sequence[Path]) -> list[str]:
+    """A name for each of several models: the last part of its path, or all of it where the last parts are not unique.
+
+    Raises:
+        click.UsageError: a path is given twice.
+    """
+    if len({path.resolve() for path in models}) < len(models):
+        raise click.UsageError("the same model is given twice.")
+    short = [path.stem if path.suffix == ".npz" else path.absolute().name for path in models]
+    return short if len(set(short)) == len(short) else [str(path) for path in models]

@@ -21,7 +21,7 @@ def column(rows: list[dict[str, str]], name: str) -> Points:
 def plot(source: Path, target: Path) -> None:
     """Draws losses above, mean average precision below."""
     with source.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if not row["stage"].endswith(")")]  # not those of ssd eval --watch
+        rows = list(csv.DictReader(file))
     figure, (upper, lower) = plt.subplots(2, 1, sharex=True, figsize=(7, 6), layout="constrained")
     for name in ("loss", "class_loss", "box_loss"):
         upper.plot(*column(rows, name), label=name.replace("_", " "))

@@ -1,10 +1,14 @@
-"""Labelled images in memory, from any format: a `LabelledSet` of `Example`s."""
+"""Labelled images in memory, from any format: a `LabelledSet` of `Example`s. And what can be wrong with them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 Box = tuple[float, float, float, float]
+
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+"""The sides of a box, as VOC, CSV tables and TFRecords call them."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Issue:
     """Something wrong with the data.
 
     Attributes:
-        kind: one of `issues.KINDS`.
+        kind: one of `ISSUE_KINDS`.
         file: the annotation file or image concerned.
         detail: what was found there.
         object: number of the object in the file, or in its `image`, from 1 on; None if not about an object.
@@ -88,6 +92,43 @@ class Issue:
 
     def __str__(self) -> str:
         return f"{self.file.name}: {self.location}{self.kind}: {self.detail}"
+
+
+Effect = Literal["stops", "drops box", "cuts box", "repairs", "none"]
+
+
+class IssueKind(NamedTuple):
+    """What conversion does about an issue, and advice to the user.
+
+    `effect`: `stops` conversion unless faulty images are left out on request; `drops box` and
+    `cuts box` concern one box; `repairs` the image; `none`: the image and its boxes are used unchanged.
+    """
+
+    effect: Effect
+    advice: str
+
+
+ISSUE_KINDS: dict[str, IssueKind] = {
+    "unreadable annotation": IssueKind("stops", "repair the file, or remove its image from the list"),
+    "missing annotation": IssueKind("stops", "add the file, or remove its image from the list"),
+    "missing image": IssueKind("stops", "add the file, or remove its name from the list"),
+    "unreadable image": IssueKind("stops", "replace the file: it cannot be decoded completely"),
+    "image too large": IssueKind("stops", "scale the image down"),
+    "too many objects": IssueKind("stops", "check the file: no image has so many objects"),
+    "unknown class": IssueKind("stops", "correct the annotation, or allow the class"),
+    "swapped corners": IssueKind("drops box", "swap the minimum and the maximum"),
+    "empty box": IssueKind("drops box", "redraw the box: it has no area"),
+    "box outside": IssueKind("drops box", "redraw the box: it lies outside the image"),
+    "box over the edge": IssueKind("cuts box", "nothing to do, unless it is far off"),
+    "rotated by EXIF": IssueKind("repairs", "nothing to do: conversion turns it upright"),
+    "unusual image": IssueKind("repairs", "nothing to do: conversion makes it 8-bit RGB"),
+    "size mismatch": IssueKind("none", "make sure that boxes were drawn on this image, at this size"),
+    "duplicate box": IssueKind("none", "remove one of the two"),
+    "duplicate image": IssueKind("none", "remove one of the two"),
+    "in two splits": IssueKind("none", "remove it from one of them: scores on training images say nothing"),
+    "likely misspelt class": IssueKind("none", "rename the class if it is another spelling"),
+}
+"""Every kind of issue, worst first."""
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,15 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from ssdcore.data.annotations import LabelledSet
+from ssdcore.data.annotations import ISSUE_KINDS, LabelledSet
 from ssdcore.data.formats import read_labelled
 from ssdcore.data.records.manifest import Manifest, Split, digest_of
 from ssdcore.data.records.shards import ShardJob, ShardReport, describe, issue_row, write_shard
 from ssdcore.data.splits import DEFAULT_FRACTIONS, UNDIVIDED, divide
-from ssdcore.data.validation.issues import KINDS
-from ssdcore.data.workers import begin_worker
 from ssdcore.errors import DataError, did_you_mean
 from ssdcore.files import PARTIAL, require_unused, write_atomic
 from ssdcore.params.class_names import UNLABELLED, check_class_names
+from ssdcore.system.tensorflow import begin_worker
 from ssdcore.types import OnProgress
 
 IMAGES_PER_SHARD = 250
@@ -166,23 +165,22 @@ def _manifest(
     # An image may be in several splits, such as train and trainval: its issues count once.
     issues = dict.fromkeys(map(issue_row, labelled.issues))
     issues |= dict.fromkeys(issue for report in reports for issue in report.issues)
-    pairs = list(zip(jobs, reports, strict=True))
+    splits = {}
+    for name in labelled.splits:
+        shards = [(job, report) for job, report in zip(jobs, reports, strict=True) if job.split == name]
+        splits[name] = Split(
+            shards=tuple(job.path.name for job, _ in shards),
+            sizes=tuple(report.size for _, report in shards),
+            digests=tuple(report.digest for _, report in shards),
+            images=sum(report.images for _, report in shards),
+            objects=sum(report.objects for _, report in shards),
+        )
     return Manifest(
         classes=classes,
-        splits={name: _split([pair for pair in pairs if pair[0].split == name]) for name in labelled.splits},
+        splits=splits,
         source=digest_of(report.source for report in reports),
         issues=Counter(kind for kind, _, _ in issues),
-        dropped=tuple(text for kind, _, text in issues if KINDS[kind].effect in ("stops", "drops box")),
-    )
-
-
-def _split(shards: Sequence[tuple[ShardJob, ShardReport]]) -> Split:
-    return Split(
-        shards=tuple(job.path.name for job, _ in shards),
-        sizes=tuple(report.size for _, report in shards),
-        digests=tuple(report.digest for _, report in shards),
-        images=sum(report.images for _, report in shards),
-        objects=sum(report.objects for _, report in shards),
+        dropped=tuple(text for kind, _, text in issues if ISSUE_KINDS[kind].effect in ("stops", "drops box")),
     )
 
 

@@ -20,7 +20,7 @@ _FILTERING = threading.Lock()  # Warning filters are global to the process.
 
 
 class ImageError(Exception):
-    """An image that cannot be used; `kind` is one of `issues.KINDS`."""
+    """An image that cannot be used; `kind` is one of `ISSUE_KINDS`."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
@@ -51,8 +51,12 @@ def make_upright(encoded: bytes) -> UprightImage:
     changes = _changes(image, encoded)
     if not changes:
         return UprightImage(encoded, (image.height, image.width), ())
-    upright = _as_rgb(image)
-    return UprightImage(_encode(upright, image.format), (upright.height, upright.width), changes)
+    upright, out = _as_rgb(image), io.BytesIO()
+    if image.format in ("JPEG", "MPO"):
+        upright.save(out, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    else:
+        upright.save(out, "PNG")  # which is lossless
+    return UprightImage(out.getvalue(), (upright.height, upright.width), changes)
 
 
 def decode_rgb(encoded: bytes) -> types.Image:
@@ -109,13 +113,3 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         levels = np.asarray(upright).astype(np.float64)
         upright = Image.fromarray((levels.clip(0, 65535) / 257).round().astype(np.uint8))
     return upright if upright.mode in _PLAIN_MODES else upright.convert("RGB")
-
-
-def _encode(image: Image.Image, origin: str | None) -> bytes:
-    """JPEG stays JPEG; everything else becomes PNG, which is lossless."""
-    out = io.BytesIO()
-    if origin in ("JPEG", "MPO"):
-        image.save(out, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    else:
-        image.save(out, "PNG")
-    return out.getvalue()

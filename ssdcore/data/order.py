@@ -55,11 +55,8 @@ def records_at(
     Args:
         records: how many there are.
         seed: non-negative integers.
-        positions: (N,) int64, from 0 on.
+        positions: (N,) int64, from 0 on; so is the result.
         skip: records that are replaced by the next one that is not skipped; the last is followed by the first.
-
-    Returns:
-        (N,) int64.
 
     Raises:
         DataError: all records are skipped.

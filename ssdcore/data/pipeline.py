@@ -11,10 +11,9 @@ import tensorflow as tf
 from ssdcore.data.augment.chain import augment
 from ssdcore.data.augment.windows import boxes_in_window
 from ssdcore.data.order import WHOLE_BATCH, WorkerSlice, records_at
-from ssdcore.data.records.index import RecordIndex, read_at
+from ssdcore.data.records.index import UNDECODABLE, RecordIndex, one_line, read_at
+from ssdcore.data.records.manifest import shard_paths
 from ssdcore.data.records.record import EncodedImage, Record, decode, parse
-from ssdcore.data.records.split_files import shard_paths
-from ssdcore.data.records.undecodable import UNDECODABLE, one_line
 from ssdcore.data.resize import frame_window, resize_image
 from ssdcore.errors import DataError
 from ssdcore.params import AugmentParams, DataParams, Resize

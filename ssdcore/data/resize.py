@@ -54,12 +54,6 @@ def frame_window(image_size: Tensor, size: Size, mode: Resize) -> Tensor:
     return tf.concat([(1 - ratios[:2]) / 2, (1 + ratios[2:]) / 2], axis=0)
 
 
-def compose_windows(outer: Tensor, inner: Tensor) -> Tensor:
-    """The window (4,) of the image that `inner` is as a window of `outer`."""
-    origin, side = outer[:2], outer[2:] - outer[:2]
-    return tf.tile(origin, [2]) + inner * tf.tile(side, [2])
-
-
 def snap_to_pixels(window: Tensor, image_size: Tensor) -> Tensor:
     """The window rounded to whole pixels, at least one, so that boxes can be moved exactly."""
     scale = sides(image_size)

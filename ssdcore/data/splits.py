@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -40,11 +41,7 @@ def divide(labelled: LabelledSet, fractions: Sequence[float], seed: int) -> Labe
 
     Images are dealt out class by class, rarest first, so that each split gets its fraction of each.
     Images with the same bytes go into the same split: a score on training images would say nothing.
-
-    Args:
-        labelled: images; their present splits are dropped.
-        fractions: of the new splits; two or three.
-        seed: the same seed gives the same splits.
+    There are two or three `fractions`; the same seed gives the same splits.
 
     Raises:
         DataError: there are fewer images than splits.
@@ -62,22 +59,16 @@ def divide(labelled: LabelledSet, fractions: Sequence[float], seed: int) -> Labe
     splits: dict[str, list[Example]] = {name: [] for name in _NAMES[len(fractions)]}
     dealt: Counter[tuple[str, str]] = Counter()
     for (_, rarest), group in ranked:
-        emptiest, _ = min(
-            zip(splits, fractions, strict=True),
-            key=lambda split: (
-                *_filled(dealt[split[0], rarest], split[1] * totals[rarest]),
-                (len(splits[split[0]]) + 1) / split[1],
-            ),
-        )
+        ranks = []  # first splits without their quota of the class, rounded down, then up; 1e-9 is for 0.1 * 30
+        for split, fraction in zip(splits, fractions, strict=True):
+            done, quota = dealt[split, rarest], fraction * totals[rarest]
+            filled = done >= math.floor(quota + 1e-9), done >= math.ceil(quota - 1e-9)
+            ranks.append((filled, (len(splits[split]) + 1) / fraction))
+        emptiest = list(splits)[ranks.index(min(ranks))]
         splits[emptiest] += group
         dealt[emptiest, rarest] += len(group)
     divided = {name: tuple(sorted(members, key=lambda one: one.name)) for name, members in splits.items()}
     return replace(labelled, splits=divided)
-
-
-def _filled(dealt: int, quota: float) -> tuple[bool, bool]:
-    """Whether a split has its quota of a class, rounded down and up; 1e-9 is for 0.1 * 30."""
-    return dealt >= math.floor(quota + 1e-9), dealt >= math.ceil(quota - 1e-9)
 
 
 def _rarest(example: Example, images: Mapping[str, int]) -> tuple[int, str]:
@@ -86,15 +77,11 @@ def _rarest(example: Example, images: Mapping[str, int]) -> tuple[int, str]:
 
 
 def _equal_images(examples: Sequence[Example]) -> list[list[Example]]:
-    groups: dict[str, list[Example]] = {}
+    """Groups of images of the same bytes; an unreadable image equals no other."""
+    groups: defaultdict[str, list[Example]] = defaultdict(list)
     for example in examples:
-        groups.setdefault(image_hash(example), []).append(example)
+        key = example.name
+        with suppress(OSError):
+            key = hashlib.sha256(example.image.read()).hexdigest()
+        groups[key].append(example)
     return list(groups.values())
-
-
-def image_hash(example: Example) -> str:
-    """Equal for images of the same bytes; an unreadable image equals no other."""
-    try:
-        return hashlib.sha256(example.image.read()).hexdigest()
-    except OSError:
-        return example.name

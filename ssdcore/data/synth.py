@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from ssdcore.data.annotations import Annotation
+from ssdcore.data.annotations import SIDES, Annotation
 from ssdcore.errors import DataError
 from ssdcore.files import require_unused
 from ssdcore.geometry.iou import ios_matrix_xyxy
@@ -19,20 +19,11 @@ MOST_OVERLAP = 0.1
 
 
 def synthesize(
-    out: Path,
-    trainval: int,
-    test: int,
-    seed: int = 0,
-    on_progress: OnProgress = lambda done, total: None,
+    out: Path, trainval: int, test: int, seed: int = 0, on_progress: OnProgress = lambda done, total: None
 ) -> None:
-    """Writes a VOC folder of images of 300x300 px with one to five drawn shapes each.
+    """Writes a VOC folder of `trainval` and `test` images of 300x300 px with one to five drawn shapes each.
 
-    Args:
-        out: folder to make; must not exist, or be empty.
-        trainval: number of training images.
-        test: number of test images.
-        seed: the same seed draws the same images.
-        on_progress: called with images done and images in all.
+    `out` must not exist, or be empty; the same seed draws the same images.
 
     Raises:
         DataError: `out` is in use.
@@ -52,7 +43,10 @@ def synthesize(
 
 def draw_image(rng: Generator) -> tuple[Image, list[Annotation]]:
     """A BGR image (300, 300, 3) and its objects."""
-    image = _background(rng)
+    corners = rng.integers(0, 256, (2, 2, 3)).astype(np.float32)
+    gradient = cv2.resize(corners, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    noise = rng.normal(0, rng.uniform(2, 12), (SIDE, SIDE, 1))
+    image = (gradient + noise).clip(0, 255).astype(np.uint8)
     objects: list[Annotation] = []
     for _ in range(rng.integers(1, 6)):
         size = int(rng.integers(30, 120))
@@ -64,14 +58,6 @@ def draw_image(rng: Generator) -> tuple[Image, list[Annotation]]:
         _draw(image, name, box, _contrasting_colour(image, box, rng))
         objects.append(Annotation(name, box))
     return image, objects
-
-
-def _background(rng: Generator) -> Image:
-    """A smooth two-colour gradient with noise."""
-    corners = rng.integers(0, 256, (2, 2, 3)).astype(np.float32)
-    smooth = cv2.resize(corners, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-    noise = rng.normal(0, rng.uniform(2, 12), (SIDE, SIDE, 1))
-    return (smooth + noise).clip(0, 255).astype(np.uint8)
 
 
 def _contrasting_colour(image: Image, box: tuple[int, int, int, int], rng: Generator) -> tuple[int, ...]:
@@ -107,7 +93,7 @@ def _write_annotation(path: Path, name: str, objects: list[Annotation]) -> None:
         SubElement(node, "name").text = item.name
         SubElement(node, "difficult").text = "0"
         box = SubElement(node, "bndbox")
-        for key, side in zip(("xmin", "ymin", "xmax", "ymax"), item.box, strict=True):
+        for key, side in zip(SIDES, item.box, strict=True):
             SubElement(box, key).text = str(side)
     indent(root)
     ElementTree(root).write(path, encoding="utf-8")

@@ -65,13 +65,8 @@ class Detections:
     def as_dicts(self) -> list[dict[str, Any]]:
         """Plain values for JSON: `class`, `label`, `score`, `box` (xyxy, px)."""
         return [
-            {
-                "class": item.name,
-                "label": int(label),
-                "score": round(item.score, 4),
-                "box": [round(side, 2) for side in item.box],
-            }
-            for item, label in zip(self, self.labels, strict=True)
+            {"class": name, "label": int(label), "score": round(score, 4), "box": [round(side, 2) for side in box]}
+            for (name, score, box), label in zip(self, self.labels, strict=True)
         ]
 
     def to_supervision(self) -> "supervision.Detections":
@@ -88,12 +83,8 @@ class Detections:
         except ImportError:
             raise SsdError("to_supervision needs the package supervision: pip install supervision") from None
         names = np.array([self.classes[label - 1] for label in self.labels], dtype=str)
-        return supervision.Detections(
-            xyxy=self.boxes.copy(),
-            confidence=self.scores.copy(),
-            class_id=self.labels.astype(int),
-            data={"class_name": names},
-        )
+        boxes, scores, labels = self.boxes.copy(), self.scores.copy(), self.labels.astype(int)
+        return supervision.Detections(xyxy=boxes, confidence=scores, class_id=labels, data={"class_name": names})
 
 
 def to_detections(

@@ -9,8 +9,9 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ssdcore.data.records.ground_truth import GroundTruth
+from ssdcore.data.records.ground_truth import DIGITS, GroundTruth
 from ssdcore.detection.detections import Detections
+from ssdcore.evaluation.voc import mean
 from ssdcore.params.class_names import COCO as COCO_CLASSES
 
 NUMBERS = (
@@ -18,9 +19,6 @@ NUMBERS = (
     *("AR 1", "AR 10", "AR 100", "AR small", "AR medium", "AR large"),
 )
 """The twelve numbers, in the order in which `pycocotools` prints them."""
-
-DIGITS = 3
-"""Of widths and heights of objects: those of their corners."""
 
 _COCO_GAPS = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83})
 _MAX_DIGITS = 15  # exact in float64, too
@@ -30,24 +28,18 @@ class CocoScores:
     """Collects images one by one, then scores them; all detections stay in memory."""
 
     def __init__(self, classes: Sequence[str], names: Sequence[str]) -> None:
-        """Starts without images.
-
-        Args:
-            classes: names of classes 1..C.
-            names: of the images, in the order in which they will be added.
-        """
+        """Starts without images; see `Tally` for the arguments."""
         self._categories = category_ids(classes)
-        self._ids = image_ids(names)
+        self._ids = iter(image_ids(names))
         self._truth = dataset(classes, {})
         self._results: list[dict[str, Any]] = []
 
     def add(self, truth: GroundTruth, detections: Detections) -> None:
         """Adds one image."""
-        image_id, first = self._ids[len(self._truth["images"])], len(self._truth["annotations"]) + 1
-        self._truth["images"].append(image_entry(truth, image_id))
-        self._truth["annotations"] += object_entries(truth, image_id, self._categories, first)
+        image_id = next(self._ids)
+        add_image(self._truth, truth, image_id, self._categories)
         for entry in result_entries(detections, image_id, self._categories):
-            _, _, width, height = entry["bbox"]
+            *_, width, height = entry["bbox"]
             self._results.append({**entry, "id": len(self._results) + 1, "area": width * height, "iscrowd": 0})
 
     def result(self) -> tuple[dict[str, float | None], list[float | None]]:
@@ -58,8 +50,8 @@ class CocoScores:
             scores.evaluate()
             scores.accumulate()
             scores.summarize()
-        precisions = scores.eval["precision"][..., 0, 2]  # (IoU, recall, class) at all sizes, 100 detections
-        by_class = [_mean_of_known(precisions[..., index]) for index in range(len(self._categories))]
+        precisions = np.moveaxis(scores.eval["precision"][..., 0, 2], 2, 0)  # class first; all sizes, 100 detections
+        by_class = [mean(one[one > -1].tolist()) for one in precisions]  # -1: unknown
         twelve = {name: None if value < 0 else float(value) for name, value in zip(NUMBERS, scores.stats, strict=True)}
         return twelve, by_class
 
@@ -69,11 +61,6 @@ def _indexed(contents: Mapping[str, Any]) -> Any:
     coco.dataset = contents
     coco.createIndex()
     return coco
-
-
-def _mean_of_known(values: Any) -> float | None:
-    known = values[values > -1]
-    return float(np.mean(known)) if known.size else None
 
 
 def image_ids(names: Sequence[str]) -> list[int]:
@@ -99,25 +86,19 @@ def dataset(classes: Sequence[str], info: Mapping[str, Any]) -> dict[str, Any]:
     return {"info": dict(info), "licenses": [], "images": [], "annotations": [], "categories": categories}
 
 
-def image_entry(truth: GroundTruth, image_id: int) -> dict[str, Any]:
-    """An image in a file of annotations."""
-    height, width = truth.size
-    return {"id": image_id, "file_name": f"{truth.name}.jpg", "width": width, "height": height}
-
-
-def object_entries(truth: GroundTruth, image_id: int, categories: Sequence[int], first: int) -> list[dict[str, Any]]:
-    """An image's objects in a file of annotations, with ids from `first` on.
+def add_image(contents: dict[str, Any], truth: GroundTruth, image_id: int, categories: Sequence[int]) -> None:
+    """Adds an image and its objects to the contents of a file of annotations, a `dataset`.
 
     `pycocotools` ignores crowds only, so difficult objects are marked as such; `ignore` is 1 for difficult ones.
     """
-    entries = []
+    height, width = truth.size
+    contents["images"].append({"id": image_id, "file_name": f"{truth.name}.jpg", "width": width, "height": height})
     columns = truth.boxes.tolist(), truth.labels, truth.difficult, truth.crowd
-    for offset, (box, label, difficult, crowd) in enumerate(zip(*columns, strict=True)):
-        left, top, right, bottom = box
+    for (left, top, right, bottom), label, difficult, crowd in zip(*columns, strict=True):
         width, height = round(right - left, DIGITS), round(bottom - top, DIGITS)
-        entries.append(
+        contents["annotations"].append(
             {
-                "id": first + offset,
+                "id": len(contents["annotations"]) + 1,
                 "image_id": image_id,
                 "category_id": categories[label - 1],
                 "bbox": [left, top, width, height],
@@ -126,7 +107,6 @@ def object_entries(truth: GroundTruth, image_id: int, categories: Sequence[int],
                 "ignore": int(difficult),
             }
         )
-    return entries
 
 
 def result_entries(detections: Detections, image_id: int, categories: Sequence[int]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Scores a detector on a split."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,11 @@ from ssdcore.detection.predict import split_inference
 from ssdcore.errors import CheckpointError
 from ssdcore.evaluation.scores import Evaluation, Speed, Tally
 from ssdcore.model import SSD
-from ssdcore.model.postprocess import DetectionBatch
 from ssdcore.params import EvalParams
-from ssdcore.runs.checkpoint import load_checkpoint, restore_model
+from ssdcore.runs.checkpoint import Checkpoint, load_checkpoint, restore_model
 from ssdcore.runs.run_folder import find_checkpoint
+from ssdcore.types import OnProgress
 
-OnBatch = Callable[[int, int], None]
 OnImage = Callable[[GroundTruth, Detections], None]
 
 
@@ -50,11 +49,25 @@ def evaluate(
         PluginError: the backbone is not installed.
     """
     checkpoint = load_checkpoint(find_checkpoint(Path(path)))
-    if split is None:
-        wanted = checkpoint.params.data
-        split = Manifest.load(Path(data)).eval_split(wanted.eval_split, wanted.train_split or "")
+    split = eval_split(checkpoint, Path(data)) if split is None else split
     ssd = restore_model(checkpoint, plugins or load_plugins())
     return Evaluator(ssd, Path(data), split, params or checkpoint.params.eval).run()
+
+
+def eval_split(checkpoint: Checkpoint, folder: Path) -> str:
+    """The split to evaluate on where none is named: that of the param set, else test or val.
+
+    Raises:
+        DataError: the data has neither.
+    """
+    params = checkpoint.params.data
+    return Manifest.load(folder).eval_split(params.eval_split, params.train_split or "")
+
+
+def was_chosen_on(checkpoint: Checkpoint, folder: Path, split: str) -> bool:
+    """Whether a checkpoint was chosen as the best of its run by its score on these images."""
+    same_data = checkpoint.made.get("data_digest") == Manifest.load(folder).source
+    return checkpoint.path.name == "best.npz" and same_data and checkpoint.params.data.eval_split == split
 
 
 class Evaluator:
@@ -62,6 +75,7 @@ class Evaluator:
 
     Attributes:
         images: ground truth of the images to score on.
+        split: their split.
     """
 
     def __init__(
@@ -90,24 +104,19 @@ class Evaluator:
         check_classes(ssd.classes, Manifest.load(folder).classes, folder)
         records = read_records(folder, split)
         self.images = read_ground_truth(folder, split)[:max_images]
-        self._ssd = ssd
-        self._params = params
-        self._batches = evaluation_batches(
-            records.take(len(self.images)),
-            ssd.model.image_size,
-            ssd.resize,
-            params.batch_size,
-        )
+        self._ssd, self._params = ssd, params
+        records = records.take(len(self.images))
+        self._batches = evaluation_batches(records, ssd.model.image_size, ssd.resize, params.batch_size)
         if threads is not None:
             options = tf.data.Options()
             options.threading.private_threadpool_size = options.autotune.cpu_budget = threads
             self._batches = self._batches.with_options(options)
-        self._source = (folder, split)
+        self._folder, self.split = folder, split
         self._network, self._finish = split_inference(ssd, params)
         self._warm = False
 
     def run(
-        self, on_batch: OnBatch = lambda done, total: None, on_image: OnImage = lambda truth, detections: None
+        self, on_batch: OnProgress = lambda done, total: None, on_image: OnImage = lambda truth, detections: None
     ) -> Evaluation:
         """Evaluates with the weights that the detector has now.
 
@@ -121,10 +130,13 @@ class Evaluator:
         self._warm_up()
         tally = Tally(self._ssd.classes, [truth.name for truth in self.images], self._params)
         seconds = dict.fromkeys(("read", "network", "nms"), 0.0)
-        for batch in self._detect(seconds):
-            truths = self.images[tally.images : tally.images + len(batch.counts)]
-            found = to_detections(batch, [truth.size for truth in truths], self._ssd.classes, np.float64)
-            for truth, detections in zip(truths, found, strict=True):
+        batches = iterate(self._batches, self._folder, self.split)
+        while (batch := _timed(seconds, "read", next, batches, None)) is not None:
+            outputs = _timed(seconds, "network", self._network, batch.images)
+            detected = _timed(seconds, "nms", self._finish, outputs, batch.windows)
+            truths = self.images[tally.images : tally.images + len(batch.images)]
+            in_each = to_detections(detected, [truth.size for truth in truths], self._ssd.classes, np.float64)
+            for truth, detections in zip(truths, in_each, strict=True):
                 on_image(truth, detections)
                 tally.add(truth, detections)
             on_batch(tally.images, len(self.images))
@@ -137,27 +149,15 @@ class Evaluator:
             self._finish(self._network(tf.zeros(shape)), tf.tile([[0.0, 0.0, 1.0, 1.0]], [shape[0], 1]))
             self._warm = True
 
-    def _detect(self, seconds: dict[str, float]) -> Iterator[DetectionBatch]:
-        """The detections of each batch as arrays; adds the time of each part to `seconds`."""
-        batches = iterate(self._batches, *self._source)
-        while (batch := _timed(seconds, "read", next, batches, None)) is not None:
-            outputs = _timed(seconds, "network", self._network, batch.images)
-            detections = _timed(seconds, "nms", self._finish, outputs, batch.windows)
-            yield DetectionBatch(*(part.numpy() for part in detections))
-
 
 def _timed(seconds: dict[str, float], part: str, work: Callable[..., Any], *arguments: Any) -> Any:
     start = time.perf_counter()
     result = work(*arguments)
-    _wait_for(result)
-    seconds[part] += time.perf_counter() - start
-    return result
-
-
-def _wait_for(result: Any) -> None:
-    """Waits until all tensors are computed; TensorFlow's `sync_devices` fails in one worker of several."""
+    # Waits until all tensors are computed; TensorFlow's `sync_devices` fails in one worker of several.
     for tensor in filter(tf.is_tensor, tf.nest.flatten(result)):
         tf.reshape(tensor, [-1])[:1].numpy()
+    seconds[part] += time.perf_counter() - start
+    return result
 
 
 def check_classes(model: tuple[str, ...], data: tuple[str, ...], folder: Path) -> None:

@@ -18,8 +18,8 @@ from ssdcore.data.records.manifest import Manifest
 from ssdcore.detection.detections import Detections
 from ssdcore.errors import DataError, did_you_mean
 from ssdcore.evaluation.coco import category_ids, image_ids
-from ssdcore.evaluation.matching import Ints
 from ssdcore.evaluation.scores import Evaluation, Tally
+from ssdcore.evaluation.voc import Ints
 from ssdcore.evaluation.write_results import RESULTS, voc_file_names
 from ssdcore.params import EvalParams
 
@@ -107,36 +107,33 @@ def read_results(
         images: all images of the split.
         classes: names of classes 1..C.
         annotations: COCO's file of annotations, which says which images and classes the ids in COCO's
-            results stand for; None: the ids that `ResultFiles` gives.
+            results stand for; None: the ids that `write_results` gives.
 
     Raises:
         DataError: a file is missing or damaged, or names other images or classes; the first issues are listed.
     """
     results = Results(images, classes)
-    if source.is_dir():
-        files = sorted(source.glob(VOC_FILES))
-        if not files:
-            return read_results(source / RESULTS, images, classes, annotations)
-        issues = [issue for label, file in _labels(files, classes).items() for issue in _read_voc(file, label, results)]
-    elif source.suffix == ".json":
-        issues = list(_read_coco(source, results, annotations))
+    files = (sorted(source.glob(VOC_FILES)) or [source / RESULTS]) if source.is_dir() else [source]
+    is_coco = files[0].suffix == ".json"
+    if is_coco:
+        issues = list(_read_coco(files[0], results, annotations))
     else:
-        issues = list(_read_voc(source, _label(source, classes), results))
+        issues = [issue for label, file in _labels(files, classes).items() for issue in _read_voc(file, label, results)]
     if issues:
         more = f"; and {len(issues) - _SHOWN} more" if len(issues) > _SHOWN else ""
-        reason = "unreadable_coco_results" if source.suffix == ".json" and not annotations else ""
+        reason = "unreadable_coco_results" if is_coco and not annotations else ""
         raise DataError(f"detections cannot be read: {'; '.join(issues[:_SHOWN])}{more}", reason)
     return results
 
 
 def _labels(files: Sequence[Path], classes: Sequence[str]) -> dict[int, Path]:
     """The file of each class that has one."""
-    found: dict[int, Path] = {}
+    by_label: dict[int, Path] = {}
     for file in files:
-        other = found.setdefault(_label(file, classes), file)
+        other = by_label.setdefault(_label(file, classes), file)
         if other != file:
             raise DataError(f"{other.absolute()} and {file.name} are of the same class; keep the files of one split")
-    return found
+    return by_label
 
 
 def _label(file: Path, classes: Sequence[str]) -> int:
@@ -219,12 +216,8 @@ def _known(entry: Mapping[str, Any], key: str, known: Mapping[Any, int]) -> int:
 
 def _our_ids(results: Results) -> tuple[dict[Any, int], dict[Any, int]]:
     """Index of each image and label of each class by their ids."""
-    categories = category_ids(results.classes)
-    images = image_ids(list(results.index_of))
-    return (
-        {number: index for index, number in enumerate(images)},
-        {number: label for label, number in enumerate(categories, start=1)},
-    )
+    images, categories = image_ids(list(results.index_of)), category_ids(results.classes)
+    return {key: index for index, key in enumerate(images)}, {key: label for label, key in enumerate(categories, 1)}
 
 
 def _ids_of(file: Path, results: Results) -> tuple[dict[Any, int], dict[Any, int]]:
@@ -232,15 +225,14 @@ def _ids_of(file: Path, results: Results) -> tuple[dict[Any, int], dict[Any, int
     contents = _json(file)
     labels = {name: label for label, name in enumerate(results.classes, start=1)}
     try:
-        names = {item["id"]: item["file_name"] for item in contents["images"]}
-        categories = {item["id"]: item["name"].strip() for item in contents["categories"]}
-        images = {key: results.index_of.get(stem(name)) for key, name in names.items()}
+        images = {item["id"]: results.index_of.get(stem(item["file_name"])) for item in contents["images"]}
+        categories = {item["id"]: labels.get(item["name"].strip()) for item in contents["categories"]}
     except (KeyError, TypeError, AttributeError):
         raise DataError(f"{file.absolute()} is not a file of COCO annotations, with images and categories") from None
-    return (
-        {key: index for key, index in images.items() if index is not None},
-        {key: labels[name] for key, name in categories.items() if name in labels},
+    known_images, known_categories = (
+        {key: value for key, value in one.items() if value is not None} for one in (images, categories)
     )
+    return known_images, known_categories
 
 
 def _json(file: Path) -> Any:

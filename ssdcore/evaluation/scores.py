@@ -8,9 +8,8 @@ import numpy as np
 
 from ssdcore.data.records.ground_truth import GroundTruth
 from ssdcore.detection.detections import Detections
-from ssdcore.evaluation.average_precision import AveragePrecision, mean
 from ssdcore.evaluation.coco import CocoScores
-from ssdcore.evaluation.matching import Ints
+from ssdcore.evaluation.voc import AveragePrecision, Ints, mean
 from ssdcore.params import EvalParams
 
 

@@ -1,19 +1,18 @@
 """The validation loss."""
 
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from ssdcore.data.augment.windows import boxes_in_window
 from ssdcore.data.pipeline import EvalBatch, evaluation_batches, iterate, read_records
 from ssdcore.data.records.manifest import Manifest
-from ssdcore.evaluation.evaluate import OnBatch
 from ssdcore.model import SSD
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.targets import encode_targets
 from ssdcore.params.class_names import IGNORED
 from ssdcore.params.loss import Loss
+from ssdcore.types import OnProgress, Tensor
 
 
 class ValidationLoss:
@@ -30,10 +29,9 @@ class ValidationLoss:
         self._source = (folder, split)
         self._sums = tf.function(self._sums_of, reduce_retracing=True)
 
-    def mean(self, on_batch: OnBatch) -> float:
+    def mean(self, on_batch: OnProgress) -> float:
         """The loss with the present weights; `on_batch` is called with images done and their total."""
-        total = positives = 0.0
-        done = 0
+        total, positives, done = 0.0, 0.0, 0
         for batch in iterate(self._batches, *self._source):
             loss, matched = self._sums(batch)
             total, positives = total + float(loss), positives + float(matched)
@@ -41,11 +39,11 @@ class ValidationLoss:
             on_batch(done, self._images)
         return total / max(positives, 1.0)
 
-    def _sums_of(self, batch: EvalBatch) -> tuple[Any, Any]:
+    def _sums_of(self, batch: EvalBatch) -> tuple[Tensor, Tensor]:
         params = self._params
         default_boxes = tf.constant(self._ssd.default_boxes)
 
-        def targets(one: tuple[Any, Any, Any, Any]) -> tuple[Any, Any]:
+        def targets(one: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
             boxes, labels, difficult, window = one
             real = labels > 0
             labels = tf.where(difficult, IGNORED, labels)[real]
@@ -59,5 +57,5 @@ class ValidationLoss:
         )
         outputs = self._ssd.network(batch.images, training=False)
         sums = multibox_loss(outputs["logits"], outputs["offsets"], labels, offsets, params)
-        boxes = params.box_weight * sums.boxes
-        return sums.positive_classes + sums.negative_classes + boxes, sums.positives
+        loss = sums.positive_classes + sums.negative_classes + params.box_weight * sums.boxes
+        return loss, sums.positives

@@ -24,14 +24,9 @@ def area_xyxy(boxes: Tensor) -> Tensor:
 
 
 def iou_xyxy(one: Tensor, other: Tensor) -> Tensor:
-    """Intersection over union of every pair.
+    """Intersection over union (N, M), in [0, 1], of xyxy boxes (N, 4) and (M, 4) in the same units.
 
-    Args:
-        one: (N, 4) xyxy.
-        other: (M, 4) xyxy, in the same units.
-
-    Returns:
-        (N, M) float32 in [0, 1]; 0 where both boxes are empty.
+    It is 0 where both boxes are empty.
     """
     intersection = intersection_xyxy(one, other)
     union = area_xyxy(one)[:, None] + area_xyxy(other)[None, :] - intersection
@@ -56,11 +51,9 @@ def clip_xyxy(boxes: Tensor) -> Tensor:
 
 
 def to_window_xyxy(boxes: Tensor, window: Tensor) -> Tensor:
-    """Transforms boxes to a window's coordinates: its corners become (0, 0) and (1, 1).
+    """Transforms xyxy boxes (N, 4) to a window's coordinates, in which its corners are (0, 0) and (1, 1).
 
-    Args:
-        boxes: (N, 4) xyxy.
-        window: (4,) xyxy in the same units, with positive sides.
+    The window (4,) is xyxy in the same units, with positive sides.
     """
     origin, size = window[:2], window[2:] - window[:2]
     return (boxes - tf.tile(origin, [2])) / tf.tile(size, [2])

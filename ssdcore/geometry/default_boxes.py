@@ -27,46 +27,39 @@ def default_boxes_xyxy(
         min, sqrt(min * max), and for each ratio r the boxes r and 1/r. Boxes may extend beyond the
         image unless `spec.clip` is set.
     """
-    layers = [
-        _layer_cxcywh(sizes, _steps(spec, index, image_size, map_size), spec.offset, map_size)
-        for index, (sizes, map_size) in enumerate(zip(cell_sizes(spec), map_sizes, strict=True))
-    ]
-    pixels = np.concatenate(layers)
+    steps = centre_steps(spec, image_size, map_sizes)
+    layers = zip(cell_sizes(spec), steps, map_sizes, strict=True)
+    pixels = np.concatenate([_layer_cxcywh(sizes, step, spec.offset, cells) for sizes, step, cells in layers])
     height, width = image_size
     normalised = pixels / np.array([width, height, width, height])
     centre, half = normalised[:, :2], normalised[:, 2:] / 2
     boxes = np.concatenate([centre - half, centre + half], axis=1)
-    if spec.clip:
-        boxes = boxes.clip(0, 1)
-    return boxes.astype(np.float32)
+    return (boxes.clip(0, 1) if spec.clip else boxes).astype(np.float32)
 
 
 def cell_sizes(spec: DefaultBoxes) -> list[NDArray[np.float64]]:
     """For each source the (n, 2) widths and heights, in px, of the boxes around one centre."""
-    return [
-        _box_sizes(small, large, ratios, spec.truncate_sizes)
-        for small, large, ratios in zip(spec.min_sizes, spec.max_sizes, spec.aspect_ratios, strict=True)
-    ]
+    truncated = math.floor if spec.truncate_sizes else float
+    sources = []
+    for least, large, ratios in zip(spec.min_sizes, spec.max_sizes, spec.aspect_ratios, strict=True):
+        small = truncated(least)
+        sizes = [(small, small)]
+        if large is not None:
+            side = math.sqrt(small * truncated(large))
+            sizes.append((side, side))
+        for root in map(math.sqrt, ratios):
+            sizes += [(small * root, small / root), (small / root, small * root)]
+        sources.append(np.array(sizes))
+    return sources
 
 
-def _box_sizes(small: float, large: float | None, ratios: Sequence[float], truncate: bool) -> NDArray[np.float64]:
-    truncated = math.floor if truncate else float
-    small = truncated(small)
-    sizes = [(small, small)]
-    if large is not None:
-        side = math.sqrt(small * truncated(large))
-        sizes.append((side, side))
-    for ratio in ratios:
-        root = math.sqrt(ratio)
-        sizes += [(small * root, small / root), (small / root, small * root)]
-    return np.array(sizes)
-
-
-def _steps(spec: DefaultBoxes, index: int, image_size: tuple[int, int], map_size: MapSize) -> tuple[float, float]:
-    """Vertical and horizontal distance of box centres, px."""
+def centre_steps(
+    spec: DefaultBoxes, image_size: tuple[int, int], map_sizes: Sequence[MapSize]
+) -> list[tuple[float, float]]:
+    """Vertical and horizontal distance of box centres on each layer, px."""
     if spec.steps is not None:
-        return spec.steps[index], spec.steps[index]
-    return image_size[0] / map_size[0], image_size[1] / map_size[1]
+        return [(step, step) for step in spec.steps]
+    return [(image_size[0] / rows, image_size[1] / columns) for rows, columns in map_sizes]
 
 
 def _layer_cxcywh(

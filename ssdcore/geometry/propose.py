@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssdcore.errors import DataError
-from ssdcore.geometry.default_boxes import MapSize, cell_sizes, default_boxes_xyxy
-from ssdcore.geometry.recall import BestBoxes, Boxes, Recall, best_boxes, sizes_px
+from ssdcore.geometry.default_boxes import MapSize, cell_sizes, centre_steps, default_boxes_xyxy
+from ssdcore.geometry.recall import BestBoxes, Boxes, best_boxes, sizes_px
 from ssdcore.params import DefaultBoxes
 
 Sizes = NDArray[np.float64]
@@ -27,6 +27,7 @@ MOST_STEPS = 5.0
 """Largest min_size, in steps of its layer, whose receptive field is limited. The paper's are 1 to 5."""
 
 _SAMPLE = 3000
+_MOST_ROUNDS_OF_LLOYD = 100
 _GROWTH = 1.05
 _RATIOS = (1.05, 10.0)
 _FACTORS = (1.6, 1.25, 1.1, 1.03)
@@ -42,7 +43,7 @@ class Proposal(NamedTuple):
         default_boxes: as many layers, boxes per cell and steps as the current set has.
         before: the best box of each object in the current set.
         after: the best box of each object in the proposed set.
-        improves: whether the proposed set is better by more than `LEAST_GAIN`.
+        improves: whether recall is higher by more than `LEAST_GAIN`, or mean IoU is at no lower recall.
     """
 
     default_boxes: DefaultBoxes
@@ -85,27 +86,17 @@ def propose(
     starts = [values for values in (space.current(), space.clustered(score.sizes, seed)) if space.allows(values)]
     found = max((_climb(space, score, values) for values in starts), key=score, default=spec)
     before, after = (best_boxes(objects, default_boxes_xyxy(one, image_size, map_sizes)) for one in (spec, found))
-    return Proposal(found, before, after, _improves(before.recall(match_iou), after.recall(match_iou)))
-
-
-def _improves(before: Recall, after: Recall) -> bool:
-    """Whether recall is higher, or mean IoU is higher at no lower recall."""
-    if after.recall > before.recall + LEAST_GAIN:
-        return True
-    return after.recall >= before.recall and after.mean_iou > before.mean_iou + LEAST_GAIN
+    old, new = before.recall(match_iou), after.recall(match_iou)
+    higher_iou = new.recall >= old.recall and new.mean_iou > old.mean_iou + LEAST_GAIN
+    return Proposal(found, before, after, improves=new.recall > old.recall + LEAST_GAIN or higher_iou)
 
 
 def kmeans_iou(sizes: Sizes, count: int, seed: int = 0, restarts: int = 5) -> Sizes:
-    """Clusters widths and heights by the distance 1 - IoU (YOLO9000, section 2).
-
-    Args:
-        sizes: (N, 2) px, above 0.
-        count: number of clusters; some repeat if there are fewer different sizes.
-        seed: of the initial centres (k-means++).
-        restarts: runs; the one of highest mean IoU is returned.
+    """Clusters widths and heights (N, 2), px, above 0, by the distance 1 - IoU (YOLO9000, section 2).
 
     Returns:
-        (count, 2) medians of the clusters, smallest area first.
+        The (count, 2) medians of the clusters, smallest area first, of the run with the highest mean IoU among
+        `restarts`; some repeat if there are fewer different sizes.
     """
     rng = np.random.default_rng(seed)
     runs = [_lloyd(sizes, _first_centres(sizes, count, rng)) for _ in range(restarts)]
@@ -129,10 +120,10 @@ def _first_centres(sizes: Sizes, count: int, rng: np.random.Generator) -> Sizes:
     return centres
 
 
-def _lloyd(sizes: Sizes, centres: Sizes, most_rounds: int = 100) -> Sizes:
+def _lloyd(sizes: Sizes, centres: Sizes) -> Sizes:
     """Lloyd's algorithm until no object changes its cluster; an empty cluster keeps its centre."""
     owners = np.full(len(sizes), -1)
-    for _ in range(most_rounds):
+    for _ in range(_MOST_ROUNDS_OF_LLOYD):
         nearest = shape_iou(sizes, centres).argmax(axis=1)
         if np.array_equal(nearest, owners):
             break
@@ -161,8 +152,10 @@ class _Score:
         self.sizes = sizes_px(objects, image_size).clip(0.1)
         self._match_iou = match_iou
         centres = (objects[:, :2] + objects[:, 2:]) / 2 * np.array([image_size[1], image_size[0]])
-        grids = zip(_steps(spec, image_size, map_sizes), map_sizes, strict=True)
-        gaps = [_gaps(centres, step, map_size[::-1], spec.offset) for step, map_size in grids]
+        gaps = []  # distances (N, 2) along x and y of the objects' centres from the nearest ones of each layer, px
+        for step, cells in zip(centre_steps(spec, image_size, map_sizes), map_sizes, strict=True):
+            nearest = np.clip(np.round(centres / step[::-1] - spec.offset), 0, np.array(cells[::-1]) - 1)
+            gaps.append(np.abs(centres - (nearest + spec.offset) * step[::-1]))
         self._gaps = np.repeat(gaps, spec.boxes_per_cell(), axis=0).transpose(2, 1, 0).astype(np.float32)
         self._sides = self.sizes.T[:, :, None].astype(np.float32)
 
@@ -173,19 +166,6 @@ class _Score:
         intersection = shared[0] * shared[1]
         best = (intersection / (sides[0] * sides[1] + boxes[0] * boxes[1] - intersection)).max(axis=1)
         return float(best.mean() + _RECALL_WEIGHT * np.mean(best >= self._match_iou))
-
-
-def _steps(spec: DefaultBoxes, image_size: tuple[int, int], map_sizes: Sequence[MapSize]) -> list[tuple[float, float]]:
-    """Horizontal and vertical distance of box centres on each layer, px."""
-    if spec.steps is not None:
-        return [(step, step) for step in spec.steps]
-    return [(image_size[1] / columns, image_size[0] / rows) for rows, columns in map_sizes]
-
-
-def _gaps(centres: Sizes, step: tuple[float, float], cells: tuple[int, ...], offset: float) -> Sizes:
-    """Distances (N, 2) along x and y of centres (N, 2) from the nearest ones of a layer, px."""
-    nearest = np.clip(np.round(centres / step - offset), 0, np.array(cells) - 1)
-    return np.abs(centres - (nearest + offset) * step)
 
 
 class _Space:
@@ -200,7 +180,7 @@ class _Space:
         self._counts = [len(ratios) for ratios in spec.aspect_ratios]
         self._unit = 1.0 if spec.truncate_sizes else 0.1
         longest = float(max(image_size))
-        reach = [min(MOST_STEPS * min(step), longest) for step in _steps(spec, image_size, map_sizes)]
+        reach = [min(MOST_STEPS * min(step), longest) for step in centre_steps(spec, image_size, map_sizes)]
         current = self.current()[: len(reach) + 1]
         self._most = [max(pair) for pair in zip([*reach, longest], current, strict=True)]
 

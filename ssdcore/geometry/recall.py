@@ -57,11 +57,9 @@ class BestBoxes(NamedTuple):
 
 
 def best_boxes(objects: Boxes, default_boxes: Boxes) -> BestBoxes:
-    """The best default box of each object, exactly, in memory that does not grow with their number.
+    """The best of the default boxes (A, 4) for each object (N, 4), exactly; both float32 normalised xyxy; N may be 0.
 
-    Args:
-        objects: (N, 4) float32 normalised xyxy; N may be 0.
-        default_boxes: (A, 4) float32 normalised xyxy.
+    The memory it takes does not grow with their number.
     """
     objects = np.asarray(objects, np.float32).reshape(-1, 4)
     default_boxes = np.asarray(default_boxes, np.float32)
@@ -91,15 +89,7 @@ def size_bands(objects: Boxes, image_size: tuple[int, int]) -> NDArray[np.int64]
 
 
 def sampled_recall(objects: Boxes, default_boxes: Boxes, match_iou: float, most: int = 2000, seed: int = 0) -> Recall:
-    """Recall of at most `most` random objects, in a fraction of a second.
-
-    Args:
-        objects: (N, 4) normalised xyxy.
-        default_boxes: (A, 4) normalised xyxy.
-        match_iou: threshold of matching, `train.loss.match_iou`.
-        most: size of the sample.
-        seed: of the sample.
-    """
+    """Recall at `match_iou` of a sample of at most `most` objects (N, 4) by default boxes (A, 4), normalised xyxy."""
     objects = np.asarray(objects, np.float32).reshape(-1, 4)
     if len(objects) > most:
         objects = objects[np.random.default_rng(seed).choice(len(objects), most, replace=False)]

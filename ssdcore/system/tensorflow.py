@@ -1,6 +1,8 @@
 """How TensorFlow is loaded: its environment defaults, and without the messages it writes while it starts."""
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -27,6 +29,18 @@ def load_tensorflow() -> None:
     set_tensorflow_defaults()
     with quiet_tensorflow():
         import tensorflow  # noqa: F401
+
+
+def begin_worker() -> None:
+    """Makes this process end with its parent, so that it never meets a later conversion; loads TensorFlow quietly."""
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    load_tensorflow()
+
+
+def _exit_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+    os._exit(1)
 
 
 def quiet_tensorflow() -> AbstractContextManager[None]:

@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from ssdcore.data.order import WorkerSlice, records_at
 from ssdcore.data.pipeline import TrainingExample, training_stream
-from ssdcore.data.records.index import RecordIndex
+from ssdcore.data.records.index import UNDECODABLE, RecordIndex, find_undecodable
 from ssdcore.data.records.manifest import Manifest
-from ssdcore.data.records.undecodable import UNDECODABLE, find_undecodable
 from ssdcore.errors import DataError, TrainingWarning
 from ssdcore.model import SSD
 from ssdcore.model.targets import encode_targets

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-from ssdcore.data.records.undecodable import one_line
+from ssdcore.data.records.index import one_line
 from ssdcore.errors import TrainingError
 from ssdcore.files import explain_writing
 from ssdcore.runs.run_folder import RunFolder

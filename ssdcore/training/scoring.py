@@ -8,7 +8,8 @@ from typing import Any
 import tensorflow as tf
 
 from ssdcore.errors import TrainingError
-from ssdcore.evaluation import Evaluation, Evaluator
+from ssdcore.evaluation import Evaluation
+from ssdcore.evaluation.evaluate import Evaluator
 from ssdcore.evaluation.validation_loss import ValidationLoss
 from ssdcore.model import SSD
 from ssdcore.model.variables import named_variables

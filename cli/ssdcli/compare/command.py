@@ -8,14 +8,12 @@ import click
 
 from ssdcli.compare.measure import Candidate, Images, Measured, measure_in_subprocess
 from ssdcli.compare.output import PLOT, TABLE, prepare, print_measured, write
-from ssdcli.labels import labels
-from ssdcli.options import PathOption, Program, pass_program
-from ssdcli.output import print_json, progress_bar
+from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcli.output import print_json, progress_bar, short_names
 from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import ModelError, PluginError
 from ssdcore.params import BlockNorm, EvalParams, ParamSet, Stage, TrainParams
 from ssdcore.params.presets import MODELS
-from ssdcore.system.tensorflow import load_tensorflow
 
 
 @click.command()
@@ -124,7 +122,7 @@ def find_candidates(
     models = tuple(dict.fromkeys(models))
     names = names or [name for name in plugins.backbones if _suited(name, models, plugins)]
     paths = [Path(name) for name in names if _is_path(name, plugins)]
-    label_of = dict(zip(paths, labels(paths), strict=True))
+    label_of = dict(zip(paths, short_names(paths), strict=True))
     found: list[Candidate] = []
     for name in names:
         if _is_path(name, plugins):

@@ -121,7 +121,7 @@ def _sigint_ignored() -> Iterator[None]:
 
 def _work(results: Connection, candidate: Candidate, images: Images, debug: bool) -> None:
     """Runs in the subprocess."""
-    from ssdcore.data.workers import begin_worker
+    from ssdcore.system.tensorflow import begin_worker
 
     begin_worker()
     try:
@@ -134,7 +134,7 @@ def _work(results: Connection, candidate: Candidate, images: Images, debug: bool
 
 def _measure(candidate: Candidate, images: Images) -> Measured:
     from ssdcore.contract.plugins import load_plugins
-    from ssdcore.evaluation import Evaluator
+    from ssdcore.evaluation.evaluate import Evaluator
     from ssdcore.model import build_ssd
     from ssdcore.model.end_points import network_macs
     from ssdcore.runs.checkpoint import assign_weights, load_checkpoint

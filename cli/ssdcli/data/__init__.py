@@ -3,9 +3,8 @@
 import click
 
 from ssdcli.data.check import check
-from ssdcli.data.convert import convert
+from ssdcli.data.convert import convert, synth
 from ssdcli.data.show import show
-from ssdcli.data.synth import synth
 
 
 @click.group()

@@ -8,12 +8,13 @@ import click
 
 from ssdcli.options import PathOption, class_names
 from ssdcli.output import print_json, print_table, progress_bar
+from ssdcore.data.annotations import ISSUE_KINDS
+from ssdcore.data.records.manifest import Manifest
 from ssdcore.errors import DataError
 from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
-    from ssdcore.data.annotations import LabelledSet
-    from ssdcore.data.validation.check import CheckReport
+    from ssdcore.data.validation import CheckReport
 
 LISTED = 10
 """Issues of each kind that are printed; --json has all."""
@@ -40,16 +41,24 @@ def check(
     """
     load_tensorflow()
     if (source / "manifest.json").is_file():
-        _check_records(source)
+        if altered := Manifest.load(source).altered_shards(source):
+            raise DataError(f"{source.absolute()}: {'; '.join(altered)}; convert the data again")
+        click.echo(f"{source}: all shards match the manifest")
         return
     from ssdcore.data.formats import read_labelled
-    from ssdcore.data.validation.check import check as check_set
+    from ssdcore.data.validation import check as check_set
 
     labelled = read_labelled(source, images)
     with progress_bar("checking") as bar:
         report = check_set(labelled, class_names(classes), bar.update)
     if page:
-        _draw_page(labelled, report, page)
+        from ssdcli.data.contact_sheet import faulty_tiles, write_sheet
+
+        if tiles := faulty_tiles(labelled, report):
+            write_sheet(tiles, page)
+            click.echo(f"images with faulty boxes: {page}", err=True)
+        else:
+            click.echo("no issue concerns a box that could be drawn; no page was made", err=True)
     if as_json:
         print_json(report.as_dict())
     else:
@@ -58,19 +67,7 @@ def check(
         sys.exit(1)
 
 
-def _check_records(folder: Path) -> None:
-    """Compares the shards with the digests in the manifest."""
-    from ssdcore.data.records.manifest import Manifest
-
-    altered = Manifest.load(folder).altered_shards(folder)
-    if altered:
-        raise DataError(f"{folder.absolute()}: {'; '.join(altered)}; convert the data again")
-    click.echo(f"{folder}: all shards match the manifest")
-
-
 def _print_report(report: "CheckReport") -> None:
-    from ssdcore.data.validation.issues import KINDS
-
     columns = ("split", "images", "without objects", "objects", "difficult", "crowd", "side 5/50/95 %")
     rows = []
     for name, split in report.splits.items():
@@ -82,22 +79,10 @@ def _print_report(report: "CheckReport") -> None:
     per_class = [(name, *(str(split.per_class.get(name, 0)) for split in report.splits.values())) for name in classes]
     print_table(("objects of class", *report.splits), per_class)
     for kind, count in report.counts().items():
-        click.echo(f"{kind}: {count}  ({KINDS[kind].advice})")
+        click.echo(f"{kind}: {count}  ({ISSUE_KINDS[kind].advice})")
         found = [issue for issue in report.issues if issue.kind == kind]
         for issue in found[:LISTED]:
             click.echo(f"  {issue.file}: {issue.location}{issue.detail}")
         if count > LISTED:
             click.echo(f"  and {count - LISTED} more; --json lists all")
     click.echo("no issues" if not report.issues else f"{len(report.issues)} issues in {report.format} data")
-
-
-def _draw_page(labelled: "LabelledSet", report: "CheckReport", page: Path) -> None:
-    """Draws the images with the most faulty boxes, those boxes in red."""
-    from ssdcli.data.contact_sheet import faulty_tiles, write_sheet
-
-    tiles = faulty_tiles(labelled, report)
-    if not tiles:
-        click.echo("no issue concerns a box that could be drawn; no page was made", err=True)
-        return
-    write_sheet(tiles, page)
-    click.echo(f"images with faulty boxes: {page}", err=True)

@@ -1,14 +1,79 @@
 """The command line of `ssd detect`."""
 
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 
-from ssdcli.detect.request import DEFAULT_FORMATS, FORMATS, DetectRequest, Thresholds, parse_thresholds
-from ssdcli.options import PathOption, Program, pass_program
-from ssdcore.errors import DataError
-from ssdcore.system.tensorflow import load_tensorflow
+from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcore.detection import Detections
+from ssdcore.errors import DataError, did_you_mean
+
+FORMATS = ("drawn", "json", "jsonl", "csv", "coco", "voc", "crops")
+DEFAULT_FORMATS = ("drawn", "json")
+DEFAULT_SCORE = 0.5
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Least scores: one for all classes, and others for some."""
+
+    general: float
+    by_class: Mapping[str, float]
+
+    @property
+    def least(self) -> float:
+        """The lowest of all thresholds."""
+        return min([self.general, *self.by_class.values()])
+
+    def check(self, classes: Sequence[str]) -> None:
+        """Raises DataError if a class is not one of the model's."""
+        for name in self.by_class:
+            if name not in classes:
+                raise DataError(f"--score {name}=…: the model has no class {name!r}; {did_you_mean(name, classes)}")
+
+    def apply(self, detections: Detections) -> Detections:
+        """The detections that score above the threshold of their class."""
+        limits = np.array([self.by_class.get(name, self.general) for name in detections.classes], np.float32)
+        return detections.above(limits[detections.labels - 1])
+
+
+@dataclass(frozen=True)
+class DetectRequest:
+    """The output folder, its formats, score thresholds, images per batch, and whether to show them on the screen."""
+
+    out: Path
+    formats: Sequence[str] = DEFAULT_FORMATS
+    thresholds: Thresholds = Thresholds(DEFAULT_SCORE, {})
+    batch: int = 8
+    show: bool = False
+
+
+def parse_thresholds(context: click.Context, option: click.Parameter, texts: Sequence[str]) -> Thresholds:
+    """Parses `0.5` and `CLASS=0.7`; of two for the same class the later one counts."""
+    general, by_class = DEFAULT_SCORE, {}
+    for text in texts:
+        name, equals, number = text.rpartition("=")
+        value = _score(number)
+        if value is None or bool(equals) != bool(name):
+            raise click.BadParameter(f"{text!r} is neither a number from 0 to 1 nor CLASS=NUMBER.", context, option)
+        if name:
+            by_class[name] = value
+        else:
+            general = value
+    return Thresholds(general, by_class)
+
+
+def _score(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0 <= value <= 1 else None
 
 
 @click.command()
@@ -45,13 +110,9 @@ def detect(
     *,
     model: Path,
     sources: tuple[str, ...],
-    out: Path,
-    formats: tuple[str, ...],
-    thresholds: Thresholds,
-    batch: int,
     tile: int | None,
     overlap: float | None,
-    show: bool,
+    **options: Any,
 ) -> None:
     """Detect objects in images, videos, cameras and streams.
 
@@ -63,16 +124,16 @@ def detect(
         raise click.UsageError("--overlap is for --tile.")
     from ssdcli.detect.sources import find_sources
 
-    found = find_sources(sources, sys.stdin)
+    request, found = DetectRequest(**options), find_sources(sources, sys.stdin)
     load_tensorflow()
     from ssdcli.detect.loop import detect_sources
     from ssdcli.detect.tiles import OVERLAP, TiledDetector
     from ssdcore import load_detector
 
-    detector = load_detector(model, thresholds.least, program.plugins, batch)
+    detector = load_detector(model, request.thresholds.least, program.plugins, request.batch)
     tiled = TiledDetector(detector, tile, OVERLAP if overlap is None else overlap) if tile else detector
-    unreadable = detect_sources(tiled, found, DetectRequest(out, formats, thresholds, batch, show))
-    click.echo(f"{out}: {', '.join(dict.fromkeys(formats))} of {len(found) - unreadable} of {len(found)} sources")
+    unreadable, count = detect_sources(tiled, found, request), len(found)
+    click.echo(f"{request.out}: {', '.join(dict.fromkeys(request.formats))} of {count - unreadable} of {count} sources")
     if unreadable:
         kinds = "images" if all(source.kind == "image" for source in found) else "sources"
-        raise DataError(f"{unreadable} of {len(found)} {kinds} could not be read; they are named above")
+        raise DataError(f"{unreadable} of {count} {kinds} could not be read; they are named above")

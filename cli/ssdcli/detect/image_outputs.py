@@ -6,26 +6,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 import cv2
 import numpy as np
 import supervision as sv
 
-from ssdcli.detect.request import FORMATS
+from ssdcli.detect import text_outputs as text
 from ssdcli.detect.sources import MediaSource
-from ssdcli.detect.text_outputs import (
-    CocoResults,
-    Csv,
-    DetectedFrame,
-    Json,
-    JsonLines,
-    OutFolder,
-    Output,
-    VocResults,
-)
+from ssdcli.detect.text_outputs import DetectedFrame, OutFolder, Output
 from ssdcore.errors import DataError
+from ssdcore.evaluation.write_results import ANNOTATIONS, RESULTS, voc_file_names
 from ssdcore.files import explain_writing
 from ssdcore.types import Image
 
@@ -43,65 +36,58 @@ def make_outputs(
     Raises:
         DataError: a file to write is one of the sources.
     """
-    makers: list[Callable[[OutFolder, Sequence[MediaSource], Sequence[str]], Output]]
-    makers = [Drawn, Json, JsonLines, Csv, CocoResults, VocResults, Crops]
-    by_name = dict(zip(FORMATS, makers, strict=True))
-    return [by_name[name](folder, sources, classes) for name in dict.fromkeys(formats)]
+    if "drawn" in formats:  # refused before the work begins
+        for source in sources:
+            folder.file(_file_name(source))
+    coco = partial(text.write_coco, sources, classes)
+    outputs: dict[str, Callable[[], Output]] = {
+        "drawn": lambda: drawn(folder),
+        "json": lambda: text.text_files(text.write_json, folder.file("detections.json")),
+        "jsonl": lambda: text.text_files(text.write_json_lines, folder.file("detections.jsonl")),
+        "csv": lambda: text.text_files(text.write_csv, folder.file("detections.csv")),
+        "coco": lambda: text.text_files(coco, folder.file(RESULTS), folder.file(ANNOTATIONS)),
+        "voc": lambda: text.text_files(text.write_voc, *map(folder.file, voc_file_names(text.SPLIT, classes))),
+        "crops": lambda: crops(folder),
+    }
+    return [outputs[name]() for name in dict.fromkeys(formats)]
 
 
-class ImageOutput:
-    """Base of outputs that have nothing to open or complete."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-
-class Crops(ImageOutput):
+@contextmanager
+def crops(folder: OutFolder) -> Iterator[Any]:
     """`crops/<class>/<name>-<number>.png`: the pixels that a box touches, numbered best first."""
 
-    def __init__(self, folder: OutFolder, sources: Sequence[MediaSource], classes: Sequence[str]) -> None:
-        self._folder = folder
-
-    def add(self, detected: DetectedFrame) -> None:
-        image = detected.frame.image
+    def add(detected: DetectedFrame) -> None:
         for number, item in enumerate(detected.detections, start=1):
             left, top = np.floor(item.box[:2]).astype(int)
             right, bottom = np.ceil(item.box[2:]).astype(int)
             # A class name cannot lead out of the folder.
-            folder = re.sub(r"[/\\\0]|^\.+", "_", item.name)
-            path = self._folder.file("crops", folder, f"{detected.frame.name}-{number}.png")
-            _write_image(path, image[top:bottom, left:right, ::-1])
+            of_class = re.sub(r"[/\\\0]|^\.+", "_", item.name)
+            path = folder.file("crops", of_class, f"{detected.frame.name}-{number}.png")
+            _write_image(path, detected.frame.image[top:bottom, left:right, ::-1])
+
+    yield add
 
 
-class Drawn(ImageOutput):
+@contextmanager
+def drawn(folder: OutFolder) -> Iterator[Any]:
     """`<name>.jpg` of an image; `<name>.mp4` of a video, with as many frames, of the same size and rate."""
+    sink: sv.VideoSink
 
-    def __init__(self, folder: OutFolder, sources: Sequence[MediaSource], classes: Sequence[str]) -> None:
-        self._folder = folder
-        for source in sources:  # refused before the work begins
-            folder.file(_file_name(source))
-        self._source: MediaSource | None = None
-        self._video = ExitStack()
+    def add(detected: DetectedFrame) -> None:
+        nonlocal sink
+        frame = detected.frame
+        name, height, width = _file_name(frame.source), *frame.image.shape[:2]
+        if not frame.number:  # an image, or the first frame of a video
+            video.close()
+        if frame.number is None:
+            _write_image(folder.file(name), detected.drawn)
+            return
+        if frame.number == 0:
+            sink = video.enter_context(_video_sink(folder, name, sv.VideoInfo(width, height, frame.rate)))
+        sink.write_frame(detected.drawn)
 
-    def add(self, detected: DetectedFrame) -> None:
-        source = detected.frame.source
-        if source != self._source:
-            self._video.close()
-            self._source = source
-            if detected.frame.number is not None:
-                height, width = detected.frame.image.shape[:2]
-                video = _video_sink(self._folder, source, sv.VideoInfo(width, height, detected.frame.rate))
-                self._sink = self._video.enter_context(video)
-        if detected.frame.number is None:
-            _write_image(self._folder.file(_file_name(source)), detected.drawn)
-        else:
-            self._sink.write_frame(detected.drawn)
-
-    def __exit__(self, *exception: object) -> None:
-        self._video.close()
+    with ExitStack() as video:
+        yield add
 
 
 def _file_name(source: MediaSource) -> str:
@@ -116,12 +102,11 @@ def _write_image(path: Path, image: Image) -> None:
 
 
 @contextmanager
-def _video_sink(folder: OutFolder, source: MediaSource, info: sv.VideoInfo) -> Iterator[sv.VideoSink]:
+def _video_sink(folder: OutFolder, name: str, info: sv.VideoInfo) -> Iterator[sv.VideoSink]:
     """Writes a video under another name, until it is complete."""
-    path = folder.file(_file_name(source))
-    partial = folder.file(f".partial-{_file_name(source)}")  # FFmpeg knows the format by the extension
+    path, unfinished = folder.file(name), folder.file(f".partial-{name}")  # FFmpeg knows the format by the extension
     try:
-        sink = sv.VideoSink(str(partial), info).__enter__()
+        sink = sv.VideoSink(str(unfinished), info).__enter__()
     except RuntimeError:
         raise DataError(f"cannot write the video {path.absolute()}; check the folder") from None
     try:
@@ -129,50 +114,44 @@ def _video_sink(folder: OutFolder, source: MediaSource, info: sv.VideoInfo) -> I
     finally:
         sink.__exit__(None, None, None)
         with explain_writing(path, DataError):
-            with partial.open("rb+") as file:
+            with unfinished.open("rb+") as file:
                 os.fsync(file.fileno())
-            partial.replace(path)
+            unfinished.replace(path)
 
 
 class ScreenClosedError(Exception):
     """The user has closed the window, or pressed a key that ends the work."""
 
 
-class Screen(ImageOutput):
-    """Shows each frame in a window; an image stays until a key is pressed. `q`, Escape or closing it ends the work."""
+@contextmanager
+def screen(check: Callable[[], None]) -> Iterator[Any]:
+    """Shows each frame in a window; an image stays until a key is pressed. `q`, Escape or closing it ends the work.
 
-    def __init__(self, check: Callable[[], None]) -> None:
-        """Opens no window yet; `check` is called while it waits for a key, and may end the work.
+    `check` is called while it waits for a key, and may end the work.
 
-        Raises:
-            DataError: no window can be opened here.
-        """
-        if not _has_display():
-            raise DataError("--show: there is no display to open a window on; leave --show out and look at --out")
-        self._check = check
+    Raises:
+        DataError: no window can be opened here.
+        ScreenClosedError: by the function: the window was closed, or `q` or Escape pressed.
+    """
+    if not _has_display():
+        raise DataError("--show: there is no display to open a window on; leave --show out and look at --out")
 
-    def __enter__(self) -> Self:
-        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL)
-        return self
-
-    def add(self, detected: DetectedFrame) -> None:
-        """Shows a frame.
-
-        Raises:
-            ScreenClosedError: the window was closed, or `q` or Escape pressed.
-        """
-        cv2.imshow(TITLE, detected.drawn)
-        key = cv2.waitKey(1)
-        while detected.frame.number is None and key < 0 and self._is_open():
-            self._check()
-            key = cv2.waitKey(WAIT)
-        if key in ENDING_KEYS or not self._is_open():
-            raise ScreenClosedError
-
-    def _is_open(self) -> bool:
+    def is_open() -> bool:
         return cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
 
-    def __exit__(self, *exception: object) -> None:
+    def add(detected: DetectedFrame) -> None:
+        cv2.imshow(TITLE, detected.drawn)
+        key = cv2.waitKey(1)
+        while detected.frame.number is None and key < 0 and is_open():
+            check()
+            key = cv2.waitKey(WAIT)
+        if key in ENDING_KEYS or not is_open():
+            raise ScreenClosedError
+
+    cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL)
+    try:
+        yield add
+    finally:
         cv2.destroyAllWindows()
 
 

@@ -2,25 +2,14 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from typing import Protocol
 
-from ssdcli.detect.image_outputs import Screen, ScreenClosedError, make_outputs
-from ssdcli.detect.request import DetectRequest
+from ssdcli.detect.command import DetectRequest
+from ssdcli.detect.image_outputs import ScreenClosedError, make_outputs, screen
 from ssdcli.detect.sources import MediaSource, batches, count_frames, read_frames
 from ssdcli.detect.text_outputs import DetectedFrame, OutFolder
+from ssdcli.detect.tiles import DetectsImages
 from ssdcli.output import progress_bar
-from ssdcore.detection import Detections
 from ssdcore.system.signals import DeferredSignals
-from ssdcore.types import Image
-
-
-class DetectsImages(Protocol):
-    """A detector, whole or tiled."""
-
-    classes: tuple[str, ...]
-
-    def __call__(self, images: list[Image]) -> list[Detections]:
-        """The detections in each of some RGB images (H, W, 3) uint8."""
 
 
 def detect_sources(detector: DetectsImages, sources: Sequence[MediaSource], request: DetectRequest) -> int:
@@ -37,20 +26,17 @@ def detect_sources(detector: DetectsImages, sources: Sequence[MediaSource], requ
     outputs = make_outputs(request.formats, OutFolder(request.out, sources), sources, detector.classes)
     unreadable: set[MediaSource] = set()
     with DeferredSignals() as signals, ExitStack() as stack:
-        if request.show:
-            outputs.append(Screen(signals.check))
-        for output in outputs:
-            stack.enter_context(output)
+        shown = [stack.enter_context(screen(signals.check))] if request.show else []
+        writers = [*(stack.enter_context(output) for output in outputs), *shown]
         bar, done, total = stack.enter_context(progress_bar("detecting")), 0, count_frames(sources)
         with suppress(ScreenClosedError):
             for group in batches(read_frames(sources, unreadable), request.batch):
                 signals.check()
-                found = detector([frame.image for frame in group])
-                for frame, detections in zip(group, found, strict=True):
+                for frame, detections in zip(group, detector([frame.image for frame in group]), strict=True):
                     signals.check()
                     detected = DetectedFrame(frame, request.thresholds.apply(detections))
-                    for output in outputs:
-                        output.add(detected)
+                    for write in writers:
+                        write(detected)
                 done += sum(not frame.source.live for frame in group)
                 if done:
                     bar.update(done, max(done, total))

@@ -4,10 +4,11 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from glob import glob
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -15,10 +16,10 @@ from urllib.parse import urlsplit
 import click
 import cv2
 
+from ssdcore.data.formats.image_files import IMAGE_EXTENSIONS
 from ssdcore.errors import DataError
 from ssdcore.types import Image
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 VIDEOS = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"),
     *(".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv"),
@@ -66,55 +67,43 @@ def find_sources(texts: Sequence[str], stdin: Iterable[str]) -> list[MediaSource
     Raises:
         DataError: an argument names nothing that exists.
     """
-    found: dict[tuple[str, Kind], MediaSource] = {}
-    for text in texts:
-        for source in _from_lines(stdin) if text == STDIN else _from_text(text):
-            found.setdefault((source.address, source.kind), source)
-    return _with_unique_names(list(found.values()))
+    each = (_from_lines(stdin) if text == STDIN else _from_text(text) for text in texts)
+    return _with_unique_names(dict.fromkeys(chain.from_iterable(each)))
 
 
-def _from_lines(lines: Iterable[str]) -> Iterator[MediaSource]:
+def _from_lines(lines: Iterable[str]) -> list[MediaSource]:
     paths = [line.rstrip("\r\n") for line in lines if line.strip()]
     if not paths:
         raise DataError("no paths came on standard input, where '-' wants one on each line")
-    yield from (_file(Path(path)) for path in paths)
+    return [_file(Path(path)) for path in paths]
 
 
-def _from_text(text: str) -> Iterator[MediaSource]:
+def _from_text(text: str) -> list[MediaSource]:
     path = Path(text)
     if path.is_file():
-        yield _file(path)
-    elif "://" in text:
-        yield MediaSource(text, "stream", _name_of(text))
-    elif text.isascii() and text.isdecimal() and not path.exists():
-        yield MediaSource(text, "camera", f"camera-{int(text)}")
-    else:
-        yield from _from_folder(path)
-
-
-def _from_folder(path: Path) -> Iterator[MediaSource]:
-    """The images and videos in a folder, or those that match a pattern."""
-    # Path.glob does not take absolute patterns.
+        return [_file(path)]
+    if "://" in text:
+        parts = urlsplit(text)
+        name = re.sub(r"[^\w.-]+", "_", Path(parts.path).stem or parts.hostname or "").strip("._")
+        return [MediaSource(text, "stream", name or "stream")]
+    if text.isascii() and text.isdecimal() and not path.exists():
+        return [MediaSource(text, "camera", f"camera-{int(text)}")]
+    # A folder or a pattern; Path.glob does not take absolute ones.
     inside = path.iterdir() if path.is_dir() else map(Path, glob(str(path), recursive=True))  # noqa: PTH207
-    files = sorted(item for item in inside if item.suffix.lower() in IMAGES + VIDEOS and item.is_file())
+    files = sorted(item for item in inside if item.suffix.lower() in IMAGE_EXTENSIONS + VIDEOS and item.is_file())
     if not files:
         raise DataError(
             f"{path.absolute()}: no such file, or no images or videos in that folder "
-            f"({', '.join(IMAGES)}, {', '.join(VIDEOS)})"
+            f"({', '.join(IMAGE_EXTENSIONS)}, {', '.join(VIDEOS)})"
         )
-    yield from map(_file, files)
+    return [*map(_file, files)]
 
 
 def _file(path: Path) -> MediaSource:
     return MediaSource(str(path), "video" if path.suffix.lower() in VIDEOS else "image", path.stem)
 
 
-def _name_of(url: str) -> str:
-    parts = urlsplit(url)
-    return re.sub(r"[^\w.-]+", "_", Path(parts.path).stem or parts.hostname or "").strip("._") or "stream"
-
-
-def _with_unique_names(sources: Sequence[MediaSource]) -> list[MediaSource]:
+def _with_unique_names(sources: Collection[MediaSource]) -> list[MediaSource]:
     """Gives equal names numbers; to some file systems names that differ in case only are equal."""
     own = Counter(source.name.casefold() for source in sources)
     taken: set[str] = set()
@@ -152,17 +141,27 @@ class Frame(NamedTuple):
 
 def read_frames(sources: Sequence[MediaSource], unreadable: set[MediaSource]) -> Iterator[Frame]:
     """All frames of all sources in order; adds the sources that cannot be read to the end to `unreadable`."""
+    from ssdcore.detection.detector import read_image
+
     for source in sources:
         try:
-            yield from _read_image(source) if source.kind == "image" else _read_video(source)
+            if source.kind == "image":
+                yield Frame(source, None, read_image(Path(source.address)))
+            else:
+                yield from _read_video(source)
         except DataError as error:
             unreadable.add(source)
             click.echo(f"skipped: {error}", err=True)
 
 
 def count_frames(sources: Sequence[MediaSource]) -> int:
-    """Number of frames according to the videos' headers; live sources are not counted."""
-    return sum(_count(source) for source in sources if not source.live)
+    """Number of frames according to the videos' headers, 1 where it is unknown; live sources are not counted."""
+    total = sum(not source.live for source in sources)
+    for source in sources:
+        if source.kind == "video":
+            with suppress(DataError), _capture(source) as capture:  # reported when it is read
+                total += max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) - 1, 0)
+    return total
 
 
 def batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
@@ -176,23 +175,6 @@ def batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
             group = []
     if group:
         yield group
-
-
-def _read_image(source: MediaSource) -> Iterator[Frame]:
-    from ssdcore.detection.detector import read_image
-
-    yield Frame(source, None, read_image(Path(source.address)))
-
-
-def _count(source: MediaSource) -> int:
-    """The number of frames in a video's header; 1 for an image, or where it is unknown."""
-    if source.kind == "image":
-        return 1
-    try:
-        with _capture(source) as capture:
-            return max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 1)
-    except DataError:  # reported when it is read
-        return 1
 
 
 def _read_video(source: MediaSource) -> Iterator[Frame]:

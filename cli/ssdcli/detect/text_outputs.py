@@ -1,22 +1,25 @@
-"""Detections as text: JSON, CSV, and the files of COCO and Pascal VOC; written frame by frame."""
+"""Detections as text: JSON, CSV, and the files of COCO and Pascal VOC; written frame by frame.
 
-import csv
-import io
+Each format is a context manager that writes the beginning of its files, gives a function that writes a frame's
+detections, and writes the end, also after an interruption.
+"""
+
 import json
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, ClassVar, Protocol, Self
+from typing import Any, BinaryIO
 
 from ssdcli.detect.sources import Frame, MediaSource
 from ssdcli.draw import draw
+from ssdcli.output import csv_text
 from ssdcore.detection import Detections
 from ssdcore.errors import DataError
 from ssdcore.evaluation.coco import category_ids, dataset, image_ids, result_entries
-from ssdcore.evaluation.write_results import ANNOTATIONS, RESULTS, voc_file_names, voc_lines
+from ssdcore.evaluation.write_results import json_list, voc_lines
 from ssdcore.files import atomic_file, explain_writing
 from ssdcore.types import Image
 
@@ -51,17 +54,8 @@ class DetectedFrame:
         }
 
 
-class Output(Protocol):
-    """Writes one format. Leaving it completes its files, also after an interruption."""
-
-    def __enter__(self) -> Self: ...
-
-    def add(self, detected: DetectedFrame) -> None:
-        """Writes a frame's detections."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+Output = AbstractContextManager[Callable[[DetectedFrame], object]]
+"""Writes one format by the function that it gives. Leaving it completes its files, also after an interruption."""
 
 
 class OutFolder:
@@ -92,135 +86,84 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-class TextOutput:
-    """Base of formats that are text files, which appear when it is left."""
-
-    NAMES: ClassVar[tuple[str, ...]] = ()
-
-    def __init__(self, folder: OutFolder, sources: Sequence[MediaSource], classes: Sequence[str]) -> None:
-        self._paths = [folder.file(name) for name in self.NAMES or voc_file_names(SPLIT, classes)]
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self._files = [stack.enter_context(atomic_file(path, DataError)) for path in self._paths]
-            self._begin()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        with self._stack:
-            if isinstance(error, OSError):  # explained by `atomic_file`, and the files are incomplete
-                raise error
-            self._end()
-
-    def _begin(self) -> None:
-        """Writes the beginning of the files."""
-
-    def _end(self) -> None:
-        """Writes their end."""
+@contextmanager
+def text_files(begin: Callable[..., Output], *paths: Path) -> Iterator[Any]:
+    """Files that appear when it is left, with what `begin`, one of the functions below, writes into them."""
+    interruption: BaseException | None = None
+    with ExitStack() as stack:
+        files = [stack.enter_context(atomic_file(path, DataError)) for path in paths]
+        try:
+            with begin(*files) as add:
+                yield add
+        except OSError:  # explained by `atomic_file`, and the files are incomplete
+            raise
+        except BaseException as error:
+            interruption = error
+    if interruption:
+        raise interruption
 
 
-class _JsonList:
-    """Writes a JSON list into a file, one item per line."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._separator = file, "\n"
-        file.write(b"[")
-
-    def add(self, item: Any) -> None:
-        self._file.write((self._separator + json.dumps(item, ensure_ascii=False)).encode())
-        self._separator = ",\n"
-
-    def end(self, tail: str = "") -> None:
-        self._file.write(f"\n]{tail}\n".encode())
-
-
-class Json(TextOutput):
+@contextmanager
+def write_json(file: BinaryIO) -> Iterator[Any]:
     """A list of frames."""
-
-    NAMES = ("detections.json",)
-
-    def _begin(self) -> None:
-        self._list = _JsonList(self._files[0])
-
-    def add(self, detected: DetectedFrame) -> None:
-        self._list.add(detected.as_dict())
-
-    def _end(self) -> None:
-        self._list.end()
+    with json_list(file) as add:
+        yield lambda detected: add(detected.as_dict())
 
 
-class JsonLines(TextOutput):
+@contextmanager
+def write_json_lines(file: BinaryIO) -> Iterator[Any]:
     """A line for each frame."""
-
-    NAMES = ("detections.jsonl",)
-
-    def add(self, detected: DetectedFrame) -> None:
-        self._files[0].write((json.dumps(detected.as_dict(), ensure_ascii=False) + "\n").encode())
+    yield lambda detected: file.write((json.dumps(detected.as_dict(), ensure_ascii=False) + "\n").encode())
 
 
-class Csv(TextOutput):
+@contextmanager
+def write_csv(file: BinaryIO) -> Iterator[Any]:
     """A row for each detection; frames without detections have none."""
 
-    NAMES = ("detections.csv",)
-
-    def _begin(self) -> None:
-        self._write(CSV_COLUMNS)
-
-    def add(self, detected: DetectedFrame) -> None:
+    def add(detected: DetectedFrame) -> None:
         values = detected.as_dict()
-        for item in values["detections"]:
-            first = [values["source"], values["frame"], values["name"]]
-            self._write([*first, item["class"], item["label"], item["score"], *item["box"]])
+        first = values["source"], values["frame"], values["name"]
+        rows = [(*first, item["class"], item["label"], item["score"], *item["box"]) for item in values["detections"]]
+        file.write(csv_text(rows).encode())
 
-    def _write(self, row: Sequence[Any]) -> None:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(row)
-        self._files[0].write(text.getvalue().encode())
+    file.write(csv_text([CSV_COLUMNS]).encode())
+    yield add
 
 
-class VocResults(TextOutput):
+@contextmanager
+def write_voc(*files: BinaryIO) -> Iterator[Any]:
     """Lines `image score xmin ymin xmax ymax` in a file for each class."""
 
-    def add(self, detected: DetectedFrame) -> None:
+    def add(detected: DetectedFrame) -> None:
         for label, line in voc_lines(detected.frame.name, detected.detections):
-            self._files[label - 1].write(line.encode())
+            files[label - 1].write(line.encode())
+
+    yield add
 
 
-class CocoResults(TextOutput):
+@contextmanager
+def write_coco(
+    sources: Sequence[MediaSource], classes: Sequence[str], results: BinaryIO, annotations: BinaryIO
+) -> Iterator[Any]:
     """A list of results, and a file that says which images and classes its ids are.
 
     Image ids are the names where all sources are images whose names are numbers, as in COCO; else 1, 2, ...
     """
+    names, categories, numbers = [source.name for source in sources], category_ids(classes), count(1)
+    only_images = all(source.kind == "image" for source in sources)
+    ids = dict(zip(names, image_ids(names), strict=True)) if only_images else {}
+    contents = dataset(classes, {"description": "images that ssd detect looked at"})
+    del contents["images"]
+    annotations.write((json.dumps(contents, ensure_ascii=False)[:-1] + ', "images": ').encode())
+    with json_list(results) as add_result, json_list(annotations, "}") as add_image:
 
-    NAMES = (RESULTS, ANNOTATIONS)
+        def add(detected: DetectedFrame) -> None:
+            frame, number = detected.frame, next(numbers)
+            image_id = ids.get(frame.name, number)
+            height, width = frame.image.shape[:2]
+            name = Path(frame.source.address).name if frame.number is None else f"{frame.name}.jpg"
+            add_image({"id": image_id, "file_name": name, "width": width, "height": height})
+            for entry in result_entries(detected.detections, image_id, categories):
+                add_result(entry)
 
-    def __init__(self, folder: OutFolder, sources: Sequence[MediaSource], classes: Sequence[str]) -> None:
-        super().__init__(folder, sources, classes)
-        self._categories = category_ids(classes)
-        names = [source.name for source in sources]
-        only_images = all(source.kind == "image" for source in sources)
-        self._ids = dict(zip(names, image_ids(names), strict=True)) if only_images else {}
-        contents = dataset(classes, {"description": "images that ssd detect looked at"})
-        del contents["images"]
-        self._head = json.dumps(contents, ensure_ascii=False)[:-1] + ', "images": '
-        self._count = 0
-
-    def _begin(self) -> None:
-        results, annotations = self._files
-        annotations.write(self._head.encode())
-        self._results, self._images = _JsonList(results), _JsonList(annotations)
-
-    def add(self, detected: DetectedFrame) -> None:
-        self._count += 1
-        frame = detected.frame
-        image_id = self._ids.get(frame.name, self._count)
-        height, width = frame.image.shape[:2]
-        name = Path(frame.source.address).name if frame.number is None else f"{frame.name}.jpg"
-        self._images.add({"id": image_id, "file_name": name, "width": width, "height": height})
-        for entry in result_entries(detected.detections, image_id, self._categories):
-            self._results.add(entry)
-
-    def _end(self) -> None:
-        self._results.end()
-        self._images.end("}")
+        yield add

@@ -1,7 +1,7 @@
 """Detection in large images: in tiles, and in the whole image for objects larger than a tile."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,18 @@ from ssdcore.detection import Detections
 from ssdcore.geometry.iou import ios_matrix_xyxy, iou_matrix_xyxy
 from ssdcore.types import Image
 
-if TYPE_CHECKING:
-    from ssdcli.detect.loop import DetectsImages
-
 OVERLAP = 0.25
 SAME_IOU, SAME_INSIDE = 0.45, 0.7
 """Two boxes of a class show one object if their IoU, or their intersection over the smaller one, is larger."""
+
+
+class DetectsImages(Protocol):
+    """A detector, whole or tiled."""
+
+    classes: tuple[str, ...]
+
+    def __call__(self, images: list[Image]) -> list[Detections]:
+        """The detections in each of some RGB images (H, W, 3) uint8."""
 
 
 class TiledDetector:
@@ -26,7 +32,7 @@ class TiledDetector:
     as tiles show smaller objects at a higher resolution. Duplicates are removed.
     """
 
-    def __init__(self, detector: "DetectsImages", tile: int, overlap: float) -> None:
+    def __init__(self, detector: DetectsImages, tile: int, overlap: float) -> None:
         """Wraps a detector.
 
         Args:
@@ -40,12 +46,11 @@ class TiledDetector:
     def __call__(self, images: Sequence[Image]) -> list[Detections]:
         """The detections in each of some RGB images (H, W, 3) uint8; boxes in px, best first."""
         origins = [tile_origins(image.shape[:2], self._tile, self._overlap) for image in images]
-        parts = [part for image, at in zip(images, origins, strict=True) for part in (image, *self._cut(image, at))]
-        found = iter(self._detector(parts))
-        return [self._merge(next(found), at, [next(found) for _ in at]) for at in origins]
-
-    def _cut(self, image: Image, origins: Sequence[tuple[int, int]]) -> list[Image]:
-        return [image[top : top + self._tile, left : left + self._tile] for left, top in origins]
+        side, parts = self._tile, []
+        for image, at in zip(images, origins, strict=True):
+            parts += [image, *(image[top : top + side, left : left + side] for left, top in at)]
+        detections = iter(self._detector(parts))
+        return [self._merge(next(detections), at, [next(detections) for _ in at]) for at in origins]
 
     def _merge(self, whole: Detections, origins: Sequence[tuple[int, int]], tiles: Sequence[Detections]) -> Detections:
         """The detections in an image and in its tiles, without duplicates."""

@@ -48,8 +48,6 @@ def evaluate(
     weights: str | None,
     all_steps: bool,
     watch: bool,
-    every: int | None,
-    as_json: bool,
     assignments: tuple[str, ...],
     **options: Any,
 ) -> None:
@@ -64,10 +62,10 @@ def evaluate(
     given = (*assignments, f"eval.metric={metric}") if metric else assignments
     request = EvalRequest(**options, averaged=weights != "raw", assignments=given)
     if is_results(request.source):
-        several = {"--all": all_steps, "--watch": watch, "--every": every}
+        several = {"--all": all_steps, "--watch": watch, "--every": request.every}
         of_computing = {"--threads": request.threads, "--memory": request.memory}
         _refuse("is for a model", {"--weights": weights, **several, "--out": request.out, **of_computing})
-        _show(*score_files(request), as_json)
+        _show(*score_files(request), request.as_json)
         return
     _refuse("is for COCO's file of results", {"--annotations": request.annotations})
     if watch:
@@ -76,15 +74,15 @@ def evaluate(
         if hasattr(os, "nice"):
             os.nice(19)
     elif not all_steps:
-        _refuse("is for --all and --watch", {"--every": every})
+        _refuse("is for --all and --watch", {"--every": request.every})
     limit_resources(request)
     load_tensorflow()
     if watch:
-        watch_run(program, request, every or 1, as_json)
+        watch_run(program, request)
     elif all_steps:
-        show_steps(score_steps(program, request, every or 1), request.out, as_json)
+        show_steps(score_steps(program, request), request)
     else:
-        _show(*score_model(program, request), as_json)
+        _show(*score_model(program, request), request.as_json)
 
 
 def _refuse(why: str, options: dict[str, Any]) -> None:

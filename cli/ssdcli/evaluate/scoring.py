@@ -12,16 +12,17 @@ import psutil
 import yaml
 from pydantic import ValidationError
 
-from ssdcli.options import Program
+from ssdcli.options import Program, quiet_tensorflow
 from ssdcli.output import progress_bar
+from ssdcore.data.records.manifest import Manifest
 from ssdcore.errors import ParamError, SsdError
 from ssdcore.params import EvalParams
 from ssdcore.params.base import describe_errors
-from ssdcore.system.tensorflow import quiet_tensorflow
+from ssdcore.types import OnProgress
 
 if TYPE_CHECKING:
-    from ssdcore.evaluation import Evaluation, Evaluator
-    from ssdcore.evaluation.evaluate import OnBatch
+    from ssdcore.evaluation import Evaluation
+    from ssdcore.evaluation.evaluate import Evaluator
     from ssdcore.runs.checkpoint import Checkpoint
 
 OF_FILES = ("eval.match_iou", "eval.inclusive_pixels", "eval.metric")
@@ -30,7 +31,7 @@ OF_FILES = ("eval.match_iou", "eval.inclusive_pixels", "eval.metric")
 
 @dataclass(frozen=True)
 class EvalRequest:
-    """What to score, on what, what to write, and what to use of the machine; see the options."""
+    """What to score, on what, what to write, and what to use of the machine; see the options of the command."""
 
     source: Path
     data: Path
@@ -41,6 +42,8 @@ class EvalRequest:
     annotations: Path | None
     threads: int | None
     memory: float | None
+    every: int | None
+    as_json: bool
     assignments: tuple[str, ...]
 
 
@@ -57,7 +60,7 @@ def limit_resources(request: EvalRequest) -> None:
                 tf.config.set_logical_device_configuration(gpu, [limit])
 
 
-def within_memory(on_batch: "OnBatch", request: EvalRequest) -> "OnBatch":
+def within_memory(on_batch: OnProgress, request: EvalRequest) -> OnProgress:
     """`on_batch`, ending the evaluation if this process takes more memory than was allowed."""
     if request.memory is None:
         return on_batch
@@ -76,7 +79,6 @@ def within_memory(on_batch: "OnBatch", request: EvalRequest) -> "OnBatch":
 
 def score_files(request: EvalRequest) -> tuple["Evaluation", dict[str, Any]]:
     """The scores of files of detections, and facts about them."""
-    from ssdcore.data.records.manifest import Manifest
     from ssdcore.evaluation.read_results import evaluate_files
 
     params = _metric_params(request.assignments)
@@ -122,54 +124,42 @@ def load(path: Path, assignments: Sequence[str]) -> "Checkpoint":
     return replace(checkpoint, params=checkpoint.params.override(assignments))
 
 
-def find_split(checkpoint: "Checkpoint", request: EvalRequest) -> str:
-    """The split to score on: the requested one, else the default for the checkpoint."""
-    from ssdcli.splits import split_of
-
-    return request.split or split_of(checkpoint, request.data)
-
-
 def make_evaluator(
     program: Program, checkpoint: "Checkpoint", request: EvalRequest
 ) -> tuple["Evaluator", Callable[["Checkpoint"], None]]:
     """An evaluator, and a function that gives its detector the weights of a checkpoint."""
-    from ssdcore.evaluation import Evaluator
+    from ssdcore.evaluation.evaluate import Evaluator, eval_split
     from ssdcore.model import build_ssd
     from ssdcore.runs.checkpoint import assign_weights
 
     ssd = build_ssd(checkpoint.params, checkpoint.classes, program.plugins)
-    split = find_split(checkpoint, request)
+    split = request.split or eval_split(checkpoint, request.data)
     evaluator = Evaluator(ssd, request.data, split, checkpoint.params.eval, request.max_images, request.threads)
     return evaluator, lambda one: assign_weights(ssd, one, request.averaged)
 
 
 def score_model(program: Program, request: EvalRequest) -> tuple["Evaluation", dict[str, Any]]:
     """The scores of a run folder or checkpoint, and facts about it."""
-    from ssdcore.evaluation.write_results import ResultFiles
+    from ssdcore.evaluation.evaluate import was_chosen_on
+    from ssdcore.evaluation.write_results import write_results
     from ssdcore.runs.run_folder import find_checkpoint
 
     checkpoint = load(find_checkpoint(request.source), request.assignments)
     evaluator, assign = make_evaluator(program, checkpoint, request)
-    split = find_split(checkpoint, request)
-    _warn_if_chosen_on(checkpoint, request, split)
-    assign(checkpoint)
-    with ExitStack() as stack:
-        writing = {}
-        if request.out:
-            files = ResultFiles(request.out, split, checkpoint.classes, evaluator.images)
-            writing = {"on_image": stack.enter_context(files).add}
-        with progress_bar("evaluating") as bar:
-            result = evaluator.run(within_memory(bar.update, request), **writing)
-    facts = {"checkpoint": str(checkpoint.path), "step": checkpoint.progress.get("step", "?"), "split": split}
-    return result, facts | ({"detections": str(request.out)} if request.out else {})
-
-
-def _warn_if_chosen_on(checkpoint: "Checkpoint", request: EvalRequest, split: str) -> None:
-    from ssdcli.splits import was_chosen_on
-
+    split = evaluator.split
     if was_chosen_on(checkpoint, request.data, split):
         click.echo(
             f"warning: {checkpoint.path} was chosen by its score on this very split {split!r}, so its score here is "
             "too good; for a fair number score on a split that training did not use",
             err=True,
         )
+    assign(checkpoint)
+    with ExitStack() as stack:
+        writing = {}
+        if request.out:
+            files = write_results(request.out, split, checkpoint.classes, evaluator.images)
+            writing = {"on_image": stack.enter_context(files)}
+        bar = stack.enter_context(progress_bar("evaluating"))
+        result = evaluator.run(within_memory(bar.update, request), **writing)
+    facts = {"checkpoint": str(checkpoint.path), "step": checkpoint.progress.get("step", "?"), "split": split}
+    return result, facts | ({"detections": str(request.out)} if request.out else {})

@@ -1,15 +1,15 @@
 """`ssd eval --all`: a score for each checkpoint that a run has kept, and their curve."""
 
-import csv
-import io
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ssdcli.evaluate.scoring import EvalRequest, load, make_evaluator, within_memory
 from ssdcli.options import Program
-from ssdcli.output import print_json, print_scores, progress_bar
+from ssdcli.output import csv_text, print_json, print_scores, progress_bar
 from ssdcore.errors import CheckpointError
 from ssdcore.files import explain_writing, require_unused, write_atomic
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 Scores = Sequence[tuple[int, "Evaluation"]]
 
 
-def score_steps(program: Program, request: EvalRequest, every: int) -> Scores:
-    """The scores of the kept checkpoints of a run that are `every` steps or more apart, by step."""
+def score_steps(program: Program, request: EvalRequest) -> Scores:
+    """The scores of the kept checkpoints of a run that are `request.every` steps or more apart, by step."""
     from ssdcore.runs.run_folder import RunFolder, spaced, step_of
 
     if request.out:
         require_unused(request.out)
     run = RunFolder(request.source)
-    steps = spaced(map(step_of, run.numbered()), every)
+    steps = spaced(map(step_of, run.numbered()), request.every or 1)
     if not steps:
         raise CheckpointError(f"{request.source.absolute()} holds no checkpoints step-*.npz; give a run folder")
     checkpoints = (load(run.at_step(step), request.assignments) for step in steps)
@@ -40,26 +40,19 @@ def score_steps(program: Program, request: EvalRequest, every: int) -> Scores:
     return scores
 
 
-def show_steps(scores: Scores, out: Path | None, as_json: bool) -> None:
-    """Prints the scores; leaves a table and an image of them in the folder `out`, if there is one."""
-    if out:
+def show_steps(scores: Scores, request: EvalRequest) -> None:
+    """Prints the scores; leaves a table and an image of them in the folder `request.out`, if there is one."""
+    if out := request.out:
         with explain_writing(out):
             out.mkdir(parents=True, exist_ok=True)
-        write_atomic(out / "steps.csv", _table(scores).encode())
+        rows = [(step, one.mean_average_precision, *one.average_precisions.values()) for step, one in scores]
+        table = csv_text([("step", "map", *scores[0][1].average_precisions), *rows])
+        write_atomic(out / "steps.csv", table.encode())
         draw_curve(scores, out / "steps.png")
-    if as_json:
+    if request.as_json:
         print_json([{"step": step, **result.as_dict()} for step, result in scores])
     else:
         print_scores(scores)
-
-
-def _table(scores: Scores) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["step", "map", *scores[0][1].average_precisions])
-    for step, result in scores:
-        writer.writerow([step, result.mean_average_precision, *result.average_precisions.values()])
-    return text.getvalue()
 
 
 def draw_curve(scores: Scores, path: Path) -> None:
@@ -69,16 +62,13 @@ def draw_curve(scores: Scores, path: Path) -> None:
     figure = Figure(figsize=(7, 4), dpi=110, layout="constrained")
     axes = figure.subplots()
     steps, first = [step for step, _ in scores], scores[0][1]
-    for name in first.average_precisions:
-        axes.plot(steps, _curve([one.average_precisions[name] for _, one in scores]), lw=1, marker=".", label=name)
-    axes.plot(steps, _curve([one.mean_average_precision for _, one in scores]), "k", lw=2, marker="o", label="mAP")
+    # As float arrays, in which None is NaN.
+    by_class = np.array([list(one.average_precisions.values()) for _, one in scores], float)
+    means = np.array([one.mean_average_precision for _, one in scores], float)
+    axes.plot(steps, by_class, lw=1, marker=".", label=list(first.average_precisions))
+    axes.plot(steps, means, "k", lw=2, marker="o", label="mAP")
     axes.set(xlabel="step", ylabel=f"average precision ({first.metric})", ylim=(0, 1))
     axes.grid(alpha=0.3)
-    axes.legend(
-        loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", ncols=1 + len(first.average_precisions) // 25
-    )
+    columns = 1 + len(first.average_precisions) // 25
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small", ncols=columns)
     figure.savefig(path)
-
-
-def _curve(values: Sequence[float | None]) -> list[float]:
-    return [float("nan") if value is None else value for value in values]

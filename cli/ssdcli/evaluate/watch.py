@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ssdcli.evaluate.scoring import EvalRequest, find_split, load, make_evaluator, within_memory
+from ssdcli.evaluate.scoring import EvalRequest, load, make_evaluator, within_memory
 from ssdcli.options import Program
 from ssdcli.output import progress_bar
+from ssdcore.data.records.manifest import Manifest
 from ssdcore.errors import CheckpointError, SsdError
 from ssdcore.files import exclusive, explain_writing, write_atomic
 from ssdcore.runs.run_folder import RunFolder, spaced, step_of
 
 if TYPE_CHECKING:
-    from ssdcore.evaluation import Evaluation
     from ssdcore.runs.checkpoint import Checkpoint
 
 POLL = 0.5
@@ -70,61 +70,62 @@ class ScoreTable:
         self._rows = rows
 
 
-def watch_run(program: Program, request: EvalRequest, every: int, as_json: bool) -> None:
+def watch_run(program: Program, request: EvalRequest) -> None:
     """Scores each checkpoint of a run as it appears, until training has ended."""
-    from ssdcore.data.records.manifest import Manifest
+    from ssdcore.evaluation.evaluate import eval_split
 
     run = RunFolder(request.source)
     if run.root.is_file() or (run.root.suffix == ".npz" and not run.root.exists()):
         what = "is a file" if run.root.is_file() else "is named like a checkpoint"
         raise CheckpointError(f"{run.root.absolute()} {what}; --watch wants the run folder of a training")
     Manifest.load(request.data)
-    _wait_for_checkpoint(run)
+    if not run.last.is_file():
+        click.echo(f"waiting for a training to begin in {run.root.absolute()}", err=True)
+    while not run.last.is_file():
+        time.sleep(POLL)
     first = load(run.last, request.assignments)
-    split, metric = find_split(first, request), first.params.eval.metric
+    split, metric = request.split or eval_split(first, request.data), first.params.eval.metric
     path = run.watch_csv(split)
     busy = SsdError(f"another process watches {run.root.absolute()} on {split!r}; wait for its rows in {path}")
     with explain_writing(path):
         path.parent.mkdir(exist_ok=True)
     with exclusive(path.with_name(f".{split}.lock"), busy):
         table = ScoreTable(path, metric)
-        count = _score_all(program, request, first, table, every, as_json)
+        count = _score_all(program, request, first, table)
     best = table.best()
     said = f", the best at step {best[1]}: {metric} mAP {best[0]:.4f}" if best else ""
     click.echo(f"training has ended; {count} checkpoints scored on {split!r}{said}", err=True)
 
 
-def _score_all(
-    program: Program, request: EvalRequest, first: "Checkpoint", table: ScoreTable, every: int, as_json: bool
-) -> int:
+def _score_all(program: Program, request: EvalRequest, first: "Checkpoint", table: ScoreTable) -> int:
     """Scores the checkpoints that have no row yet; gives their number."""
     import tensorflow as tf
 
-    run, split, count = RunFolder(request.source), find_split(first, request), 0
+    run, count = RunFolder(request.source), 0
     evaluator, assign = make_evaluator(program, first, request)
-    events = tf.summary.create_file_writer(str(run.events / f"watch-{split}"))
-    for step, checkpoint in _new_checkpoints(run, table, every):
+    events = tf.summary.create_file_writer(str(run.events / f"watch-{evaluator.split}"))
+    for step, checkpoint in _new_checkpoints(run, table, request.every or 1):
         assign(checkpoint)
         with progress_bar("evaluating") if sys.stderr.isatty() else nullcontext() as bar:
             on_batch = partial(bar.update, note=f"step {step}") if bar else lambda done, total: None
             result = evaluator.run(within_memory(on_batch, request))
         value = result.mean_average_precision
-        with events.as_default():
-            if value is not None:
+        if value is not None:
+            with events.as_default():
                 tf.summary.scalar("map", value, step=step)
-        events.flush()
+            events.flush()
         table.add(step, value)
         count += 1
         best = table.best()
-        _show(step, split, result, best is not None and best[1] == step, as_json)
+        is_best = best is not None and best[1] == step
+        if request.as_json:
+            values = {"step": step, "split": evaluator.split, "best": is_best, **result.as_dict()}
+            line = json.dumps(values, ensure_ascii=False)
+        else:
+            score = "n/a" if value is None else f"{value:.4f}"
+            line = f"step {step}  {result.metric} mAP {score}{', the best so far' if is_best else ''}"
+        click.echo(line)
     return count
-
-
-def _wait_for_checkpoint(run: RunFolder) -> None:
-    if not run.last.is_file():
-        click.echo(f"waiting for a training to begin in {run.root.absolute()}", err=True)
-    while not run.last.is_file():
-        time.sleep(POLL)
 
 
 def _new_checkpoints(run: RunFolder, table: ScoreTable, every: int) -> Iterator[tuple[int, "Checkpoint"]]:
@@ -168,15 +169,3 @@ def _is_training(run: RunFolder) -> bool:
             return False
     except SsdError:
         return True
-
-
-def _show(step: int, split: str, result: "Evaluation", is_best: bool, as_json: bool) -> None:
-    """Prints a line for a checkpoint."""
-    if as_json:
-        line = json.dumps({"step": step, "split": split, "best": is_best, **result.as_dict()}, ensure_ascii=False)
-    else:
-        score = result.mean_average_precision
-        value = "n/a" if score is None else f"{score:.4f}"
-        line = f"step {step}  {result.metric} mAP {value}{', the best so far' if is_best else ''}"
-    click.echo(line)
-    sys.stdout.flush()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ssdcli.report.scored import Steps
 from ssdcore.evaluation.analysis import Analysis, ClassScores
-from ssdcore.evaluation.analysis.calibration import Calibration
+from ssdcore.evaluation.analysis.curves import Calibration
 from ssdcore.evaluation.analysis.matched import IOUS
 
 Points = Iterable[tuple[float, float]]

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssdcli.labels import labels
-from ssdcli.options import PathOption, Program, pass_program
-from ssdcli.output import print_json, progress_bar
-from ssdcore.system.tensorflow import load_tensorflow
+from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcli.output import print_json, progress_bar, short_names
 
 if TYPE_CHECKING:
     from ssdcli.report.scored import Images, ScoredModel
@@ -49,11 +47,11 @@ def report(
     from ssdcli.report.page import render
     from ssdcli.report.scored import Images, open_model
     from ssdcli.report.tables import PAGE, numbers, require_free, write_report
-    from ssdcli.splits import split_of
+    from ssdcore.evaluation.evaluate import eval_split
 
     require_free(target)
     first, *_ = [open_model(path) for path in models]  # open all before the first is evaluated
-    images = Images(data, split or split_of(first, data), max_images)
+    images = Images(data, split or eval_split(first, data), max_images)
     scored = _score_all(program, models, images, score)
     write_report(target, render(scored, images), scored, images)
     if as_json:
@@ -77,7 +75,7 @@ def _score_all(
 
     scored = []
     with progress_bar("evaluating") as bar:
-        for path, label in zip(models, labels(models), strict=True):
+        for path, label in zip(models, short_names(models), strict=True):
             update: Any = partial(bar.update, note=label)
             scored.append(score_model(path, label, images, score, program.plugins, update))
     return scored

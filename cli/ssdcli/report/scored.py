@@ -1,24 +1,23 @@
 """Evaluates a model on a split and keeps what a report shows of it; images are not kept."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ssdcli.splits import was_chosen_on
 from ssdcore.contract.plugins import Plugins
 from ssdcore.detection import Detections
-from ssdcore.evaluation import Evaluation, Evaluator
+from ssdcore.evaluation import Evaluation
 from ssdcore.evaluation.analysis import Analysis, analyse
 from ssdcore.evaluation.analysis.errors import KINDS
-from ssdcore.model import build_ssd
-from ssdcore.runs.checkpoint import Checkpoint, assign_weights, load_checkpoint
+from ssdcore.evaluation.evaluate import Evaluator, was_chosen_on
+from ssdcore.runs.checkpoint import Checkpoint, load_checkpoint, restore_model
 from ssdcore.runs.run_folder import RunFolder, find_checkpoint
+from ssdcore.types import OnProgress
 
-OnBatch = Callable[[int, int], None]
 Box = tuple[float, float, float, float]
 Steps = dict[str, list[tuple[int, float]]]
 
@@ -154,7 +153,7 @@ def open_model(path: Path) -> Checkpoint:
 
 
 def score_model(
-    path: Path, label: str, images: Images, score: float | None, plugins: Plugins, on_batch: OnBatch
+    path: Path, label: str, images: Images, score: float | None, plugins: Plugins, on_batch: OnProgress
 ) -> ScoredModel:
     """Evaluates a run folder or checkpoint.
 
@@ -172,9 +171,7 @@ def score_model(
     """
     checkpoint = open_model(path)
     params = checkpoint.params.eval
-    ssd = build_ssd(checkpoint.params, checkpoint.classes, plugins)
-    assign_weights(ssd, checkpoint, True)
-    evaluator = Evaluator(ssd, images.data, images.split, params, images.max_images)
+    evaluator = Evaluator(restore_model(checkpoint, plugins), images.data, images.split, params, images.max_images)
     detections: list[Detections] = []
     evaluation = evaluator.run(on_batch, lambda truth, one: detections.append(one))
     return ScoredModel(

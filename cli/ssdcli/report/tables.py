@@ -1,12 +1,11 @@
 """The numbers of a report as JSON and as CSV tables."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ssdcli.output import csv_text
 from ssdcli.report.scored import Images, ScoredModel
 from ssdcore.errors import DataError
 from ssdcore.evaluation.analysis.sizes import BANDS
@@ -49,11 +48,7 @@ def write_report(out: Path, page: str, models: Sequence[ScoredModel], images: Im
 
 
 def _table(models: Sequence[ScoredModel], columns: Sequence[str], rows: Callable[[ScoredModel], Rows]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("model", *columns))
-    writer.writerows((model.label, *row) for model in models for row in rows(model))
-    return text.getvalue()
+    return csv_text([("model", *columns), *((model.label, *row) for model in models for row in rows(model))])
 
 
 def _classes(model: ScoredModel) -> Rows:

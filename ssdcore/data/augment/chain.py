@@ -10,20 +10,11 @@ from functools import partial
 
 import tensorflow as tf
 
-from ssdcore.data.augment.flip import flip, quarter_turn
 from ssdcore.data.augment.photometric import photometric_distortion
 from ssdcore.data.augment.windows import boxes_in_window, coverage_window, crop_window, expand_window
-from ssdcore.data.records.record import EncodedImage, read_part, size_of
-from ssdcore.data.resize import (
-    Size,
-    compose_windows,
-    frame_window,
-    pad_to_window,
-    part_in_window,
-    resize_part,
-    snap_to_pixels,
-)
-from ssdcore.geometry.boxes import clip_xyxy, to_window_xyxy
+from ssdcore.data.records.record import EncodedImage, decode, read_part, size_of
+from ssdcore.data.resize import Size, frame_window, pad_to_window, part_in_window, resize_part, snap_to_pixels
+from ssdcore.geometry.boxes import clip_xyxy, from_window_xyxy, to_window_xyxy
 from ssdcore.params import AugmentParams, CoverageCrop, PatchCrop, Resize
 from ssdcore.types import Tensor
 
@@ -58,7 +49,9 @@ def augment(
     window = snap_to_pixels(_choose_window(boxes[labels > 0], image_size, frame, seeds, params), image_size)
     boxes, labels = boxes_in_window(boxes, labels, window, params.crop)
     part = read_part(image, part_in_window(window, image_size))
-    region = _resize_randomly(part, window, size, params.interpolations, seeds[2])
+    methods = [partial(resize_part, part, window, size, method) for method in params.interpolations]
+    method = tf.random.stateless_uniform([], seeds[2], maxval=len(methods), dtype=tf.int32)
+    region = tf.switch_case(method, methods)
     if params.photometric is not None:
         region = photometric_distortion(region, params.photometric, seeds[3])
     image = tf.ensure_shape(pad_to_window(region, window, size), (*size, 3))
@@ -68,18 +61,39 @@ def augment(
 def _choose_window(boxes: Tensor, image_size: Tensor, frame: Tensor, seeds: Tensor, params: AugmentParams) -> Tensor:
     """The window (4,) xyxy of the image to use: `frame`, expanded and cropped."""
     if params.expand is not None:
-        frame = compose_windows(frame, expand_window(params.expand, seeds[0]))
+        frame = from_window_xyxy(expand_window(params.expand, seeds[0]), frame)
     if isinstance(params.crop, PatchCrop):
-        return compose_windows(frame, crop_window(to_window_xyxy(boxes, frame), params.crop, seeds[1]))
+        return from_window_xyxy(crop_window(to_window_xyxy(boxes, frame), params.crop, seeds[1]), frame)
     if isinstance(params.crop, CoverageCrop):
         pixels = tf.cast(tf.cast(image_size, tf.float32) * (frame[2:] - frame[:2])[::-1], tf.int32)
-        return compose_windows(
-            frame, coverage_window(clip_xyxy(to_window_xyxy(boxes, frame)), pixels, params.crop, seeds[1])
-        )
+        visible = clip_xyxy(to_window_xyxy(boxes, frame))
+        return from_window_xyxy(coverage_window(visible, pixels, params.crop, seeds[1]), frame)
     return frame
 
 
-def _resize_randomly(part: Tensor, window: Tensor, size: Size, methods: tuple[str, ...], seed: Tensor) -> Tensor:
-    """`resize_part` by one of several methods."""
-    choice = tf.random.stateless_uniform([], seed, maxval=len(methods), dtype=tf.int32)
-    return tf.switch_case(choice, [partial(resize_part, part, window, size, method) for method in methods])
+def flip(image: Tensor, boxes: Tensor, params: AugmentParams, seed: Tensor) -> tuple[Tensor, Tensor]:
+    """Flips image and boxes horizontally and vertically with their probabilities."""
+    draws = tf.random.stateless_uniform([2], seed)
+    if draws[0] < params.horizontal_flip:
+        image = tf.reverse(image, [1])
+        boxes = tf.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], axis=1)
+    if draws[1] < params.vertical_flip:
+        image = tf.reverse(image, [0])
+        boxes = tf.stack([boxes[:, 0], 1 - boxes[:, 3], boxes[:, 2], 1 - boxes[:, 1]], axis=1)
+    return image, boxes
+
+
+def quarter_turn(
+    image: Tensor | EncodedImage, boxes: Tensor, probability: float, seed: Tensor
+) -> tuple[Tensor | EncodedImage, Tensor]:
+    """Rotates image and boxes by 90° counterclockwise with some probability."""
+    if probability == 0:
+        return image, boxes
+    if isinstance(image, EncodedImage):
+        image = decode(image.encoded)
+
+    def rotated() -> tuple[Tensor, Tensor]:
+        left, top, right, bottom = tf.unstack(boxes, axis=1)
+        return tf.image.rot90(image), tf.stack([top, 1 - right, bottom, 1 - left], axis=1)
+
+    return tf.cond(tf.random.stateless_uniform([], seed) < probability, rotated, lambda: (image, boxes))

@@ -17,12 +17,7 @@ def photometric_distortion(image: Tensor, params: Photometric, seed: Tensor) -> 
     """Brightness, contrast, saturation and hue, each with `probability`.
 
     Contrast comes either second or last, with even odds. As in Caffe, each step works on integers
-    from 0 to 255 and saturates there.
-
-    Args:
-        image: (H, W, 3) float32 RGB 0..255.
-        params: bounds and probability.
-        seed: (2,) int32.
+    from 0 to 255 and saturates there. The image is (H, W, 3) float32 RGB 0..255.
     """
     draws = tf.random.stateless_uniform([9], seed)
     applied = draws[:4] < params.probability

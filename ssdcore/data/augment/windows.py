@@ -51,11 +51,7 @@ def _random_windows(count: int, params: PatchCrop, seed: Tensor) -> Tensor:
 def coverage_window(boxes: Tensor, size: Tensor, params: CoverageCrop, seed: Tensor) -> Tensor:
     """A window by TensorFlow's sampler that covers `min_covered` of some object, or the whole image.
 
-    Args:
-        boxes: (N, 4) xyxy inside [0, 1].
-        size: (2,) int32 height and width of the image, px.
-        params: bounds.
-        seed: (2,) int32.
+    Boxes are (N, 4) xyxy inside [0, 1], `size` is (2,) int32 height and width of the image, px.
     """
     _, _, window = tf.image.stateless_sample_distorted_bounding_box(
         tf.concat([size, [3]], axis=0),

@@ -50,7 +50,7 @@ def read_labelled(source: Path, images: Path | None = None) -> LabelledSet:
 
 def _reader_of_file(source: Path) -> Reader | None:
     if tfrecord.FILE_NAME.search(source.name):
-        return _read_tfrecords
+        return tfrecord.read_tfrecords
     return _BY_ENDING.get(source.suffix.lower())
 
 
@@ -59,23 +59,17 @@ def _reader_of_folder(source: Path, images: Path | None) -> Reader | None:
     readers: tuple[tuple[Callable[[], object], Reader], ...] = (
         (lambda: voc.find_years(source, images), voc.read_voc),
         (lambda: files_like(source, "data.y*ml"), yolo.read_yolo),
-        (lambda: tfrecord.find_records(source), _read_tfrecords),
+        (lambda: tfrecord.find_records(source), tfrecord.read_tfrecords),
         (lambda: coco.find_jsons(source, coco.USUAL_LAYOUTS), coco.read_coco),
         (lambda: table.find_tables(source), table.read_tables),
-        (lambda: yolo.find_yaml(source) or _is_yolo_without_yaml(source), yolo.read_yolo),
+        (
+            lambda: yolo.find_yaml(source) or all((source / name).is_dir() for name in ("images", "labels")),
+            yolo.read_yolo,
+        ),
         (lambda: coco.find_jsons(source), coco.read_coco),
         (lambda: files_like(source, "*.xml"), voc.read_voc),
     )
     return next((reader for finds, reader in readers if finds()), None)
-
-
-def _is_yolo_without_yaml(source: Path) -> bool:
-    return all((source / folder).is_dir() for folder in ("images", "labels"))
-
-
-def _read_tfrecords(source: Path, images: Path | None) -> LabelledSet:
-    """Records contain their images, so that there is no folder of them."""
-    return tfrecord.read_tfrecords(source)
 
 
 def _hint(source: Path) -> str:

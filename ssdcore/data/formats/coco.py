@@ -3,14 +3,13 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.image_files import ImageFinder, stem
-from ssdcore.data.formats.names import name_uniquely
-from ssdcore.data.formats.paths import files_like, inside, read_bytes, split_name
+from ssdcore.data.formats.image_files import ImageFinder, name_uniquely, stem
+from ssdcore.data.formats.paths import files_like, inside, read_text, split_name
 from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, is_name, number, shown
 from ssdcore.errors import DataError
 
@@ -54,32 +53,28 @@ def read_coco(source: Path, images: Path | None = None) -> LabelledSet:
     return LabelledSet(source, "coco", splits, issues, _class_names(files))
 
 
-@dataclass(frozen=True)
-class _Category:
-    name: str
-    group: str | None
-
-
 @dataclass
 class _File:
-    """The contents of one JSON file; `used`: the categories that objects have."""
+    """One JSON file; `categories`: name and group by id; `used`: the categories that objects have."""
 
     path: Path
     split: str
-    categories: Mapping[Id, _Category]
+    categories: Mapping[Id, tuple[str, str | None]]
     used: set[Id] = field(default_factory=set)
     examples: list[Example] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
 
+    def report(self, detail: str, kind: str = "unreadable annotation", number: int | None = None) -> None:
+        self.issues.append(Issue(kind, self.path, detail, number))
+
 
 def _class_names(files: Sequence[_File]) -> tuple[str, ...]:
     """The classes of all files, by id, without Roboflow's category that only groups the others."""
-    found = [(key, category) for file in files for key, category in file.categories.items()]
-    used = {file.categories[key].name for file in files for key in file.used}
-    groups = {category.group for _, category in found if category.group != category.name}
-    ordered = sorted(found, key=lambda item: (isinstance(item[0], str), item[0]))
-    names = dict.fromkeys(category.name for _, category in ordered)
-    return tuple(name for name in names if name in used or name not in groups)
+    found = [(key, *category) for file in files for key, category in file.categories.items()]
+    used = {file.categories[key][0] for file in files for key in file.used}
+    groups = {group for _, name, group in found if group != name}
+    found.sort(key=lambda item: (isinstance(item[0], str), item[0]))
+    return tuple(name for name in dict.fromkeys(name for _, name, _ in found) if name in used or name not in groups)
 
 
 def _read_file(path: Path, split: str, images: Path | None) -> _File:
@@ -93,17 +88,15 @@ def _read_file(path: Path, split: str, images: Path | None) -> _File:
             try:
                 file.examples.append(_example(image, tuple(objects[key]), finder, path))
             except AnnotationError as error:
-                file.issues.append(AnnotationError(f"image id {shown(key)}: {error}", error.kind).issue(path))
+                file.report(f"image id {shown(key)}: {error}", error.kind)
     return file
 
 
 def _load(path: Path) -> Entry:
     try:
-        data: object = json.loads(read_bytes(path, MAX_JSON_BYTES).decode("utf-8-sig"))
+        data: object = json.loads(read_text(path, MAX_JSON_BYTES))
     except AnnotationError as error:
-        raise DataError(f"{path.absolute()} is not read: {error}") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path.absolute()} is not UTF-8 text; save it as UTF-8") from None
+        raise DataError(f"{path.absolute()} cannot be used: {error}") from None
     except RecursionError:
         raise DataError(f"{path.absolute()} is nested too deeply to be COCO's JSON") from None
     except ValueError as error:
@@ -129,24 +122,26 @@ def _entry(item: object) -> Entry:
     return item
 
 
-def _id(entry: Entry, key: str) -> Id:
+def _id(entry: Entry, key: str, known: Container[object] | None = None) -> Id:
     value = entry.get(key)
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise AnnotationError(f"its {key} is {shown(value)}, not a number" if key in entry else f"it has no {key}")
+    if known is not None and value not in known:
+        raise AnnotationError(f"there is no {key} {shown(value)}")
     return value
 
 
-def _categories(table: Iterable[object], path: Path) -> dict[Id, _Category]:
+def _categories(table: Iterable[object], path: Path) -> dict[Id, tuple[str, str | None]]:
     """The categories by id; raises DataError if one is unusable, as then no class is certain."""
-    found: dict[Id, _Category] = {}
+    found: dict[Id, tuple[str, str | None]] = {}
     try:
         for entry in map(_entry, table):
             key, name, group = _id(entry, "id"), entry.get("name"), entry.get("supercategory")
             if not is_name(name):
                 raise AnnotationError(f"id {shown(key)} has no name")
-            category = _Category(name.strip(), group.strip() if isinstance(group, str) else None)
-            if found.setdefault(key, category).name != category.name:
-                raise AnnotationError(f"id {shown(key)} is both {shown(found[key].name)} and {shown(name)}")
+            category = (name.strip(), group.strip() if isinstance(group, str) else None)
+            if found.setdefault(key, category)[0] != category[0]:
+                raise AnnotationError(f"id {shown(key)} is both {shown(found[key][0])} and {shown(name)}")
     except AnnotationError as error:
         raise DataError(f"{path.absolute()} has a category that cannot be used: {error}; correct it") from None
     return found
@@ -162,7 +157,7 @@ def _images(table: Iterable[object], file: _File) -> dict[Id, Entry]:
                 raise AnnotationError(f"image id {shown(key)} is that of an earlier image too")
             found[key] = entry
         except AnnotationError as error:
-            file.issues.append(AnnotationError(f"image {position} of the list: {error}").issue(file.path))
+            file.report(f"image {position} of the list: {error}")
     return found
 
 
@@ -175,23 +170,15 @@ def _objects(
     for position, item in enumerate(table, start=1):
         try:
             entry = _entry(item)
-            image, category = _reference(entry, "image_id", images), _reference(entry, "category_id", file.categories)
-            objects[image].append(_object(entry, file.categories[category].name))
+            image, category = _id(entry, "image_id", images), _id(entry, "category_id", file.categories)
+            objects[image].append(_object(entry, file.categories[category][0]))
             file.used.add(category)
         except AnnotationError as error:
             entry = item if isinstance(item, dict) else {}
             image_id = entry.get("image_id")
             bad.add(image_id if isinstance(image_id, int | str) else None)
-            detail = f"annotation id {shown(entry.get('id'))}: {error}"
-            file.issues.append(AnnotationError(detail).issue(file.path, position))
+            file.report(f"annotation id {shown(entry.get('id'))}: {error}", number=position)
     return objects, bad
-
-
-def _reference(entry: Entry, key: str, known: Mapping[Id, object]) -> Id:
-    value = _id(entry, key)
-    if value not in known:
-        raise AnnotationError(f"there is no {key} {shown(value)}")
-    return value
 
 
 def _object(entry: Entry, name: str) -> Annotation:

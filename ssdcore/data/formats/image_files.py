@@ -1,9 +1,13 @@
-"""Finds the image files that annotations name."""
+"""Finds the image files that annotations name, and gives the images unique names."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
+from ssdcore.data.annotations import Example, ImageSource
 from ssdcore.data.formats.paths import inside, is_dir, is_file
 from ssdcore.data.formats.values import AnnotationError, shown
 from ssdcore.errors import did_you_mean
@@ -13,6 +17,8 @@ IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", "
 
 _MAX_HINTS = 20  # Comparing names takes seconds where there are many of both.
 _MAX_HINT_NAMES = 20_000
+
+_Key = tuple[str, ImageSource]
 
 
 def stem(name: str) -> str:
@@ -41,7 +47,7 @@ class ImageFinder:
 
     def __init__(self, folders: Iterable[Path | None]) -> None:
         self.folders = tuple(dict.fromkeys(folder for folder in folders if folder is not None and is_dir(folder)))
-        self._listings: dict[Path, dict[str, Path]] = {}
+        self._listing = cache(_by_stem)
         self._hints = _MAX_HINTS
 
     def find(self, name: str) -> Path:
@@ -79,11 +85,6 @@ class ImageFinder:
         near = did_you_mean(stem(name), known)
         return f"; {near}" if near.startswith("did you mean") else ""
 
-    def _listing(self, folder: Path) -> dict[str, Path]:
-        if folder not in self._listings:
-            self._listings[folder] = _by_stem(folder)
-        return self._listings[folder]
-
 
 def _by_stem(folder: Path) -> dict[str, Path]:
     """The images of a folder by stem; of several, the one with the most usual extension."""
@@ -93,3 +94,55 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         return {}
     names.sort(key=lambda name: (-IMAGE_EXTENSIONS.index(Path(name).suffix.lower()), name))
     return {stem(name): folder / name for name in names}
+
+
+def name_uniquely(splits: Mapping[str, Sequence[Example]]) -> dict[str, tuple[Example, ...]]:
+    """Renames examples so that different images have different names.
+
+    Clashing names get a prefix: the nearest parent folder in which their images differ, or the file if that
+    holds many images. Those that still clash are numbered.
+    """
+    names = _unique_names({(example.name, example.image) for split in splits.values() for example in split})
+    return {
+        split: tuple(replace(example, name=names[example.name, example.image]) for example in examples)
+        for split, examples in splits.items()
+    }
+
+
+def _unique_names(keys: set[_Key]) -> dict[_Key, str]:
+    # File names that are not UTF-8 can be read as text, but not written as such.
+    names = {
+        key: key[0].encode(errors="replace").decode()
+        for key in sorted(keys, key=lambda key: (key[0], key[1].path, key[1].offset))
+    }
+    paths = {key: key[1].path for key in _clashing(names)}
+    parents = {
+        key: (path.name.partition(".")[0], *reversed(path.absolute().parent.parts[1:])) for key, path in paths.items()
+    }
+    for depth in range(max(map(len, parents.values()), default=0)):
+        groups: defaultdict[str, list[_Key]] = defaultdict(list)
+        for key in _clashing(names):
+            groups[names[key]].append(key)
+        for group in groups.values():
+            prefixes = {key: "".join(parents.get(key, ())[depth : depth + 1]) for key in group}
+            if len(set(prefixes.values())) > 1:
+                names.update({key: f"{prefix}_{names[key]}" for key, prefix in prefixes.items() if prefix})
+    return _numbered(names)
+
+
+def _clashing(names: Mapping[_Key, str]) -> list[_Key]:
+    counts = Counter(names.values())
+    return [key for key, name in names.items() if counts[name] > 1]
+
+
+def _numbered(names: Mapping[_Key, str]) -> dict[_Key, str]:
+    taken = set(names.values())
+    numbers: Counter[str] = Counter()
+    found = {}
+    for key, name in names.items():
+        numbers[name] += 1
+        while numbers[name] > 1 and f"{name}_{numbers[name]}" in taken:
+            numbers[name] += 1
+        found[key] = name if numbers[name] == 1 else f"{name}_{numbers[name]}"
+        taken.add(found[key])
+    return found

@@ -1,6 +1,7 @@
 """Safe paths and bounded reading: names in annotation files lead nowhere but below the given folder."""
 
 import os
+from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 
 from ssdcore.data.formats.values import AnnotationError
@@ -30,18 +31,16 @@ def inside(folder: Path, name: str) -> Path | None:
 
 def is_file(path: Path) -> bool:
     """Whether there is such a file; False for impossible names."""
-    try:
+    with suppress(OSError, ValueError):
         return path.is_file()
-    except (OSError, ValueError):
-        return False
+    return False
 
 
 def is_dir(path: Path) -> bool:
     """Whether there is such a folder; False for impossible names."""
-    try:
+    with suppress(OSError, ValueError):
         return path.is_dir()
-    except (OSError, ValueError):
-        return False
+    return False
 
 
 def files_like(folder: Path, pattern: str) -> list[Path]:

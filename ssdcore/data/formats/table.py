@@ -1,20 +1,18 @@
 """Reads tables of boxes: CSV with the columns filename,width,height,class,xmin,ymin,xmax,ymax."""
 
 import csv
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
-from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.image_files import ImageFinder, stem
-from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.annotations import SIDES, Annotation, Example, ImageSource, Issue, LabelledSet
+from ssdcore.data.formats.image_files import ImageFinder, name_uniquely, stem
 from ssdcore.data.formats.paths import files_like, inside, split_name
 from ssdcore.data.formats.values import AnnotationError, check_object_count, image_size, number
 from ssdcore.errors import DataError, did_you_mean
 
 _MAX_BYTES = 2**30
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 Row = Mapping[str, str]
 
@@ -44,24 +42,24 @@ def read_tables(source: Path, images: Path | None = None) -> LabelledSet:
 class _Image:
     """The rows of one image; `faulty`: at least one of them could not be read."""
 
-    size: tuple[int, int] | None
+    size: tuple[int, int] | None = None
     objects: list[Annotation] = field(default_factory=list)
     faulty: bool = False
 
 
 def _read_table(file: Path, finder: ImageFinder, issues: list[Issue]) -> Iterator[Example]:
-    images: dict[str, _Image] = {}
+    images: defaultdict[str, _Image] = defaultdict(_Image)
     for line, row in _rows(file):
-        image = images.setdefault(row["filename"], _Image(None))
+        image = images[row["filename"]]
         try:
             _add(image, row)
         except AnnotationError as error:
             image.faulty = True
             issues.append(error.issue(file, line))
     for name, image in images.items():
-        if image.faulty:
-            continue
         try:
+            if image.faulty:
+                continue
             check_object_count(len(image.objects))
             yield Example(stem(name), ImageSource(finder.find(name)), file, tuple(image.objects), image.size)
         except AnnotationError as error:
@@ -75,11 +73,11 @@ def _add(image: _Image, row: Row) -> None:
     if image.size not in (None, size):
         raise AnnotationError(f"the size {size} differs from {image.size} in an earlier row of the image")
     image.size = size
-    if not any(row[key] for key in ("class", *_SIDES)):
+    if not any(row[key] for key in ("class", *SIDES)):
         return
     if not row["class"]:
         raise AnnotationError("the row has a box, but no class")
-    xmin, ymin, xmax, ymax = (number(row[side]) for side in _SIDES)
+    xmin, ymin, xmax, ymax = (number(row[side]) for side in SIDES)
     image.objects.append(Annotation(row["class"], (xmin, ymin, xmax, ymax)))
 
 
@@ -89,7 +87,9 @@ def _rows(file: Path) -> Iterator[tuple[int, Row]]:
         if file.stat().st_size > _MAX_BYTES:
             raise DataError(f"{file.absolute()} is above the {_MAX_BYTES} bytes that are read; split it")
         with file.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text, delimiter=_delimiter(text))
+            start = text.readline(10_000)
+            text.seek(0)
+            reader = csv.reader(text, delimiter=";" if start.count(";") > start.count(",") else ",")
             header = _header(next(reader, []), file)
             for cells in reader:
                 row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
@@ -101,15 +101,9 @@ def _rows(file: Path) -> Iterator[tuple[int, Row]]:
         raise DataError(f"{file.absolute()} is not a readable table: {error}") from None
 
 
-def _delimiter(text: TextIO) -> str:
-    start = text.readline(10_000)
-    text.seek(0)
-    return ";" if start.count(";") > start.count(",") else ","
-
-
 def _header(cells: list[str], file: Path) -> list[str]:
     names = ["class" if name == "label" else name for name in (cell.strip().lower() for cell in cells[:1000])]
-    lacking = [name for name in ("filename", "class", *_SIDES) if name not in names]
+    lacking = [name for name in ("filename", "class", *SIDES) if name not in names]
     if lacking:
         raise DataError(
             f"{file.absolute()} has no column {', '.join(lacking)} in its first line; "

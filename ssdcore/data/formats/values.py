@@ -55,7 +55,7 @@ def number(value: object) -> float:
         with suppress(ValueError, OverflowError):
             if math.isfinite(found := float(value)):
                 return found
-    raise AnnotationError(f"{shown(value)} is no number")
+    raise AnnotationError(f"{shown(value)} is not a number")
 
 
 def flag(value: object, name: str) -> bool:

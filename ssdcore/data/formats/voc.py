@@ -5,15 +5,15 @@ Also a devkit with folders of several years, folders without lists, and XML besi
 
 import re
 from collections import defaultdict
+from itertools import chain
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import ParseError, fromstring
 
-from ssdcore.data.annotations import Annotation, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.image_files import ImageFinder
-from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.annotations import SIDES, Annotation, Example, ImageSource, Issue, LabelledSet
+from ssdcore.data.formats.image_files import ImageFinder, name_uniquely
 from ssdcore.data.formats.paths import MAX_BYTES, files_like, inside, is_file, read_bytes, read_lines
 from ssdcore.data.formats.values import AnnotationError, check_object_count, flag, image_size, number, read_each, shown
 from ssdcore.errors import DataError
@@ -41,11 +41,13 @@ def read_voc(root: Path, images: Path | None = None) -> LabelledSet:
     issues: list[Issue] = []
     for year in find_years(root, images) or [root]:
         flat = not (year / "Annotations").is_dir()
-        annotations = year if flat else year / "Annotations"
-        folder = _Folder(annotations, ImageFinder([images or (year if flat else year / "JPEGImages")]), issues)
-        lists = {"all": folder.names()} if flat else _lists(year / "ImageSets/Main", annotations)
-        for split, names in (lists or {"all": folder.names()}).items():
-            splits[split] += [example for name in names if (example := folder.example(name))]
+        annotations, beside = (year, year) if flat else (year / "Annotations", year / "JPEGImages")
+        lists = {} if flat else _lists(year / "ImageSets/Main", annotations)
+        lists = lists or {"all": [path.stem for path in files_like(annotations, "*.xml")]}
+        finder = ImageFinder([images or beside])
+        examples = {name: _example(name, annotations, finder, issues) for name in dict.fromkeys(chain(*lists.values()))}
+        for split, names in lists.items():
+            splits[split] += filter(None, map(examples.get, names))
     return LabelledSet(root, "voc", name_uniquely(splits), tuple(issues))
 
 
@@ -67,51 +69,33 @@ def _is_per_class(names: list[str], annotations: Path) -> bool:
     return all(map(_PER_CLASS.fullmatch, names)) and not is_file(annotations / f"{names[0]}.xml")
 
 
-class _Folder:
-    """Reads each annotation of a folder once, even if several lists name it."""
+def _example(name: str, annotations: Path, images: ImageFinder, issues: list[Issue]) -> Example | None:
+    """The example of a name; None if it has an issue, which is added to `issues`."""
+    source = inside(annotations, f"{name}.xml")
+    if source is None:
+        detail = f"a list has the name {shown(name)}, which no file inside can have"
+        issues.append(Issue("missing annotation", annotations, detail))
+        return None
+    try:
+        root = _parse(source, name)
+        nodes = root.findall("object")
+        check_object_count(len(nodes))
+        objects, unreadable = read_each(nodes, _object, source)
+        issues += unreadable
+        image = images.find_stem(name) or _stated_image(root, images, source)
+        size = image_size(*(root.findtext(f"size/{side}", "").strip() for side in ("height", "width")))
+    except AnnotationError as error:
+        issues.append(error.issue(source))
+        return None
+    return None if unreadable else Example(source.stem, ImageSource(image), source, tuple(objects), size)
 
-    def __init__(self, annotations: Path, images: ImageFinder, issues: list[Issue]) -> None:
-        self._annotations, self._images, self._issues = annotations, images, issues
-        self._read: dict[str, Example | None] = {}
 
-    def names(self) -> list[str]:
-        """The names of all annotations, sorted."""
-        return [path.stem for path in files_like(self._annotations, "*.xml")]
-
-    def example(self, name: str) -> Example | None:
-        """The example of a name; None if it has an issue, which is recorded."""
-        if name not in self._read:
-            self._read[name] = self._example(name)
-        return self._read[name]
-
-    def _example(self, name: str) -> Example | None:
-        source = inside(self._annotations, f"{name}.xml")
-        if source is None:
-            detail = f"a list has the name {shown(name)}, which no file inside can have"
-            self._issues.append(Issue("missing annotation", self._annotations, detail))
-            return None
-        try:
-            root = _parse(source, name)
-            nodes = root.findall("object")
-            check_object_count(len(nodes))
-            objects, issues = read_each(nodes, _object, source)
-            self._issues += issues
-            image = self._image(name, source, root.findtext("filename", ""))
-            size = image_size(*(root.findtext(f"size/{side}", "").strip() for side in ("height", "width")))
-        except AnnotationError as error:
-            self._issues.append(error.issue(source))
-            return None
-        return None if issues else Example(source.stem, ImageSource(image), source, tuple(objects), size)
-
-    def _image(self, name: str, source: Path, filename: str) -> Path:
-        """The image of the annotation's name, or else that of `<filename>`."""
-        if found := self._images.find_stem(name):
-            return found
-        base = filename.strip().replace("\\", "/").rpartition("/")[2]
-        try:
-            return self._images.find(base)
-        except AnnotationError:
-            raise self._images.missing(f"{source.stem}.jpg") from None
+def _stated_image(root: Element, images: ImageFinder, source: Path) -> Path:
+    """The image that `<filename>` names."""
+    try:
+        return images.find(root.findtext("filename", "").strip().replace("\\", "/").rpartition("/")[2])
+    except AnnotationError:
+        raise images.missing(f"{source.stem}.jpg") from None
 
 
 def _parse(source: Path, name: str) -> Element:
@@ -132,12 +116,7 @@ def _object(node: Element) -> Annotation:
     box = node.find("bndbox")  # of the object itself: parts of persons have their own, nested deeper
     if box is None:
         raise AnnotationError("it has no bndbox")
-    xmin, ymin, xmax, ymax = (_side(box, side) for side in ("xmin", "ymin", "xmax", "ymax"))
+    if missing := [side for side in SIDES if box.find(side) is None]:
+        raise AnnotationError(f"its bndbox has no {missing[0]}")
+    xmin, ymin, xmax, ymax = (number(box.findtext(side)) for side in SIDES)
     return Annotation(name, (xmin, ymin, xmax, ymax), difficult, truncated)
-
-
-def _side(box: Element, name: str) -> float:
-    text = box.findtext(name)
-    if text is None:
-        raise AnnotationError(f"its bndbox has no {name}")
-    return number(text)

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import yaml
 
 from ssdcore.data.annotations import Annotation, Box, Example, ImageSource, Issue, LabelledSet
-from ssdcore.data.formats.image_files import ImageFinder, stem, walk_images
-from ssdcore.data.formats.names import name_uniquely
+from ssdcore.data.formats.image_files import ImageFinder, name_uniquely, stem, walk_images
 from ssdcore.data.formats.paths import MAX_BYTES, files_like, inside, is_dir, is_file, read_lines, read_text
 from ssdcore.data.formats.values import AnnotationError, check_object_count, is_name, number, read_each, shown
 from ssdcore.errors import DataError
@@ -56,8 +57,10 @@ def read_yolo(source: Path, images: Path | None = None) -> LabelledSet:
     if file is None:
         raise DataError(f"{source.absolute()} has no data.yaml; write one with names, train and val")
     data = _load(file)
-    bases = (images,) if images else _bases(data, file)
-    dataset = _DataSet(file, bases, _classes(data, file))
+    # `path` may name a folder below that of the file, which comes first then.
+    stated = _below(file.parent, path) if isinstance(path := data.get("path"), str) else None
+    bases = [images] if images else dict.fromkeys([stated or file.parent, file.parent])
+    dataset = _DataSet(file, tuple(bases), _classes(data, file))
     sources = {split: entries for split in _SPLITS if (entries := _entries(data, split, file))}
     splits = {split: list(_examples(entries, split, dataset)) for split, entries in sources.items()}
     _check(splits, dataset)
@@ -82,7 +85,7 @@ def _check(splits: Mapping[str, Sequence[Example]], dataset: _DataSet) -> None:
         )
 
 
-def _load(file: Path) -> Mapping[object, object]:
+def _load(file: Path) -> Mapping[Any, Any]:
     try:
         data: object = yaml.load(read_text(file, _MAX_YAML_BYTES), Loader=_Loader)
     except (AnnotationError, yaml.YAMLError, ValueError, RecursionError) as error:
@@ -95,29 +98,22 @@ def _load(file: Path) -> Mapping[object, object]:
     return data
 
 
-def _classes(data: Mapping[object, object], file: Path) -> dict[int, str]:
+def _classes(data: Mapping[Any, Any], file: Path) -> dict[int, str]:
     names = data["names"]
-    table: Mapping[object, object] = names if isinstance(names, dict) else {}
+    entries = dict(enumerate(names)) if isinstance(names, list) else names
+    if not entries or not isinstance(entries, dict):
+        raise DataError(f"{file.absolute()} names no classes; list them under 'names'")
     found: dict[int, str] = {}
-    for index, name in enumerate(names) if isinstance(names, list) else table.items():
+    for index, name in entries.items():
         # YAML reads unquoted yes, no and 1.5 as other types, and their spelling is lost.
         usable = is_name(name) or type(name) is int
         if not usable or not isinstance(index, int) or index < 0:
             raise DataError(f"{file.absolute()}: class {shown(index)} has the name {shown(name)}; put it in quotes")
         found[index] = str(name).strip()
-    if not found:
-        raise DataError(f"{file.absolute()} names no classes; list them under 'names'")
     count = data.get("nc", len(found))
     if count != len(found):
         raise DataError(f"{file.absolute()} has {len(found)} names, but nc is {shown(count)}; correct one of them")
     return found
-
-
-def _bases(data: Mapping[object, object], file: Path) -> tuple[Path, ...]:
-    """The folder of the file, after the one that `path` names if that is below it."""
-    path = data.get("path")
-    stated = _below(file.parent, path) if isinstance(path, str) else None
-    return (stated, file.parent) if stated and stated != file.parent else (file.parent,)
 
 
 def _below(base: Path, name: str) -> Path | None:
@@ -131,19 +127,16 @@ def _below(base: Path, name: str) -> Path | None:
             path = path.relative_to(base.absolute().as_posix())
         except ValueError:
             return None
-    parts = list(path.parts)
-    while parts and parts[0] == "..":
-        del parts[0]
+    parts = list(dropwhile("..".__eq__, path.parts))
     return inside(base, "/".join(parts)) if parts else base
 
 
-def _entries(data: Mapping[object, object], split: str, file: Path) -> list[str]:
+def _entries(data: Mapping[Any, Any], split: str, file: Path) -> list[str]:
     value = data.get(split) or []
-    entries: list[object] = value if isinstance(value, list) else [value]
-    paths = [entry for entry in entries if isinstance(entry, str)]
-    if len(paths) != len(entries):
+    entries = value if isinstance(value, list) else [value]
+    if not all(isinstance(entry, str) for entry in entries):
         raise DataError(f"{file.absolute()}: {split} is neither a path nor a list of paths; correct it")
-    return paths
+    return entries
 
 
 def _examples(entries: Sequence[str], split: str, dataset: _DataSet) -> Iterator[Example]:
@@ -194,23 +187,21 @@ def _label_paths(image: Path) -> tuple[Path, ...]:
 
 
 def _read_labels(file: Path, classes: Mapping[int, str]) -> tuple[tuple[Annotation, ...], list[Issue]]:
+    def label(line: str) -> Annotation | None:
+        if not (words := line.split()):
+            return None
+        index, *values = map(number, words)
+        if index not in classes:
+            raise AnnotationError(f"class {words[0]:.40} is none of the {len(classes)} in the data set's names")
+        return Annotation(classes[int(index)], _box(values))
+
     try:
         lines = read_text(file, MAX_BYTES, "too many objects").split("\n")
         check_object_count(sum(1 for line in lines if line.strip()))
     except AnnotationError as error:
         return (), [error.issue(file)]
-    objects, issues = read_each(lines, lambda line: _label(line.split(), classes), file)
-    return tuple(item for item in objects if item), issues
-
-
-def _label(words: Sequence[str], classes: Mapping[int, str]) -> Annotation | None:
-    """The object of a line; None if it is blank."""
-    if not words:
-        return None
-    index, *values = map(number, words)
-    if index not in classes:
-        raise AnnotationError(f"class {words[0]:.40} is none of the {len(classes)} in the data set's names")
-    return Annotation(classes[int(index)], _box(values))
+    objects, issues = read_each(lines, label, file)
+    return tuple(filter(None, objects)), issues
 
 
 def _box(values: Sequence[float]) -> Box:

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcore.data.records.example import parse_example
-from ssdcore.data.records.split_files import check_count, shard_frames, shard_paths
+from ssdcore.data.annotations import SIDES
+from ssdcore.data.formats.record_files import parse_example
+from ssdcore.data.records.manifest import check_count, shard_frames, shard_paths
 from ssdcore.errors import DataError
 
 DIGITS = 3
 """Of boxes in pixels: the precision that float32 fractions of the image keep of the annotation's numbers."""
 
 _BOX = "image/object/bbox"
-_SIDES = [f"{_BOX}/{side}" for side in ("xmin", "ymin", "xmax", "ymax")]
+_SIDES = [f"{_BOX}/{side}" for side in SIDES]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -65,7 +66,7 @@ def index_by_name(images: Sequence[GroundTruth]) -> dict[str, int]:
     indices = {image.name: index for index, image in enumerate(images)}
     if len(indices) < len(images) or "" in indices:
         raise DataError(
-            "images of the split have equal names or none, and results are told apart by them; convert the data again"
+            "images of the split have equal names or none, but results are identified by them; convert the data again"
         )
     return indices
 

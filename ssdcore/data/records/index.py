@@ -1,7 +1,7 @@
-"""Locates each record of a split, so that any of them can be read by itself."""
+"""Locates each record of a split, so that any of them can be read by itself, and finds those that cannot be decoded."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -10,34 +10,34 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ssdcore.data.formats.record_files import HEADER_BYTES
-from ssdcore.data.records.example import parse_example
-from ssdcore.data.records.split_files import check_count, shard_frames, shard_paths
+from ssdcore.data.formats.record_files import HEADER_BYTES, parse_example
+from ssdcore.data.records.manifest import check_count, shard_frames, shard_paths
+from ssdcore.data.records.record import decode, parse
+from ssdcore.errors import DataError
 from ssdcore.types import Tensor
 
+UNDECODABLE = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.DataLossError,
+    tf.errors.UnknownError,
+    UnicodeDecodeError,  # TensorFlow's message quotes the record's bytes, which may not be UTF-8
+)
+"""What a stream raises if a record cannot be read, parsed or decoded."""
 
-class RecordLocations(NamedTuple):
-    """Locations of N records: `files` (N,) object, paths as bytes; `offsets` (N,) int64, bytes."""
-
-    files: NDArray[np.object_]
-    offsets: NDArray[np.int64]
+MAX_REASON = 150
+"""Characters; more of a message would quote the record's bytes."""
 
 
 class RecordIndex:
-    """The records of some TFRecord files, numbered from 0 on in the order of the files.
+    """The records of some uncompressed TFRecord files, numbered from 0 on in the order of the files.
 
     Only the 12 header bytes of each record are read to find them.
+
+    Raises:
+        DataError: a file is damaged or cut off.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Finds the records.
-
-        Args:
-            paths: the files, not compressed.
-
-        Raises:
-            DataError: a file is damaged or cut off.
-        """
         self._paths = tuple(paths)
         frames = [np.array(shard_frames(path), np.int64).reshape(-1, 2) for path in paths]
         self._files = np.repeat(np.arange(len(frames)), [len(found) for found in frames])
@@ -59,9 +59,9 @@ class RecordIndex:
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def locate(self, numbers: NDArray[np.int64]) -> RecordLocations:
-        """The locations of records (N,)."""
-        return RecordLocations(self._encoded[self._files[numbers]], self._offsets[numbers])
+    def locate(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+        """Files (N,), paths as bytes, and offsets (N,), in bytes, of records (N,)."""
+        return self._encoded[self._files[numbers]], self._offsets[numbers]
 
     def read(self, number: int) -> bytes:
         """The content of a record, verified against its checksum; may be called from any thread.
@@ -100,3 +100,48 @@ def read_at(file: Tensor, offset: Tensor) -> Tensor:
     )
     records = tf.data.experimental.from_variant(dataset, tf.TensorSpec([], tf.string))
     return records.take(1).get_single_element()
+
+
+class Undecodable(NamedTuple):
+    """A record that cannot be decoded: its number, the name of its image, and why, in one line."""
+
+    number: int
+    name: str
+    reason: str
+
+
+def find_undecodable(index: RecordIndex, numbers: Iterable[int]) -> list[Undecodable]:
+    """Those of some records that cannot be read, parsed or fully decoded, each once, in order.
+
+    Raises:
+        DataError: a shard is missing.
+    """
+    reasons = {number: _problem(index, number) for number in sorted({int(number) for number in numbers})}
+    return [Undecodable(number, index.name(number), reason) for number, reason in reasons.items() if reason]
+
+
+def _problem(index: RecordIndex, number: int) -> str:
+    """What is wrong with a record; empty if nothing is."""
+    try:
+        content = index.read(number)
+    except tf.errors.NotFoundError:
+        raise DataError(f"{index.path(number).absolute()} is missing; convert the data again") from None
+    except UNDECODABLE as error:
+        return f"the record is damaged: {one_line(error)}"
+    try:
+        record = parse(tf.constant(content))
+        found = decode(record["image"]).shape[:2].as_list()
+    except UNDECODABLE as error:
+        return f"it cannot be decoded: {one_line(error)}"
+    stated = record["size"].numpy().tolist()
+    if found != stated:
+        return f"the image is {found[1]} x {found[0]} px, its record says {stated[1]} x {stated[0]}"
+    return ""
+
+
+def one_line(error: Exception) -> str:
+    """The message of one of the `UNDECODABLE` errors in one line, without TensorFlow's node names."""
+    if not isinstance(error, tf.errors.OpError):
+        return "it is not a record of an image"
+    text = error.message.rpartition("}}")[2].partition("[Op:")[0]
+    return " ".join(text.split())[:MAX_REASON]

@@ -1,22 +1,22 @@
-"""The contents of a folder of TFRecords: `manifest.json`."""
+"""The contents of a folder of TFRecords: `manifest.json`, and the shards that it names; without TensorFlow."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from ssdcore.data.formats.record_files import frames_of
 from ssdcore.errors import DataError, did_you_mean
 from ssdcore.files import write_atomic
 
 MANIFEST = "manifest.json"
 
 
-class Split(BaseModel):
+class Split(BaseModel, frozen=True):
     """The shards of a split, their sizes in bytes and SHA-256 digests, and what they hold."""
 
-    model_config = ConfigDict(frozen=True)
     shards: tuple[str, ...]
     sizes: tuple[int, ...]
     digests: tuple[str, ...] = ()
@@ -24,14 +24,13 @@ class Split(BaseModel):
     objects: int
 
 
-class Manifest(BaseModel):
+class Manifest(BaseModel, frozen=True):
     """Class names 1..C in order, the splits, and what conversion did to boxes and images.
 
     `source` is a digest of all images and annotations that were converted; `issues` counts issues
     by kind; `dropped` names the boxes and images left out.
     """
 
-    model_config = ConfigDict(frozen=True)
     format: int = 1
     classes: tuple[str, ...]
     splits: dict[str, Split]
@@ -122,3 +121,47 @@ def file_digest(path: Path) -> str | None:
 def digest_of(parts: Iterable[str]) -> str:
     """SHA-256 of several texts in order."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def shard_paths(folder: Path, split: str) -> list[Path]:
+    """The shards of a split, verified by size.
+
+    Raises:
+        DataError: the folder, split or a shard is missing or has another size, or the split is empty.
+    """
+    entry = Manifest.load(folder).split(split)
+    paths = [folder / shard for shard in entry.shards]
+    for path, size in zip(paths, entry.sizes, strict=True):
+        if not path.is_file():
+            raise DataError(f"{path.absolute()} is missing; convert the data again")
+        if (found := path.stat().st_size) != size:
+            raise DataError(
+                f"{path.absolute()} is damaged: it has {found} bytes, it was written with {size}; "
+                "convert the data again"
+            )
+    if entry.images == 0:
+        raise DataError(f"the split {split!r} of {folder.absolute()} holds no images")
+    return paths
+
+
+def shard_frames(path: Path) -> list[tuple[int, int]]:
+    """Offset and length of each record's content, in bytes.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    frames, problem = frames_of(path)
+    if problem:
+        reason = str(problem).partition(";")[0]
+        raise DataError(f"{path.absolute()} is damaged: {reason}; convert the data again")
+    return frames
+
+
+def check_count(folder: Path, split: str, count: int) -> None:
+    """Raises DataError if the shards of a split hold another number of records than its manifest says."""
+    images = Manifest.load(folder).split(split).images
+    if count != images:
+        raise DataError(
+            f"the split {split!r} of {folder.absolute()} is damaged: its shards hold {count} images, "
+            f"its manifest says {images}; convert the data again"
+        )

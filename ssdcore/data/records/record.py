@@ -6,12 +6,11 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import tensorflow as tf
 
+from ssdcore.data.annotations import SIDES
 from ssdcore.data.images import UprightImage
-from ssdcore.data.validation.validate import ValidBox
+from ssdcore.data.validation import ValidBox
 from ssdcore.params.class_names import UNLABELLED
 from ssdcore.types import Tensor
-
-SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 class Record(TypedDict):
@@ -75,20 +74,17 @@ def parse(serialized: Tensor) -> Record:
     keys = ("image/object/bbox/label", "image/object/bbox/difficult", "image/object/is_crowd")
     flags = {key: tf.io.RaggedFeature(tf.int64) for key in keys}
     found = tf.io.parse_single_example(serialized, {**scalars, **columns, **flags})
+    labels, crowd = found["image/object/bbox/label"], found["image/object/is_crowd"]
     return Record(
         image=found["image/encoded"],
         name=found["image/filename"],
         size=tf.stack([found["image/height"], found["image/width"]]),
         boxes=tf.stack([found[key] for key in columns], axis=-1),
-        labels=tf.cast(found["image/object/bbox/label"], tf.int32),
+        labels=tf.cast(labels, tf.int32),
         difficult=found["image/object/bbox/difficult"] > 0,
-        crowd=_or_zeros(found["image/object/is_crowd"], found["image/object/bbox/label"]) > 0,
+        # Records of older versions have no `is_crowd`.
+        crowd=tf.cond(tf.size(crowd) == tf.size(labels), lambda: crowd, lambda: tf.zeros_like(labels)) > 0,
     )
-
-
-def _or_zeros(values: Tensor, others: Tensor) -> Tensor:
-    """The values, or zeros if the record has none, as records of older versions."""
-    return tf.cond(tf.size(values) == tf.size(others), lambda: values, lambda: tf.zeros_like(others))
 
 
 class EncodedImage(NamedTuple):

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from ssdcore.data.annotations import Example, Issue
+from ssdcore.data.annotations import ISSUE_KINDS, Example, Issue
+from ssdcore.data.images import UprightImage
 from ssdcore.data.records.manifest import file_digest
 from ssdcore.data.records.record import serialize
-from ssdcore.data.validation.issues import KINDS
-from ssdcore.data.validation.validate import ValidatedExample, validate
+from ssdcore.data.validation import ValidatedExample, validate
 from ssdcore.errors import DataError
 from ssdcore.files import atomic_file, write_atomic
 
@@ -33,10 +33,9 @@ class ShardJob:
         return self.path.with_suffix(".json")
 
 
-class ShardReport(BaseModel):
+class ShardReport(BaseModel, frozen=True):
     """What a shard holds, digests of the shard and of its input, and issues as (kind, file, description)."""
 
-    model_config = ConfigDict(frozen=True)
     images: int
     objects: int
     size: int
@@ -56,55 +55,42 @@ def write_shard(job: ShardJob, on_image: Callable[[], None] = lambda: None) -> S
         for _ in job.examples:
             on_image()
         return ShardReport.model_validate_json(job.report_path.read_bytes())
-    contents = _Contents()
+    source, issues = hashlib.sha256(), list[Issue]()
+    objects = []  # how many, in each image that is written
     with atomic_file(job.path) as file:
         try:
             # TensorFlow opens the file by name and truncates it: it stays the one that is synced and renamed.
             with tf.io.TFRecordWriter(str(file.name)) as writer:
                 for example in job.examples:
-                    record = contents.add(example, validate(example, job.classes), job)
-                    if record is not None:
-                        writer.write(record)
+                    validated = validate(example, job.classes)
+                    issues += validated.issues
+                    source.update(repr((example.name, example.objects)).encode())
+                    if image := _usable_image(validated, job.skip_faulty):
+                        source.update(image.encoded)
+                        objects.append(len(validated.objects))
+                        writer.write(serialize(example.name, image, validated.objects, job.classes))
                     on_image()
         except tf.errors.OpError as error:  # such as a full disk
             raise OSError(0, error.message.rpartition("; ")[2], str(job.path)) from None
-    report = contents.report(job.path)
+    report = ShardReport(
+        images=len(objects),
+        objects=sum(objects),
+        size=job.path.stat().st_size,
+        digest=file_digest(job.path) or "",
+        source=source.hexdigest(),
+        issues=tuple(map(issue_row, issues)),
+    )
     write_atomic(job.report_path, report.model_dump_json().encode())
     return report
 
 
-class _Contents:
-    """What a shard holds so far."""
-
-    def __init__(self) -> None:
-        self.images = self.objects = 0
-        self.issues: list[Issue] = []
-        self.source = hashlib.sha256()
-
-    def add(self, example: Example, validated: ValidatedExample, job: ShardJob) -> bytes | None:
-        """The record of an image, or None if it is left out."""
-        stopping = [issue for issue in validated.issues if KINDS[issue.kind].effect == "stops"]
-        if stopping and not job.skip_faulty:
-            reason = "unknown_class" if stopping[0].kind == "unknown class" else "faulty_image"
-            raise DataError(describe(stopping[0]), reason)
-        self.issues += validated.issues
-        self.source.update(repr((example.name, example.objects)).encode())
-        if stopping or validated.image is None:
-            return None
-        self.source.update(validated.image.encoded)
-        self.images += 1
-        self.objects += len(validated.objects)
-        return serialize(example.name, validated.image, validated.objects, job.classes)
-
-    def report(self, path: Path) -> ShardReport:
-        return ShardReport(
-            images=self.images,
-            objects=self.objects,
-            size=path.stat().st_size,
-            digest=file_digest(path) or "",
-            source=self.source.hexdigest(),
-            issues=tuple(map(issue_row, self.issues)),
-        )
+def _usable_image(validated: ValidatedExample, skip_faulty: bool) -> UprightImage | None:
+    """The image to write, or None if it is left out."""
+    stopping = next((issue for issue in validated.issues if ISSUE_KINDS[issue.kind].effect == "stops"), None)
+    if stopping and not skip_faulty:
+        reason = "unknown_class" if stopping.kind == "unknown class" else "faulty_image"
+        raise DataError(describe(stopping), reason)
+    return None if stopping else validated.image
 
 
 def issue_row(issue: Issue) -> tuple[str, str, str]:
@@ -116,4 +102,4 @@ def issue_row(issue: Issue) -> tuple[str, str, str]:
 def describe(issue: Issue) -> str:
     """An issue with its whole path and what to do about it."""
     location = f", {issue.location[:-2]}" if issue.location else ""
-    return f"{issue.file.absolute()}{location}: {issue.kind}: {issue.detail}; {KINDS[issue.kind].advice}"
+    return f"{issue.file.absolute()}{location}: {issue.kind}: {issue.detail}; {ISSUE_KINDS[issue.kind].advice}"

@@ -1,12 +1,16 @@
-"""Kinds of errors, after TIDE (Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors",
-and its program's `quantify.py`), which goes back to Hoiem et al. 2012."""
+"""Kinds of errors, and the confusion matrix.
+
+The kinds are after TIDE (Bolya et al. 2020, "TIDE: A General Toolbox for Identifying Object Detection Errors", and its
+program's `quantify.py`), which goes back to Hoiem et al. 2012.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from ssdcore.evaluation.analysis.matched import Matched
-from ssdcore.evaluation.matching import Bools, Ints
+from ssdcore.evaluation.voc import Bools, Ints
+from ssdcore.geometry.iou import iou_matrix_xyxy
 
 BACKGROUND_IOU = 0.1
 """IoU below which a detection is on background."""
@@ -29,14 +33,6 @@ class Errors(NamedTuple):
     objects: Ints
     unfound: Bools
     missed: Bools
-
-    def counts(self, labels: Ints, of_object: Ints, num_classes: int) -> Ints:
-        """(6, C) int64 by kind and class: that of the detection, or of the missed object."""
-        table = np.zeros((len(KINDS), num_classes + 1), np.int64)
-        wrong = self.kinds >= 0
-        np.add.at(table, (self.kinds[wrong], labels[wrong]), 1)
-        np.add.at(table[KINDS.index("missed")], of_object[self.missed], 1)
-        return table[:, 1:]
 
 
 def find_errors(matched: Matched, score: float) -> Errors:
@@ -72,3 +68,36 @@ def find_errors(matched: Matched, score: float) -> Errors:
     missed = unfound.copy()
     missed[blamed[np.isin(kinds, [KINDS.index("classification"), KINDS.index("localisation")])]] = False
     return Errors(kinds, blamed, unfound, missed)
+
+
+def confusion_matrix(matched: Matched, score: float, inclusive_pixels: bool = False) -> Ints:
+    """Objects by true class and detected class, from detections of at least `score`.
+
+    True detections, by the same rule as average precision, are the diagonal. Every other detection, best score
+    first, takes the object of another class that it overlaps most, of those not yet taken, if the IoU is enough for
+    a match. Detections without an object are in row 0, objects without a detection in column 0. Ignored objects
+    and detections matched with them are left out: a row above 0 adds up to the objects of its class, a column to
+    the detections.
+
+    Returns:
+        (C + 1, C + 1) int64, [true class, detected class]; class 0 is background.
+    """
+    objects, detections = matched.objects, matched.detections
+    table = np.zeros((matched.num_classes + 1,) * 2, np.int64)
+    chosen = detections.counted & (detections.scores >= score)
+    right = chosen & detections.true
+    np.add.at(table, (detections.labels[right], detections.labels[right]), 1)
+    free = objects.required.copy()
+    free[detections.own[right]] = False
+    for row in np.flatnonzero(chosen & ~detections.true):
+        image = detections.images[row]
+        here = slice(*np.searchsorted(objects.images, (image, image + 1)).tolist())
+        overlaps = iou_matrix_xyxy(detections.boxes[row], objects.boxes[here], inclusive_pixels)[0]
+        overlaps[~free[here] | (objects.labels[here] == detections.labels[row])] = 0
+        true_label = 0
+        if overlaps.max(initial=0) >= matched.match_iou:
+            taken = here.start + int(overlaps.argmax())
+            free[taken], true_label = False, objects.labels[taken]
+        table[true_label, detections.labels[row]] += 1
+    table[:, 0] += np.bincount(objects.labels[free], minlength=len(table))
+    return table

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ssdcore.data.records.ground_truth import GroundTruth
 from ssdcore.detection.detections import Detections
-from ssdcore.evaluation.matching import Bools, Floats, Ints, best_overlaps, match_detections, overlaps_of
+from ssdcore.evaluation.voc import Bools, Floats, Ints, best_overlaps, match_detections, overlaps_of
 
 IOUS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """COCO's IoUs, 0.50, 0.55, ... 0.95."""
@@ -80,58 +80,49 @@ def match(
     inclusive_pixels: bool = False,
 ) -> Matched:
     """Matches the detections in each image with its objects; see `EvalParams` for the last two."""
-    first_objects = np.cumsum([0, *(len(truth.labels) for truth in images)]).tolist()
-    parts = [_match_image(0, 0, _NO_OBJECTS, _NO_DETECTIONS, match_iou, False)]
-    for index, (truth, one) in enumerate(zip(images, detections, strict=True)):
-        parts.append(_match_image(index, first_objects[index], truth, one, match_iou, inclusive_pixels))
-    columns: list[Any] = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    order = np.argsort(-DetectionTable(*columns).scores, kind="stable")
-    return Matched(_objects(images), DetectionTable(*(column[order] for column in columns)), num_classes, match_iou)
+    # One more image, without boxes, so that there is something to concatenate.
+    images, detections = [*images, _NO_OBJECTS], [*detections, _NO_DETECTIONS]
+    objects = ObjectTable(**_boxes(images, images), required=~np.concatenate([truth.ignored for truth in images]))
+    first_objects = np.searchsorted(objects.images, np.arange(len(images))).tolist()
+    rows = zip(first_objects, images, detections, strict=True)
+    parts = [_match_image(*row, match_iou, inclusive_pixels) for row in rows]
+    columns = _boxes(images, detections) | {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    order = np.argsort(-columns["scores"], kind="stable")
+    table = DetectionTable(**{name: column[order] for name, column in columns.items()})
+    return Matched(objects, table, num_classes, match_iou)
 
 
-def _objects(images: Sequence[GroundTruth]) -> ObjectTable:
-    boxes = np.concatenate([_NO_OBJECTS.boxes, *(truth.boxes for truth in images)])
-    counts, areas = [len(truth.labels) for truth in images], _areas(boxes)
-    return ObjectTable(
-        images=np.repeat(np.arange(len(images)), counts),
-        labels=np.concatenate([_NO_OBJECTS.labels, *(truth.labels for truth in images)]),
-        boxes=boxes,
-        areas=areas,
-        relative_sizes=np.sqrt(areas / np.repeat([truth.size[0] * truth.size[1] for truth in images], counts)),
-        required=np.concatenate([_NO_OBJECTS.ignored, *(~truth.ignored for truth in images)]),
-    )
-
-
-def _areas(boxes: Floats) -> Floats:
-    return (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1)
+def _boxes(images: Sequence[GroundTruth], boxed: Sequence[GroundTruth] | Sequence[Detections]) -> dict[str, Any]:
+    """The columns that objects and detections have in common."""
+    index = np.repeat(np.arange(len(images)), [len(one.labels) for one in boxed])
+    boxes = np.concatenate([one.boxes for one in boxed])
+    areas = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1)
+    pixels = np.array([truth.size[0] * truth.size[1] for truth in images])[index]
+    sizes, labels = np.sqrt(areas / pixels), np.concatenate([one.labels for one in boxed])
+    return {"images": index, "labels": labels, "boxes": boxes, "areas": areas, "relative_sizes": sizes}
 
 
 def _match_image(
-    index: int, first_object: int, truth: GroundTruth, detections: Detections, match_iou: float, inclusive_pixels: bool
-) -> DetectionTable:
-    """The detections of an image; `first_object` is the row of its first object."""
-    boxes, scores = detections.boxes.astype(np.float64), detections.scores.astype(np.float64)
+    first_object: int, truth: GroundTruth, detections: Detections, match_iou: float, inclusive_pixels: bool
+) -> dict[str, Any]:
+    """The other columns of an image's detections; `first_object` is the row of its first object."""
+    scores = detections.scores.astype(np.float64)
     overlaps = overlaps_of(truth, detections, inclusive_pixels)
     same = detections.labels[:, None] == truth.labels[None, :]
     own, other = best_overlaps(overlaps, same), best_overlaps(overlaps, ~same)
     matches = [match_detections(*own, scores, truth.ignored, least) for least in (match_iou, *IOUS)]
-    areas = _areas(boxes)
-    return DetectionTable(
-        images=np.full(len(scores), index),
-        labels=detections.labels,
-        boxes=boxes,
-        areas=areas,
-        relative_sizes=np.sqrt(areas / (truth.size[0] * truth.size[1])),
-        scores=scores,
-        own=np.where(own[0] < 0, -1, own[0] + first_object),
-        own_iou=own[1],
-        other=np.where(other[0] < 0, -1, other[0] + first_object),
-        other_iou=other[1],
-        counted=matches[0].counted,
-        true=matches[0].true,
-        counted_at=np.stack([one.counted for one in matches[1:]], axis=1),
-        true_at=np.stack([one.true for one in matches[1:]], axis=1),
-    )
+    counted, true = (np.stack(column, axis=1) for column in zip(*matches, strict=True))
+    return {
+        "scores": scores,
+        "own": np.where(own[0] < 0, -1, own[0] + first_object),
+        "own_iou": own[1],
+        "other": np.where(other[0] < 0, -1, other[0] + first_object),
+        "other_iou": other[1],
+        "counted": counted[:, 0],
+        "true": true[:, 0],
+        "counted_at": counted[:, 1:],
+        "true_at": true[:, 1:],
+    }
 
 
 _NO_OBJECTS = GroundTruth("", (1, 1), np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, bool))

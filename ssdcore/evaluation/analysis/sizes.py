@@ -8,10 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ssdcore.evaluation.analysis.curves import average_precision
 from ssdcore.evaluation.analysis.matched import Matched
-from ssdcore.evaluation.average_precision import mean
-from ssdcore.evaluation.matching import Floats, Ints
+from ssdcore.evaluation.voc import Floats, Ints, average_precision, mean
 
 BANDS = ("small", "medium", "large")
 
@@ -36,23 +34,19 @@ def bands(sizes: Floats, edges: tuple[float, float]) -> Ints:
 
 def scores_by_size(matched: Matched, metric: str, relative: bool) -> list[list[SizeScores]]:
     """The scores of each class 1..C and band, by area in px² or by relative size."""
-    objects, detections = matched.objects, matched.detections
+    objects, detections, num_classes, match_iou = matched
     edges = FRACTIONS if relative else AREAS
     of_object = bands(objects.relative_sizes if relative else objects.areas, edges)
     own_band = bands(detections.relative_sizes if relative else detections.areas, edges)
-    hit = (detections.own >= 0) & (detections.own_iou >= matched.match_iou)
+    hit = (detections.own >= 0) & (detections.own_iou >= match_iou)
     own_band[hit] = of_object[detections.own[hit]]
-    table = []
-    for label in range(1, matched.num_classes + 1):
-        row = []
-        for band in range(len(BANDS)):
-            rows = detections.counted & (detections.labels == label) & (own_band == band)
-            count = int((objects.required & (objects.labels == label) & (of_object == band)).sum())
-            row.append(
-                SizeScores(count, average_precision(detections.scores[rows], detections.true[rows], count, metric))
-            )
-        table.append(row)
-    return table
+
+    def scores(label: int, band: int) -> SizeScores:
+        rows = detections.counted & (detections.labels == label) & (own_band == band)
+        count = int((objects.required & (objects.labels == label) & (of_object == band)).sum())
+        return SizeScores(count, average_precision(detections.scores[rows], detections.true[rows], count, metric))
+
+    return [[scores(label, band) for band in range(len(BANDS))] for label in range(1, num_classes + 1)]
 
 
 def over_classes(table: list[list[SizeScores]]) -> list[SizeScores]:

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ssdcore.data.records.ground_truth import GroundTruth
 from ssdcore.detection.detections import Detections
-from ssdcore.evaluation.analysis.calibration import Calibration, calibration, histogram
-from ssdcore.evaluation.analysis.confusion import confusion_matrix
-from ssdcore.evaluation.analysis.curves import Curve, Point, average_precision, best_f1, curve, point_at
-from ssdcore.evaluation.analysis.errors import KINDS, Errors, find_errors
+from ssdcore.evaluation.analysis import curves
+from ssdcore.evaluation.analysis.curves import Calibration, Curve, Point
+from ssdcore.evaluation.analysis.errors import KINDS, Errors, confusion_matrix, find_errors
 from ssdcore.evaluation.analysis.matched import IOUS, Matched, match
 from ssdcore.evaluation.analysis.sizes import BANDS, SizeScores, over_classes, scores_by_size
-from ssdcore.evaluation.average_precision import mean
-from ssdcore.evaluation.matching import Ints
+from ssdcore.evaluation.voc import Ints, average_precision, mean
 from ssdcore.params import EvalParams
 
 FALLBACK_SCORE = 0.5
@@ -88,10 +88,12 @@ class Analysis:
         return [mean(column) for column in zip(*(one.at_ious for one in self.classes), strict=True)]
 
     def error_counts(self) -> dict[str, list[int]]:
-        """Number of errors of each kind, by class."""
-        detections, objects = self.matched.detections, self.matched.objects
-        counts = self.errors.counts(detections.labels, objects.labels, len(self.classes))
-        return dict(zip(KINDS, counts.tolist(), strict=True))
+        """Number of errors of each kind, by class: that of the detection, or of the missed object."""
+        objects, detections, num_classes, _ = self.matched
+        table, wrong = np.zeros((len(KINDS), num_classes + 1), np.int64), self.errors.kinds >= 0
+        np.add.at(table, (self.errors.kinds[wrong], detections.labels[wrong]), 1)
+        np.add.at(table[KINDS.index("missed")], objects.labels[self.errors.missed], 1)
+        return dict(zip(KINDS, table[:, 1:].tolist(), strict=True))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -115,8 +117,7 @@ class Analysis:
         }
 
     def _sizes(self, table: list[list[SizeScores]]) -> dict[str, Any]:
-        names = [*(one.name for one in self.classes)]
-        rows = {name: _bands(row) for name, row in zip(names, table, strict=True)}
+        rows = {one.name: _bands(row) for one, row in zip(self.classes, table, strict=True)}
         return {"mean": _bands(over_classes(table)), "classes": rows}
 
 
@@ -133,12 +134,7 @@ def _class_dict(one: ClassScores) -> dict[str, Any]:
 
 
 def _calibration_dict(one: Calibration) -> dict[str, Any]:
-    return {
-        "error": one.error,
-        "counts": one.counts.tolist(),
-        "true": one.true.tolist(),
-        "mean_scores": one.mean_scores.tolist(),
-    }
+    return {"error": one.error, **{name: getattr(one, name).tolist() for name in ("counts", "true", "mean_scores")}}
 
 
 def analyse(
@@ -161,19 +157,19 @@ def analyse(
     rows = matched.detections.counted
     scores, true = matched.detections.scores[rows], matched.detections.true[rows]
     required = int(matched.objects.required.sum())
-    best = best_f1(scores, true, required)
+    best = curves.best_f1(scores, true, required)
     chosen = score if score is not None else best.score if best else FALLBACK_SCORE
     above = scores >= chosen
     metric = "voc07" if params.metric == "voc07" else "voc12"
     return Analysis(
         classes=tuple(_score_class(matched, label, name) for label, name in enumerate(classes, start=1)),
         best=best,
-        at=point_at(chosen, scores, true, required),
+        at=curves.point_at(chosen, scores, true, required),
         confusion=confusion_matrix(matched, chosen, params.inclusive_pixels),
         errors=find_errors(matched, chosen),
-        calibration=calibration(scores, true),
-        calibration_above=calibration(scores[above], true[above]),
-        histogram=histogram(scores, true),
+        calibration=curves.calibration(scores, true),
+        calibration_above=curves.calibration(scores[above], true[above]),
+        histogram=curves.histogram(scores, true),
         by_area=scores_by_size(matched, metric, relative=False),
         by_share=scores_by_size(matched, metric, relative=True),
         matched=matched,
@@ -183,15 +179,15 @@ def analyse(
 
 
 def _score_class(matched: Matched, label: int, name: str) -> ClassScores:
-    detections, objects = matched.detections, matched.objects
+    objects, detections, *_ = matched
     of_class = detections.labels == label
     rows = of_class & detections.counted
     scores, true = detections.scores[rows], detections.true[rows]
     required = int((objects.required & (objects.labels == label)).sum())
     at_ious = []
-    for column in range(len(IOUS)):
-        kept = of_class & detections.counted_at[:, column]
-        at_ious.append(average_precision(detections.scores[kept], detections.true_at[kept, column], required, "voc12"))
+    for counted_at, true_at in zip(detections.counted_at.T, detections.true_at.T, strict=True):
+        kept = of_class & counted_at
+        at_ious.append(average_precision(detections.scores[kept], true_at[kept], required, "voc12"))
     return ClassScores(
         name=name,
         objects=required,
@@ -199,6 +195,6 @@ def _score_class(matched: Matched, label: int, name: str) -> ClassScores:
         voc07=average_precision(scores, true, required, "voc07"),
         voc12=average_precision(scores, true, required, "voc12"),
         at_ious=tuple(at_ious),
-        best=best_f1(scores, true, required),
-        curve=curve(scores, true, required),
+        best=curves.best_f1(scores, true, required),
+        curve=curves.curve(scores, true, required),
     )
