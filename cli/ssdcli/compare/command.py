@@ -8,12 +8,13 @@ import click
 
 from ssdcli.compare.measure import Candidate, Images, Measured, measure_in_subprocess
 from ssdcli.compare.output import PLOT, TABLE, prepare, print_measured, write
-from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcli.options import PathOption, Program, pass_program
 from ssdcli.output import print_json, progress_bar, short_names
 from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import ModelError, PluginError
 from ssdcore.params import BlockNorm, EvalParams, ParamSet, Stage, TrainParams
 from ssdcore.params.presets import MODELS
+from ssdcore.system.tensorflow import load_tensorflow
 
 
 @click.command()

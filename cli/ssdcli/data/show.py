@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from ssdcli.options import PathOption, Program, find_params, load_tensorflow, overrides, pass_program
+from ssdcli.options import PathOption, Program, overrides, pass_program
+from ssdcore.contract.plugins import param_set
+from ssdcore.system.tensorflow import load_tensorflow
 
 VARIANTS = 2
 
@@ -34,7 +36,7 @@ def show(
     RECORDS is a folder made by `ssd data convert`. Default boxes are drawn in the colour of the
     object that they are matched to.
     """
-    params = find_params(name, program.plugins).override(assignments)
+    params = param_set(name, *assignments, plugins=program.plugins)
     program.plugins.backbone(params.backbone)
     load_tensorflow()
     from ssdcli.data.contact_sheet import record_tiles, write_sheet

@@ -9,9 +9,10 @@ from typing import Any
 import click
 import numpy as np
 
-from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcli.options import PathOption, Program, pass_program
 from ssdcore.detection import Detections
 from ssdcore.errors import DataError, did_you_mean
+from ssdcore.system.tensorflow import load_tensorflow
 
 FORMATS = ("drawn", "json", "jsonl", "csv", "coco", "voc", "crops")
 DEFAULT_FORMATS = ("drawn", "json")

@@ -12,12 +12,13 @@ import psutil
 import yaml
 from pydantic import ValidationError
 
-from ssdcli.options import Program, quiet_tensorflow
+from ssdcli.options import Program
 from ssdcli.output import progress_bar
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.errors import ParamError, SsdError
 from ssdcore.params import EvalParams
 from ssdcore.params.base import describe_errors
+from ssdcore.system.tensorflow import quiet_tensorflow
 from ssdcore.types import OnProgress
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ssdcli.options import PathOption, Program, load_tensorflow, pass_program
+from ssdcli.options import PathOption, Program, pass_program
 from ssdcli.output import print_json, progress_bar, short_names
+from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from ssdcli.report.scored import Images, ScoredModel
