@@ -59,26 +59,23 @@ __all__ = [
 ]
 
 _NEEDS_TENSORFLOW = {
-    "Detections": "ssdcore.detection",
-    "Detector": "ssdcore.detection.detector",
-    "Evaluation": "ssdcore.evaluation",
-    "FusedBatchNormalization": "ssdcore.contract.batch_norm",
-    "SSD": "ssdcore.model",
-    "TrainingCallback": "ssdcore.training",
-    "build_ssd": "ssdcore.model",
-    "convert": "ssdcore.data.convert",
-    "evaluate": "ssdcore.evaluation.evaluate",
-    "load_detector": "ssdcore.detection.detector",
-    "load_ssd": "ssdcore.runs.checkpoint",
-    "train": "ssdcore.training",
+    "ssdcore.contract.batch_norm": ["FusedBatchNormalization"],
+    "ssdcore.data.convert": ["convert"],
+    "ssdcore.detection": ["Detections", "Detector", "load_detector"],
+    "ssdcore.evaluation": ["Evaluation"],
+    "ssdcore.evaluation.evaluate": ["evaluate"],
+    "ssdcore.model": ["SSD", "build_ssd"],
+    "ssdcore.runs.checkpoint": ["load_ssd"],
+    "ssdcore.training": ["TrainingCallback", "train"],
 }
+_MODULES = {name: module for module, names in _NEEDS_TENSORFLOW.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _NEEDS_TENSORFLOW:
+    if name not in _MODULES:
         raise AttributeError(f"module 'ssdcore' has no attribute {name!r}")
     load_tensorflow()
-    return getattr(import_module(_NEEDS_TENSORFLOW[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

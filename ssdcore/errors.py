@@ -1,7 +1,7 @@
 """The errors a user can meet.
 
 Every message says what was wanted, what was found and where, in one line that makes sense without a
-traceback, and what to do next where that is no matter of the command line. Anything that is not an
+traceback, and what to do next unless that depends on the command line. Anything that is not an
 `SsdError` is a defect of ours.
 """
 
@@ -47,11 +47,11 @@ class CheckpointError(SsdError):
 
 
 class TrainingError(SsdError):
-    """A training run cannot start or go on."""
+    """A training run cannot start or continue."""
 
 
 class TrainingWarning(SsdError):  # noqa: N818
-    """Something a person should know of a training run that goes on; given to callbacks, not raised."""
+    """A warning about a training run that continues; passed to callbacks, not raised."""
 
 
 class Terminated(SystemExit):

@@ -89,7 +89,7 @@ def require_unused(folder: Path, error: type[SsdError] = SsdError) -> None:
 
 @contextmanager
 def exclusive(path: Path, busy: SsdError, timeout: float = 2.0) -> Iterator[None]:
-    """Holds the lock file `path` while entered; the system lets go of it however the process ends.
+    """Holds the lock file `path` while entered; the operating system releases it when the process ends in any way.
 
     Raises:
         SsdError: `busy`, when another process holds it for `timeout` seconds.

@@ -21,7 +21,7 @@ POINTS = {
     "warm-up": "ssdcore.evaluation.evaluate.Evaluator._warm_up",
     "best checkpoint": "ssdcore.training.checkpointing.manager.CheckpointManager.save_best",
     "later checkpoints": "ssdcore.training.checkpointing.manager.CheckpointManager.rewind",
-    "images shown": "ssdcore.training.loop.StageLoop._show_images",
+    "images shown": "ssdcore.training.log.MetricsLog.show_images",
     "step shown": "ssdcli.training_progress.TrainingProgress.on_step",
 }
 """Functions at which a process can be killed."""
@@ -123,10 +123,10 @@ def burst_gradients(patch: Patch = setattr) -> None:
 
 def retry(times: int, healthy_steps: int = 1000, patch: Patch = setattr) -> None:
     """Lets a run go back `times` times from steps that are not finite, and again behind so many good steps."""
-    from ssdcore.training import recovery
+    from ssdcore.training import loop
 
-    patch(recovery, "RETRIES", times)
-    patch(recovery, "HEALTHY_STEPS", healthy_steps)
+    patch(loop, "RETRIES", times)
+    patch(loop, "HEALTHY_STEPS", healthy_steps)
 
 
 def wrap_steps(wrap: Callable[..., Step], patch: Patch = setattr) -> None:

@@ -14,8 +14,9 @@ import pytest
 from matplotlib.figure import Figure
 from small_runs import Pond
 from ssd_program import assert_one_clear_line
-from ssdcli.compare.measure import Candidate, Images, Measured
+from ssdcli.compare.measure import Candidate, Measured
 from ssdcli.compare.output import draw, pareto_front
+from ssdcli.options import Images
 
 from ssdcore.contract.plugins import Plugins
 from ssdcore.data.convert import convert

@@ -21,22 +21,22 @@ def git(folder: Path, *arguments: str) -> str:
 
 def test_provenance_names_the_commit_and_marks_changes(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert provenance("d", "x", [])["git_commit"] is None
+    assert provenance(tmp_path, "x", [])["git_commit"] is None
     git(tmp_path, "init", "-q")
     (tmp_path / "file").write_text("one")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-qm", "first")
     commit = git(tmp_path, "rev-parse", "HEAD")
-    assert provenance("d", "x", [])["git_commit"] == commit
+    assert provenance(tmp_path, "x", [])["git_commit"] == commit
     (tmp_path / "file").write_text("two")
-    assert provenance("d", "x", [])["git_commit"] == f"{commit}-dirty"
+    assert provenance(tmp_path, "x", [])["git_commit"] == f"{commit}-dirty"
 
 
 def test_provenance_has_the_versions_of_plugins() -> None:
-    made = provenance("folder", "digest", ["ssd-mobilenet", "no-such-thing"])
+    made = provenance(Path("folder"), "digest", ["ssd-mobilenet", "no-such-thing"])
     assert made["versions"]["ssd-mobilenet"] == "0.1.0"
     assert made["versions"]["no-such-thing"] is None
-    assert (made["data"], made["data_digest"]) == ("folder", "digest")
+    assert (made["data"], made["data_digest"]) == (str(Path.cwd() / "folder"), "digest")
 
 
 def test_info_tells_what_a_checkpoint_is(plugins: Plugins, tmp_path: Path, ssd_here) -> None:
@@ -44,7 +44,7 @@ def test_info_tells_what_a_checkpoint_is(plugins: Plugins, tmp_path: Path, ssd_h
     ssd = build_ssd(params, ("cat", "Katze ü"), plugins)
     count = sum(int(np.prod(variable.shape)) for variable in named_variables(ssd).values())
     progress = {"stage": 0, "stage_step": 7, "step": 7, "best": 0.5, "images": 3}
-    made = provenance("records", "abc123", ["ssd-mobilenet"])
+    made = provenance(Path("records"), "abc123", ["ssd-mobilenet"])
     save_checkpoint(tmp_path / "model.npz", ssd, params, progress, {}, made)
     found = json.loads(ssd_here("info", tmp_path / "model.npz", "--json")[1])
     assert (found["backbone"], found["classes"]) == ("mobilenet_v1_025", ["cat", "Katze ü"])
@@ -76,7 +76,7 @@ def test_info_shows_the_best_scores_of_training_and_of_watchers(plugins: Plugins
     save_checkpoint(run.last, build_ssd(params, ("cat",), plugins), params)
     run.metrics.write_text("step,stage,map\n2,first,\n4,first,0.25\n6,first,0.5\n8,first,0.5\n10")
     run.watches.mkdir()
-    run.watch_csv("test").write_text("step,map\n3,0.75\n9,0.125\n")
+    (run.watches / "test.csv").write_text("step,map\n3,0.75\n9,0.125\n")
     found = json.loads(ssd_here("info", tmp_path, "--json")[1])
     assert (found["best_training"], found["best_watch_test"]) == ({"map": 0.5, "step": 6}, {"map": 0.75, "step": 3})
     assert "map 0.75, step 3" in ssd_here("info", tmp_path)[1]

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from small_runs import Pond
 from ssdcli.main import main
-from ssdcli.report.scored import read_steps
 from voc_files import write_voc
 
 from ssdcore.data.convert import convert
@@ -333,12 +332,12 @@ def test_a_full_disk_is_reported_and_the_next_report_replaces_what_is_there(
 
 
 def test_steps_are_read_from_a_run_that_is_still_training(work: Work, tmp_path: Path) -> None:
-    assert read_steps(RunFolder(work.run)) == {
+    assert RunFolder(work.run).scores() == {
         "training": [(10, 0.25), (20, 0.5)],
         "watch val voc12": [(10, 0.125), (20, 0.75)],
         "watch test": [(10, 0.1), (20, 0.2)],
     }
-    assert read_steps(RunFolder(tmp_path)) == {}
+    assert RunFolder(tmp_path).scores() == {}
 
 
 LOADED = "[...document.images].map(image => image.complete && image.naturalWidth)"

@@ -17,13 +17,10 @@ from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     import numpy as np
-    from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
     from ssdcore.geometry.propose import Proposal
-    from ssdcore.geometry.recall import Recall
     from ssdcore.model import SSD
-    from ssdcore.params import DefaultBoxes
 
     Objects = tuple[NDArray[np.float32], NDArray[np.int32]]
 
@@ -81,8 +78,12 @@ def anchors(
     if plot:
         _draw(plot, objects, params, proposal)
         click.echo(f"widths and heights: {plot}", err=True)
-    if target:
-        _write(target, params, proposal)
+    if target and proposal.improves:
+        model = params.model.model_copy(update={"default_boxes": proposal.default_boxes})
+        write_atomic(target, params.model_copy(update={"model": model}).to_yaml().encode(), ParamError)
+        click.echo(f"wrote {target}; next: ssd train --params {target}", err=True)
+    elif target:
+        click.echo(f"no better default boxes were found: {target} was not written", err=True)
 
 
 def _check_outputs(plot: Path | None, target: Path | None) -> None:
@@ -105,9 +106,9 @@ def _read_objects(folder: Path, split: str, params: ParamSet, bar: Bar) -> "Obje
     total = Manifest.load(folder).split(split).images
     boxes, labels = [np.empty((0, 4), np.float32)], [np.empty(0, np.int32)]
     stream = training_boxes(read_records(folder, split), params.model.image_size, params.data)
-    for done, found in enumerate(iterate(stream, folder, split), start=1):
-        boxes.append(found[0].numpy())
-        labels.append(found[1].numpy())
+    for done, (of_image, classes) in enumerate(iterate(stream, folder, split), start=1):
+        boxes.append(of_image.numpy())
+        labels.append(classes.numpy())
         bar.update(done, total)
     return np.concatenate(boxes), np.concatenate(labels)
 
@@ -123,20 +124,17 @@ def _report(objects: "Objects", ssd: "SSD", proposal: "Proposal", match_iou: flo
     served = zip(ssd.feature_maps, before.per_layer(counts), strict=True)
     masks = {name: labels == index for index, name in enumerate(ssd.classes, start=1)}
     sizes = {name: bands == index for index, name in enumerate(BAND_NAMES)}
+    spec = proposal.default_boxes.model_dump(mode="json")
+    lines = [f"model.default_boxes.{key}={json.dumps(spec[key], separators=(',', ':'))}" for key in SEARCHED]
+    after = {**proposal.after.recall(match_iou)._asdict(), "default_boxes": spec, "overrides": lines}
     return {
         "match_iou": match_iou,
         "all": before.recall(match_iou)._asdict(),
         "classes": {name: before.recall(match_iou, mask)._asdict() for name, mask in masks.items() if mask.any()},
         "sizes": {name: before.recall(match_iou, mask)._asdict() for name, mask in sizes.items() if mask.any()},
         "layers": [{"name": name, "map": list(size), "objects": count} for (name, size), count in served],
-        "proposal": _plain(proposal.default_boxes, proposal.after.recall(match_iou)) if proposal.improves else None,
+        "proposal": after if proposal.improves else None,
     }
-
-
-def _plain(spec: "DefaultBoxes", after: "Recall") -> dict[str, Any]:
-    values = spec.model_dump(mode="json", include=set(SEARCHED))
-    lines = [f"model.default_boxes.{key}={json.dumps(values[key], separators=(',', ':'))}" for key in SEARCHED]
-    return {**after._asdict(), "default_boxes": spec.model_dump(mode="json"), "overrides": lines}
 
 
 def _print_report(report: dict[str, Any]) -> None:
@@ -166,15 +164,6 @@ def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %"
 
 
-def _write(path: Path, params: ParamSet, proposal: "Proposal") -> None:
-    if not proposal.improves:
-        click.echo(f"no better default boxes were found: {path} was not written", err=True)
-        return
-    model = params.model.model_copy(update={"default_boxes": proposal.default_boxes})
-    write_atomic(path, params.model_copy(update={"model": model}).to_yaml().encode(), ParamError)
-    click.echo(f"wrote {path}; next: ssd train --params {path}", err=True)
-
-
 def _draw(path: Path, objects: "Objects", params: ParamSet, proposal: "Proposal") -> None:
     """Widths and heights of objects and of default boxes, px of the network input, on logarithmic axes."""
     import numpy as np
@@ -184,26 +173,18 @@ def _draw(path: Path, objects: "Objects", params: ParamSet, proposal: "Proposal"
     from ssdcore.geometry.recall import sizes_px
 
     match_iou = params.train.loss.match_iou
-    before, after = (found.recall(match_iou).recall for found in (proposal.before, proposal.after))
-    found = sizes_px(objects[0], params.model.image_size)
+    before, after = (one.recall(match_iou).recall for one in (proposal.before, proposal.after))
+    truth = sizes_px(objects[0], params.model.image_size)
     old, new = (np.concatenate(cell_sizes(spec)) for spec in (params.model.default_boxes, proposal.default_boxes))
     figure = Figure(figsize=(8, 8), layout="constrained")
     axes = figure.add_subplot()
-    axes.scatter(found[:, 0], found[:, 1], s=6, alpha=0.3, color="0.5", linewidths=0, label=f"{len(found)} objects")
+    axes.scatter(truth[:, 0], truth[:, 1], s=6, alpha=0.3, color="0.5", linewidths=0, label=f"{len(truth)} objects")
     label = f"current default boxes, recall {_percent(before)}"
     axes.scatter(old[:, 0], old[:, 1], s=70, marker="s", color="none", edgecolors="#d55e00", zorder=3, label=label)
     if proposal.improves:
         label = f"proposed default boxes, recall {_percent(after)}"
         axes.scatter(new[:, 0], new[:, 1], s=70, marker="D", color="#0072b2", edgecolors="w", zorder=3, label=label)
-    _set_scales(axes, np.concatenate([found, old, new]))
-    axes.legend(loc="upper left", framealpha=1, markerscale=0.9)
-    image = io.BytesIO()
-    figure.savefig(image, dpi=120)
-    write_atomic(path, image.getvalue(), DataError)
-
-
-def _set_scales(axes: "Axes", sizes: "NDArray[np.float64]") -> None:
-    """The same logarithmic scale along x and y around sizes (N, 2), with a tick at each power of two."""
+    sizes = np.concatenate([truth, old, new])
     low, high = 0.8 * sizes.min(), 1.25 * sizes.max()
     ticks = [2**power for power in range(13) if low <= 2**power <= high]
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
@@ -214,3 +195,7 @@ def _set_scales(axes: "Axes", sizes: "NDArray[np.float64]") -> None:
     axes.plot([low, high], [low, high], color="0.8", linewidth=1, zorder=0)
     axes.set_axisbelow(True)
     axes.grid(color="0.93")
+    axes.legend(loc="upper left", framealpha=1, markerscale=0.9)
+    image = io.BytesIO()
+    figure.savefig(image, dpi=120)
+    write_atomic(path, image.getvalue(), DataError)

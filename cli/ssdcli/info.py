@@ -1,6 +1,5 @@
 """`ssd info`: what a checkpoint is, and how it was made."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,10 @@ def info(program: Program, model: Path, as_json: bool) -> None:
     from ssdcore.runs.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(find_checkpoint(model))
-    facts = {**_facts(checkpoint), **_best_scores(RunFolder(model))}
+    facts = _facts(checkpoint)
+    for name, points in RunFolder(model).scores().items():
+        step, score = max(points, key=lambda point: (point[1], -point[0]))
+        facts[f"best_{name.replace(' ', '_')}"] = {"map": score, "step": step}
     if as_json:
         params = checkpoint.params.model_dump(mode="json")
         print_json({**facts, "progress": dict(checkpoint.progress), "params": params})
@@ -39,43 +41,18 @@ def info(program: Program, model: Path, as_json: bool) -> None:
 
 def _facts(checkpoint: "Checkpoint") -> dict[str, Any]:
     params, progress, made = checkpoint.params, checkpoint.progress, checkpoint.made
-    weights = checkpoint.weights()
     return {
         "checkpoint": str(checkpoint.path),
         "backbone": params.backbone,
         "model": f"{params.model.name}, {params.model.image_size[1]}x{params.model.image_size[0]} px",
         "classes": list(checkpoint.classes),
-        "weights": sum(values.size for values in weights.values()),
+        "weights": sum(values.size for values in checkpoint.weights().values()),
         "averaged": bool(checkpoint.below("averages/")),
         "step": progress.get("step"),
-        "stage": _stage(checkpoint),
+        "stage": f"{params.train.stages[progress['stage']].name}, step {progress['stage_step']}" if progress else None,
         f"best_{params.train.monitor}": progress.get("best"),
         **{name: made.get(name) for name in ("data", "data_digest", "started", "python", "versions", "git_commit")},
     }
-
-
-def _stage(checkpoint: "Checkpoint") -> str | None:
-    if not checkpoint.progress:
-        return None
-    number, step = checkpoint.progress["stage"], checkpoint.progress["stage_step"]
-    return f"{checkpoint.params.train.stages[number].name}, step {step}"
-
-
-def _best_scores(run: RunFolder) -> dict[str, dict[str, Any]]:
-    """The best mAP in the rows of training and of `ssd eval --watch`, and its step; empty without such rows."""
-    tables = {"training": run.metrics}
-    tables |= {f"watch_{path.stem}": path for path in sorted(run.watches.glob("*.csv"))}
-    best = {name: max(scores) for name, path in tables.items() if (scores := _scores(path))}
-    return {f"best_{name}": {"map": score, "step": -step} for name, (score, step) in best.items()}
-
-
-def _scores(path: Path) -> list[tuple[float, int]]:
-    """The mAP and negative step of each row that has them; the last row may be half written."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("map") and (row.get("step") or "").isdigit()]
-    return [(float(row["map"]), -int(row["step"])) for row in rows]
 
 
 def _text(value: Any) -> str:

@@ -10,7 +10,7 @@ import ssdcore
 from ssdcli.advice import with_advice
 from ssdcli.anchors import anchors
 from ssdcli.backbones import backbones
-from ssdcli.compare import compare
+from ssdcli.compare.command import compare
 from ssdcli.data import data
 from ssdcli.demo import demo
 from ssdcli.detect import detect
@@ -26,7 +26,6 @@ from ssdcore.errors import SsdError, Terminated
 from ssdcore.system.tensorflow import set_tensorflow_defaults
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
-
 
 FIRST_STEPS = """\b
 First steps:

@@ -20,6 +20,15 @@ class Program:
     debug: bool
 
 
+@dataclass(frozen=True)
+class Images:
+    """The images to evaluate on: a folder of records, its split, and how many of the images; None: all."""
+
+    data: Path
+    split: str
+    max_images: int | None
+
+
 pass_program = click.make_pass_decorator(Program)
 
 

@@ -1,13 +1,13 @@
-"""Tables, progress bars and log lines."""
+"""Tables, progress bars and names of models."""
 
 import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -16,7 +16,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -96,29 +95,18 @@ def _number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.4f}"
 
 
-class Bar(Protocol):
-    """Shows the progress of some work."""
+class Bar:
+    """Shows the progress of some work: on a terminal as a bar, else as a line at each tenth of the work."""
+
+    def __init__(self, title: str, progress: Progress | None) -> None:
+        self._title, self._progress, self._shown = title, progress, 0
+        self._task = progress.add_task(title, total=None, note="") if progress else None
 
     def update(self, done: int, total: int, note: str = "") -> None:
         """Shows `done` of `total`, and a note."""
-
-
-class _RichBar:
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task = progress, task
-
-    def update(self, done: int, total: int, note: str = "") -> None:
-        self._progress.update(self._task, completed=done, total=total, note=note)
-
-
-class _PlainBar:
-    """A line at each tenth of the work."""
-
-    def __init__(self, title: str) -> None:
-        self._title = title
-        self._shown = 0
-
-    def update(self, done: int, total: int, note: str = "") -> None:
+        if self._progress and self._task is not None:
+            self._progress.update(self._task, completed=done, total=total, note=note)
+            return
         tenth = PLAIN_LINES * done // max(total, 1)
         if tenth < self._shown:  # new work has begun
             self._shown = 0
@@ -131,7 +119,7 @@ class _PlainBar:
 def progress_bar(title: str) -> Iterator[Bar]:
     """A progress bar on a terminal, else plain lines; both on stderr."""
     if not sys.stderr.isatty():
-        yield _PlainBar(title)
+        yield Bar(title, None)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -142,20 +130,7 @@ def progress_bar(title: str) -> Iterator[Bar]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield _RichBar(progress, progress.add_task(title, total=None, note=""))
-
-
-def describe_row(row: Mapping[str, float | int | str]) -> str:
-    """The numbers of a training log row that people watch most."""
-    return (
-        f"step {row['step']}  loss {row['loss']:.3f} (class {row['class_loss']:.3f}, box {row['box_loss']:.3f})  "
-        f"rate {row['learning_rate']:.2g}{speed(row)}"
-    )
-
-
-def speed(row: Mapping[str, float | int | str]) -> str:
-    """Throughput of the steps of a log row; empty if none was timed."""
-    return f"  {row['images_per_second']:.3g} img/s" if "images_per_second" in row else ""
+        yield Bar(title, progress)
 
 
 def short_names(models: Sequence[Path]) -> list[str]:

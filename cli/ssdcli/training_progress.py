@@ -8,7 +8,7 @@ from typing import Self
 import click
 
 from ssdcli.advice import with_advice
-from ssdcli.output import Bar, describe_row, progress_bar, speed
+from ssdcli.output import Bar, progress_bar
 from ssdcore.errors import TrainingWarning
 from ssdcore.evaluation import Evaluation
 from ssdcore.training import TrainingCallback
@@ -50,9 +50,11 @@ class TrainingProgress(TrainingCallback):
             self._bar.update(done, total, self._note)
 
     def on_log(self, row: Mapping[str, float | int | str]) -> None:
-        self._note = f"loss {row['loss']:.3f}{speed(row)}"
+        speed = f"  {row['images_per_second']:.3g} img/s" if "images_per_second" in row else ""
+        self._note = f"loss {row['loss']:.3f}{speed}"
         if not self._bar:
-            click.echo(describe_row(row), err=True)
+            losses = f"loss {row['loss']:.3f} (class {row['class_loss']:.3f}, box {row['box_loss']:.3f})"
+            click.echo(f"step {row['step']}  {losses}  rate {row['learning_rate']:.2g}{speed}", err=True)
 
     def on_evaluation(self, step: int, evaluation: Evaluation, is_best: bool) -> None:
         score = evaluation.mean_average_precision

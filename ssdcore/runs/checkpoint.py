@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 from numpy.typing import NDArray
 
 from ssdcore.contract.plugins import Plugins, load_plugins
@@ -130,17 +131,13 @@ def _check_members(content: io.BytesIO) -> None:
     with zipfile.ZipFile(content) as archive:
         for info in archive.infolist():
             with archive.open(info) as member:
-                shape, _, dtype = _read_header(member)
+                version = read_magic(member)
+                read: Any = read_array_header_1_0 if version == (1, 0) else read_array_header_2_0
+                shape, _, dtype = read(member)
                 size = member.tell() + math.prod(shape) * dtype.itemsize
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != size:
                 raise ValueError(f"{info.filename} does not have the size it declares")
     content.seek(0)
-
-
-def _read_header(member: Any) -> Any:
-    version = np.lib.format.read_magic(member)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(member)
 
 
 def load_ssd(path: Path | str, plugins: Plugins | None = None) -> SSD:

@@ -5,12 +5,13 @@ import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 PACKAGES = ("ssdcore", "tensorflow", "keras", "numpy")
 
 
-def provenance(data: str, digest: str, plugins: Iterable[str]) -> dict[str, Any]:
+def provenance(data: Path, digest: str, plugins: Iterable[str]) -> dict[str, Any]:
     """Plain values for a checkpoint.
 
     Args:
@@ -19,7 +20,7 @@ def provenance(data: str, digest: str, plugins: Iterable[str]) -> dict[str, Any]
         plugins: distributions of the backbones that are installed.
     """
     return {
-        "data": data,
+        "data": str(data.absolute()),
         "data_digest": digest,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
@@ -38,13 +39,7 @@ def _version(distribution: str) -> str | None:
 def _git_commit() -> str | None:
     """The commit of the working directory, marked `-dirty` if files differ from it."""
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()

@@ -1,61 +1,48 @@
 """The layout of a run folder."""
 
+import csv
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ssdcore.errors import CheckpointError
 
+Scores = dict[str, list[tuple[int, float]]]
+"""Name of a series of evaluations -> its (step, mAP)."""
 
-@dataclass(frozen=True)
+
 class RunFolder:
-    """The files of a training run; each is written by one process only."""
+    """The files of a training run; each is written by one process only.
 
-    root: Path
+    Attributes:
+        metrics: rows of the training process.
+        events: TensorBoard's.
+        watches: rows of processes that evaluate the checkpoints as they appear, `SPLIT.csv` of the one on a split.
+        lock: held by the training process.
+    """
 
-    @property
-    def params(self) -> Path:
-        return self.root / "params.yaml"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.params, self.classes, self.lock = root / "params.yaml", root / "classes.json", root / ".lock"
+        self.metrics, self.events, self.watches = root / "metrics.csv", root / "events", root / "watch"
+        self.checkpoints = root / "checkpoints"
+        self.last, self.best = self.checkpoints / "last.npz", self.checkpoints / "best.npz"
 
-    @property
-    def classes(self) -> Path:
-        return self.root / "classes.json"
+    def scores(self) -> Scores:
+        """The mAP of each evaluation, by step.
 
-    @property
-    def metrics(self) -> Path:
-        """Rows of the training process."""
-        return self.root / "metrics.csv"
-
-    @property
-    def events(self) -> Path:
-        """TensorBoard's."""
-        return self.root / "events"
-
-    @property
-    def watches(self) -> Path:
-        """Rows of processes that evaluate the checkpoints as they appear."""
-        return self.root / "watch"
-
-    def watch_csv(self, split: str) -> Path:
-        """Rows of the process that does so on a split."""
-        return self.watches / f"{split}.csv"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the training process."""
-        return self.root / ".lock"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.root / "checkpoints"
-
-    @property
-    def last(self) -> Path:
-        return self.checkpoints / "last.npz"
-
-    @property
-    def best(self) -> Path:
-        return self.checkpoints / "best.npz"
+        The series of training itself is called `training`, those of evaluations that watched it `watch SPLIT`. Rows
+        without these numbers are skipped, and so is a last line that is still being written.
+        """
+        series: Scores = {}
+        for path in filter(Path.is_file, (self.metrics, *sorted(self.watches.glob("*.csv")))):
+            name = "training" if path == self.metrics else f"watch {path.stem}"
+            lines = path.read_text("utf-8").splitlines(keepends=True)
+            for row in csv.DictReader(line for line in lines if line.endswith("\n")):
+                # Older versions wrote the rows of watching evaluations into training's own file.
+                watch = (row.get("stage") or "").partition(" (")[2].rstrip(")")
+                if row.get("map") and (row.get("step") or "").isdigit():
+                    series.setdefault(watch or name, []).append((int(row["step"]), float(row["map"])))
+        return {name: sorted(points) for name, points in series.items()}
 
     def at_step(self, step: int) -> Path:
         return self.checkpoints / f"step-{step:08d}.npz"
@@ -72,9 +59,9 @@ class RunFolder:
         """Whether the folder is empty, absent, or left by a run that was killed before its first checkpoint."""
         if not self.root.is_dir():
             return not self.root.exists()
-        found = {*self.root.iterdir(), *self.checkpoints.glob("*")} - {self.lock}
+        files = {*self.root.iterdir(), *self.checkpoints.glob("*")} - {self.lock}
         begun = {self.checkpoints, self.params, self.classes, *self.partial()} if self.checkpoints.is_dir() else set()
-        return found <= begun
+        return files <= begun
 
 
 def step_of(checkpoint: Path) -> int:

@@ -1,11 +1,11 @@
 """Memory of this process."""
 
 import threading
-from types import TracebackType
+from typing import Self
 
 import psutil
 
-SAMPLING_SECONDS = 0.01
+SAMPLING_SECONDS = 0.002
 
 
 class PeakMemory:
@@ -19,21 +19,21 @@ class PeakMemory:
     def __init__(self) -> None:
         self._process, self._done = psutil.Process(), threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.start = self.peak = 0
 
-    def __enter__(self) -> "PeakMemory":
+    def __enter__(self) -> Self:
         self.start = self.peak = self._resident()
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._done.set()
         self._thread.join()
-        self.peak = max(self.peak, self._resident())
 
     def _sample(self) -> None:
-        while not self._done.wait(SAMPLING_SECONDS):
+        done = False
+        while not done:
+            done = self._done.wait(SAMPLING_SECONDS)
             self.peak = max(self.peak, self._resident())
 
     def _resident(self) -> int:

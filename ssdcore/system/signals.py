@@ -64,7 +64,7 @@ class DeferredSignals:
 
 
 class StepSignals(DeferredSignals):
-    """Defers signals to the end of a training step, but not for ever.
+    """Defers signals to the end of a training step, but not indefinitely.
 
     A step cannot be left in the middle, and a single one can take longer than the sender of the signal will
     wait. So the process exits after `STEP_TIMEOUT` seconds, with what its last checkpoint holds. A thread

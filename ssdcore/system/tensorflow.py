@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 _SILENT = "3"
 """The `TF_CPP_MIN_LOG_LEVEL` at which only fatal errors are logged."""
@@ -43,17 +43,15 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def quiet_tensorflow() -> AbstractContextManager[None]:
+@contextmanager
+def quiet_tensorflow() -> Iterator[None]:
     """Discards what native code writes to stderr, unless the environment asks for TensorFlow's messages.
 
     TensorFlow logs before it reads its log level; nothing but the descriptor can hold that back.
     """
-    return silent_stderr() if os.environ.get("TF_CPP_MIN_LOG_LEVEL", _SILENT) == _SILENT else nullcontext()
-
-
-@contextmanager
-def silent_stderr() -> Iterator[None]:
-    """Discards what native code writes to stderr."""
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", _SILENT) != _SILENT:
+        yield
+        return
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

@@ -10,11 +10,13 @@ from ssdcore.data.augment.chain import augment
 from ssdcore.data.records.record import decode, parse
 from ssdcore.params import AugmentParams, ParamSet
 
+FLIPS = "flips and turns"
 PARTS: dict[str, tuple[str, ...]] = {
+    "original": (),
     "expand": ("expand",),
     "crop": ("crop",),
     "photometric distortion": ("photometric",),
-    "flips and turns": ("horizontal_flip", "vertical_flip", "quarter_turn"),
+    FLIPS: ("horizontal_flip", "vertical_flip", "quarter_turn"),
 }
 BOX_COLOR = (0.0, 255.0, 0.0)
 
@@ -32,23 +34,14 @@ def augmentation_stages(serialized: Sequence[bytes], params: ParamSet, stage: in
     Returns:
         title -> (N, h, w, 3) uint8 RGB with the boxes drawn.
     """
-    return {
-        title: np.stack([_drawn(record, params, chain, (stage, number)) for number, record in enumerate(serialized)])
-        for title, chain in _chains(params.augment).items()
-    }
-
-
-def _chains(whole: AugmentParams) -> dict[str, AugmentParams]:
-    """No augmentation, then more and more of the parts of `whole`."""
-    off: dict[str, Any] = {
-        **dict.fromkeys(("expand", "crop", "photometric")),
-        **dict.fromkeys(PARTS["flips and turns"], 0.0),
-    }
-    chains = {"1 original": whole.model_copy(update=off)}
-    for number, (title, keys) in enumerate(PARTS.items(), start=2):
+    off: dict[str, Any] = {**dict.fromkeys(("expand", "crop", "photometric")), **dict.fromkeys(PARTS[FLIPS], 0.0)}
+    images = {}
+    for number, (title, keys) in enumerate(PARTS.items(), start=1):
         off = {key: value for key, value in off.items() if key not in keys}
-        chains[f"{number} {title}"] = whole.model_copy(update=off)
-    return chains
+        chain = params.augment.model_copy(update=off)
+        drawn = [_drawn(record, params, chain, (stage, index)) for index, record in enumerate(serialized)]
+        images[f"{number} {title}"] = np.stack(drawn)
+    return images
 
 
 def _drawn(serialized: bytes, params: ParamSet, chain: AugmentParams, seed: tuple[int, int]) -> Any:

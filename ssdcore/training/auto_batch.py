@@ -1,7 +1,6 @@
-"""The largest batch that fits into memory, found by trying small ones."""
+"""The largest batch that fits into memory, extrapolated from trial steps on small ones."""
 
 import math
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from ssdcore.model import SSD
 from ssdcore.model.loss import multibox_loss
 from ssdcore.model.variables import set_trainable
 from ssdcore.params import ParamSet
+from ssdcore.system.memory import PeakMemory
 
 SIZES, REFERENCE_SIZE = (64, 32, 16, 8), 32
 """Images per device to choose from, and the batch size that learning rates are meant for."""
@@ -20,19 +20,17 @@ SIZES, REFERENCE_SIZE = (64, 32, 16, 8), 32
 MEMORY_FRACTION = 0.6
 """Of the free memory that may be used."""
 
-SAMPLING_SECONDS = 0.002
-
 
 def resolve_auto_batch(
     params: ParamSet, ssd: SSD, replicas: int, agree: Callable[[int], int] = lambda size: size
 ) -> ParamSet:
-    """The same parameters with numbers for `auto` batches, and learning rates in proportion to them.
+    """The same parameters with `auto` batch sizes resolved, and learning rates in proportion to them.
 
     Args:
-        params: with `auto` batches or without.
+        params: with or without `auto` batch sizes.
         ssd: the detector; its weights are left as they are.
         replicas: devices that share a batch.
-        agree: returns the least of the sizes per device that the workers have found.
+        agree: returns the least of all workers' sizes per device.
 
     Raises:
         TrainingError: memory does not hold the smallest batch.
@@ -43,19 +41,12 @@ def resolve_auto_batch(
     # TensorFlow does not report the free memory of a GPU; a batch that does not fit there fails and can be caught.
     limit = math.inf if on_gpu else MEMORY_FRACTION * free_memory()
     size = replicas * agree(largest_batch(_Trial(ssd, params, on_gpu), limit))
-    stages = [
-        stage.model_copy(
-            update={
-                "batch_size": size,
-                "learning_rate": stage.learning_rate.model_copy(
-                    update={"learning_rate": stage.learning_rate.learning_rate * size / REFERENCE_SIZE}
-                ),
-            }
-        )
-        if stage.batch_size == "auto"
-        else stage
-        for stage in params.train.stages
-    ]
+    stages = list(params.train.stages)
+    for index, stage in enumerate(stages):
+        if stage.batch_size == "auto":
+            rate = stage.learning_rate.learning_rate * size / REFERENCE_SIZE
+            schedule = stage.learning_rate.model_copy(update={"learning_rate": rate})
+            stages[index] = stage.model_copy(update={"batch_size": size, "learning_rate": schedule})
     return params.model_copy(update={"train": params.train.model_copy(update={"stages": tuple(stages)})})
 
 
@@ -87,26 +78,6 @@ def free_memory() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def peak_memory(work: Callable[[], object]) -> int:
-    """The most memory in bytes that this process holds while `work` runs, by sampling."""
-    process, done = psutil.Process(), threading.Event()
-    peak = process.memory_info().rss
-
-    def sample() -> None:
-        nonlocal peak
-        while not done.wait(SAMPLING_SECONDS):
-            peak = max(peak, process.memory_info().rss)
-
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        work()
-    finally:
-        done.set()
-        thread.join()
-    return int(peak)
-
-
 class _Trial:
     """Tries steps on random images with everything trainable, and leaves the weights as they were."""
 
@@ -120,19 +91,19 @@ class _Trial:
         before = [variable.numpy() for variable in self._ssd.network.variables]
         set_trainable(self._ssd, "all")
         try:
-            return self._peak(tf.random.uniform((size, *self._image_size, 3), maxval=255.0))
+            images = tf.random.uniform((size, *self._image_size, 3), maxval=255.0)
+            if self._on_gpu:
+                tf.config.experimental.reset_memory_stats("GPU:0")
+                self._gradients(images)
+                return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+            with PeakMemory() as memory:
+                self._gradients(images)
+            return memory.peak
         except tf.errors.ResourceExhaustedError:
             return None
         finally:
             for variable, value in zip(self._ssd.network.variables, before, strict=True):
                 variable.assign(value)  # batch statistics have moved
-
-    def _peak(self, images: Any) -> int:
-        if not self._on_gpu:
-            return peak_memory(lambda: self._gradients(images))
-        tf.config.experimental.reset_memory_stats("GPU:0")
-        self._gradients(images)
-        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
 
     def _gradients_of(self, images: Any) -> Any:
         """The gradients of a loss in which one default box in a hundred is positive."""

@@ -1,7 +1,5 @@
 """Moving averages of a detector's weights."""
 
-from typing import Any
-
 import tensorflow as tf
 
 from ssdcore.model import SSD
@@ -14,6 +12,10 @@ class WeightAverages:
     At update n (from 0) the decay is min(decay, (1 + n) / (10 + n)), so that the random initial weights
     soon lose their influence (`tf.train.ExponentialMovingAverage` with a step).
     Make it inside the scope of the strategy that the network was made in.
+
+    Attributes:
+        variables: the averages, by the names of the variables.
+        state: further variables that a checkpoint needs.
     """
 
     def __init__(self, ssd: SSD, decay: float) -> None:
@@ -23,11 +25,11 @@ class WeightAverages:
             name: tf.Variable(variable.numpy(), trainable=False, dtype=variable.dtype)
             for name, variable in self._weights.items()
         }
-        self.updates = tf.Variable(0.0, trainable=False)
+        self.state = {"updates": tf.Variable(0.0, trainable=False)}
 
     def update(self) -> None:
         """Moves towards the current weights; call it in a replica context, after each step."""
-        updates = self.updates.value()
+        updates = self.state["updates"].value()
         kept = tf.minimum(self.decay, (1.0 + updates) / (10.0 + updates))
         for name, average in self.variables.items():
             value = tf.convert_to_tensor(self._weights[name])
@@ -35,9 +37,4 @@ class WeightAverages:
                 average.assign_sub((average - value) * tf.cast(1.0 - kept, value.dtype))
             else:  # the state of a random layer
                 average.assign(value)
-        self.updates.assign_add(1.0)
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """The variables to keep in a checkpoint beside the averages themselves."""
-        return {"updates": self.updates}
+        self.state["updates"].assign_add(1.0)

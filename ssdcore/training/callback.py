@@ -20,7 +20,7 @@ class TrainingCallback:
         """The run is about to begin; `summary` describes it in one line."""
 
     def on_warning(self, warning: TrainingWarning) -> None:
-        """Something a person should know; training goes on."""
+        """Something a person should know; training continues."""
 
     def on_stage(self, name: str, done: int, total: int) -> None:
         """A stage begins or continues, with `done` of its `total` steps taken."""

@@ -36,11 +36,8 @@ class TrainingDataset:
         Raises:
             DataError: it is missing, empty or damaged.
         """
-        self._default_boxes = ssd.default_boxes
-        self._params = params
-        self._folder = folder
-        self._strategy = strategy
-        self._callback = callback
+        self._default_boxes, self._params, self._folder = ssd.default_boxes, params, folder
+        self._strategy, self._callback = strategy, callback
         self._index = RecordIndex.of_split(folder, Manifest.load(folder).train_split(params.data.train_split))
         self._skip: set[int] = set()
         self.images = len(self._index)
@@ -78,17 +75,15 @@ class TrainingDataset:
         records = range(min(self._params.train.augmentation_images, self.images))
         return augmentation_stages([self._index.read(record) for record in records], self._params, number)
 
-    def _seed(self, number: int) -> tuple[int, int]:
-        return self._params.train.seed, number
-
     def _records(self, stage: Stage, number: int, step: int) -> list[int]:
         size = batch_size(stage)
         positions = np.arange(step * size, (step + 1) * size, dtype=np.int64)
-        return [int(record) for record in records_at(self.images, self._seed(number), positions, self._skip)]
+        seed = self._params.train.seed, number
+        return [int(record) for record in records_at(self.images, seed, positions, self._skip)]
 
     def _distributed(self, stage: Stage, number: int, step: int, count: int) -> Any:
         size = batch_size(stage)
-        share = WorkerSlice(size, worker_index(self._strategy), worker_count(self._strategy))
+        part = WorkerSlice(size, worker_index(self._strategy), worker_count(self._strategy))
         replicas = self._strategy.num_replicas_in_sync
         params = self._params
         default_boxes = tf.constant(self._default_boxes)
@@ -102,27 +97,27 @@ class TrainingDataset:
         def of_this_worker(context: Any) -> Any:
             stream = training_stream(
                 self._index,
-                self._seed(number),
+                (params.train.seed, number),
                 step * size,
                 params.model.image_size,
                 params.data,
                 params.augment,
-                share,
+                part,
                 self._skip,
             )
             calls = params.data.parallel_calls or tf.data.AUTOTUNE
             batches = stream.map(with_targets, num_parallel_calls=calls).batch(size // replicas, drop_remainder=True)
-            return batches.take(count * replicas // share.workers).prefetch(READ_AHEAD * replicas // share.workers)
+            return batches.take(count * replicas // part.workers).prefetch(READ_AHEAD * replicas // part.workers)
 
         return self._strategy.distribute_datasets_from_function(of_this_worker)
 
     def _leave_out_undecodable(self, error: tf.errors.OpError, stage: Stage, state: TrainingState, step: int) -> None:
         """Leaves out the undecodable images of a step's batch."""
-        found = find_undecodable(self._index, self._records(stage, state.stage, step))
-        if not found:
+        undecodable = find_undecodable(self._index, self._records(stage, state.stage, step))
+        if not undecodable:
             raise error
-        self._skip |= {image.number for image in found}
-        named = "; ".join(f"{image.name}: {image.reason}" for image in found)
+        self._skip |= {image.number for image in undecodable}
+        named = "; ".join(f"{image.name}: {image.reason}" for image in undecodable)
         limit = self._params.data.max_undecodable
         if len(self._skip) > limit:
             raise DataError(

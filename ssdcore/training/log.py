@@ -4,6 +4,7 @@ import csv
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ COLUMNS = ("step", "epoch", "stage", *REPORTED, "images_per_second", "data_wait"
 SKIPPED_STEPS, TRACED_STEPS = 10, 10
 """Steps before a profiler trace, which compile and fill buffers, and steps traced."""
 
+_writing = partial(explain_writing, error=TrainingError, reason="cannot_write_run")
+
 
 class MetricsLog:
     """Writes rows to `metrics.csv` and the same numbers to TensorBoard."""
@@ -33,7 +36,7 @@ class MetricsLog:
         self._run = run
         with self._writing_events():
             self._events = tf.summary.create_file_writer(str(run.events))
-        with self._writing(run.metrics):
+        with _writing(run.metrics):
             self._file = run.metrics.open("a+", newline="", encoding="utf-8")
         self._writer = csv.DictWriter(self._file, COLUMNS, lineterminator="\n")
         try:
@@ -48,11 +51,14 @@ class MetricsLog:
         Raises:
             TrainingError: rows are missing, or the files cannot be written.
         """
-        with self._writing(self._run.metrics):
+        with _writing(self._run.metrics):
             self._truncate(rows)
         self.rows, self._step = rows, step
+        # TensorBoard discards what it read before of later steps; the files stay as they are.
+        event = Event(step=step + 1, session_log=SessionLog(status=SessionLog.START))
         with self._writing_events():
-            self._purge_events(step)
+            tf.raw_ops.ImportEvent(writer=self._events._resource, event=event.SerializeToString())
+            self._events.flush()
             self._shown = _tags_at(self._run.events, step)
 
     def write(self, row: Mapping[str, float | int | str]) -> None:
@@ -61,7 +67,7 @@ class MetricsLog:
         Raises:
             TrainingError: the disk is full.
         """
-        with self._writing(self._run.metrics):
+        with _writing(self._run.metrics):
             self._writer.writerow(row)
             self._flush()  # a checkpoint that survives a crash counts on its rows
         self.rows += 1
@@ -77,7 +83,7 @@ class MetricsLog:
         self._show(step, named, tf.summary.histogram)
 
     def close(self) -> None:
-        with self._writing(self._run.metrics):
+        with _writing(self._run.metrics):
             self._file.close()
         with self._writing_events():
             self._events.close()
@@ -101,12 +107,6 @@ class MetricsLog:
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def _purge_events(self, step: int) -> None:
-        """Makes TensorBoard discard what it read before of later steps; the files stay as they are."""
-        event = Event(step=step + 1, session_log=SessionLog(status=SessionLog.START))
-        tf.raw_ops.ImportEvent(writer=self._events._resource, event=event.SerializeToString())
-        self._events.flush()
-
     def _show(self, step: int, named: Mapping[str, Any], summarize: Callable[[str, Any], Any]) -> None:
         """Writes events, except those that the step already has: a resumed run repeats its last evaluation."""
         if step != self._step:
@@ -118,9 +118,6 @@ class MetricsLog:
             self._events.flush()
         self._shown |= named.keys()
 
-    def _writing(self, path: Path) -> Any:
-        return explain_writing(path, TrainingError, "cannot_write_run")
-
     @contextmanager
     def _writing_events(self) -> Iterator[None]:
         """Reports that events cannot be written; TensorFlow raises the same error for a full disk and full memory.
@@ -128,7 +125,7 @@ class MetricsLog:
         Raises:
             TrainingError: writing failed inside.
         """
-        with self._writing(self._run.events):
+        with _writing(self._run.events):
             try:
                 yield
             except tf.errors.OpError as error:
@@ -137,14 +134,14 @@ class MetricsLog:
 
 def _tags_at(folder: Path, step: int) -> set[str]:
     """The tags of the events of a step that TensorBoard would show."""
-    found: set[str] = set()
+    tags: set[str] = set()
     for path in sorted(folder.glob("events.out.tfevents.*")):
         for event in _events(path):
             if event.session_log.status == SessionLog.START and event.step <= step:
-                found.clear()
+                tags.clear()
             elif event.step == step:
-                found |= {value.tag for value in event.summary.value}
-    return found
+                tags |= {value.tag for value in event.summary.value}
+    return tags
 
 
 def _events(path: Path) -> Iterator[Event]:

@@ -1,32 +1,37 @@
 """The training loop: stages, their steps, and what happens between two steps."""
 
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tensorflow as tf
 
-from ssdcore.errors import TrainingWarning
+from ssdcore.errors import TrainingError, TrainingWarning
 from ssdcore.model import SSD
 from ssdcore.model.variables import named_variables, set_trainable
 from ssdcore.params import ParamSet, Stage
 from ssdcore.runs.checkpoint import Checkpoint
 from ssdcore.runs.run_folder import RunFolder
 from ssdcore.system.signals import StepSignals
-from ssdcore.training import recovery
 from ssdcore.training.callback import TrainingCallback
 from ssdcore.training.checkpointing.manager import CheckpointManager, restore_optimizer
 from ssdcore.training.checkpointing.resume import load_latest
 from ssdcore.training.dataset import TrainingDataset
 from ssdcore.training.distributed.agreement import Agreement, Requests, require_same_step
-from ssdcore.training.distributed.devices import is_chief, lost_worker, worker_count
+from ssdcore.training.distributed.devices import lost_worker, worker_count
 from ssdcore.training.log import MetricsLog, Profiler
 from ssdcore.training.metrics import NonFiniteError, Row, StepMetrics
 from ssdcore.training.optimizers import Update
 from ssdcore.training.scoring import Scorer
 from ssdcore.training.state import TrainingState, batch_size, ends_epochs, halved, stage_steps, steps_per_epoch
-from ssdcore.training.step import Step, make_step
+from ssdcore.training.step import make_step
+
+RETRIES, RETRY_RATE, HEALTHY_STEPS = 3, 0.5, 1000
+"""Restarts after non-finite steps, the factor of each on the learning rates, and the number of finite steps after
+which restarts are counted from zero again."""
+
+HALVINGS = 3
+"""How often a batch that does not fit into memory is halved."""
 
 MUCH_WAITING = 0.2
 """Fraction of the time spent waiting for images above which the user is warned."""
@@ -37,6 +42,7 @@ class Session:
     """What all stages share in one process of a run.
 
     Attributes:
+        chief: this process is the first worker.
         scorer: in the chief only, if the run is evaluated.
         log: in the chief only, while steps are taken.
     """
@@ -46,6 +52,7 @@ class Session:
     run: RunFolder
     dataset: TrainingDataset
     checkpoints: CheckpointManager
+    chief: bool
     scorer: Scorer | None
     strategy: Any
     callback: TrainingCallback
@@ -53,10 +60,6 @@ class Session:
     log: MetricsLog | None = None
     signals: StepSignals = field(default_factory=StepSignals)
     warned_of_waiting: bool = False
-
-    @cached_property
-    def chief(self) -> bool:
-        return is_chief(self.strategy)
 
     def begin(self) -> TrainingState:
         """Starts a new run, with a first checkpoint of the untrained model."""
@@ -123,25 +126,70 @@ def _recover(
         TrainingError: that does not help.
         OpError: `error`, if it is another one.
     """
-    read: list[Checkpoint] = []
-
-    def restore() -> TrainingState:
-        read.append(load_latest(session.run)[0])
-        return session.restore(read[0])
-
     if isinstance(error, NonFiniteError):
-        step = failed.step - error.steps_ago + 1
-        images = session.dataset.names(stage, failed.stage, failed.stage_step - error.steps_ago)
-        state, warning = recovery.lower_rates(failed, step, images, session.run.last, restore)
-    elif isinstance(error, tf.errors.ResourceExhaustedError):
-        parts, workers = session.strategy.num_replicas_in_sync * stage.accumulate, worker_count(session.strategy)
-        state, warning = recovery.halve_batch(failed, stage, parts, workers, error.message, restore)
-    else:
-        if session.signals.received and lost_worker(error):  # the others received a signal as well
-            session.signals.stop()
-        raise error
+        return _lower_rates(session, failed, stage, error.steps_ago)
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return _halve_batch(session, failed, stage, error.message)
+    if session.signals.received and lost_worker(error):  # the others received a signal as well
+        session.signals.stop()
+    raise error
+
+
+def _lower_rates(
+    session: Session, failed: TrainingState, stage: Stage, steps_ago: int
+) -> tuple[Checkpoint, TrainingState]:
+    """Restarts from the last checkpoint with lower learning rates, after a non-finite step `steps_ago` steps back.
+
+    Raises:
+        TrainingError: this has been tried `RETRIES` times.
+    """
+    step = failed.step - steps_ago + 1
+    images = ", ".join(session.dataset.names(stage, failed.stage, failed.stage_step - steps_ago))
+    problem = f"loss or gradient was not finite at step {step}, on the images {images}"
+    retries, scale = failed.retries + 1, failed.rate_scale * RETRY_RATE
+    if retries > RETRIES:
+        raise TrainingError(
+            f"{problem}; {RETRIES} restarts, the last at {failed.rate_scale:.3g} of the learning rate, did not help; "
+            "check the images, lower train.stages.N.learning_rate or lengthen its warm-up; the last good weights "
+            f"are in {session.run.last.absolute()}",
+            "non_finite",
+        )
+    checkpoint, _ = load_latest(session.run)
+    state = replace(session.restore(checkpoint), retries=retries, rate_scale=scale, non_finite_step=step)
+    warning = (
+        f"{problem}; restarted from step {state.step} with {scale:.3g} of the original learning rates "
+        f"(restart {retries} of {RETRIES})"
+    )
     session.callback.on_warning(TrainingWarning(warning))
-    return read[0], state
+    return checkpoint, state
+
+
+def _halve_batch(session: Session, failed: TrainingState, stage: Stage, cause: str) -> tuple[Checkpoint, TrainingState]:
+    """Continues from the last checkpoint with half the batch size and half the learning rates.
+
+    `cause` is what TensorFlow says about the step that did not fit into memory.
+
+    Raises:
+        TrainingError: the batch cannot be halved again, the stage is past its first epoch, or workers train together.
+    """
+    size, parts = batch_size(stage), session.strategy.num_replicas_in_sync * stage.accumulate
+    first_epoch = failed.stage_step < steps_per_epoch(stage, failed.images)
+    alone = worker_count(session.strategy) == 1
+    if not (alone and first_epoch and failed.halvings < HALVINGS and size % (2 * parts) == 0):
+        raise TrainingError(
+            f"a batch of {size} images does not fit into memory ({' '.join(cause.split())[:200]}); set a smaller "
+            f"train.stages.{failed.stage}.batch_size, or split it "
+            f"(train.stages.{failed.stage}.accumulate={2 * stage.accumulate})"
+        )
+    checkpoint, _ = load_latest(session.run)
+    state = session.restore(checkpoint)
+    steps = state.stage_step * (2 if state.stage == failed.stage else 1)
+    warning = (
+        f"a batch of {size} images does not fit into memory; continuing from step {state.step} with {size // 2} and "
+        "half the learning rates"
+    )
+    session.callback.on_warning(TrainingWarning(warning))
+    return checkpoint, replace(state, halvings=failed.halvings + 1, stage_step=steps)
 
 
 class StageLoop:
@@ -151,20 +199,16 @@ class StageLoop:
         """Compiles nothing yet; restores the optimizer from `checkpoint` if that was saved within this stage."""
         self._session, self._state, self._stage = session, state, stage
         self._total = stage_steps(stage, state.images)
-        self._update = self._make_update()
-        self._metrics = StepMetrics()
-        if checkpoint and state.stage_step and checkpoint.progress["stage"] == state.stage:
-            self._metrics = restore_optimizer(checkpoint, self._update, state.stage_step)
-        self._agreement = Agreement(session.strategy)
-
-    def _make_update(self) -> Update:
-        session, state, stage = self._session, self._state, self._stage
         set_trainable(session.ssd, stage.trainable, stage.freeze_batch_norm)
         trainable = {id(variable) for variable in session.ssd.network.trainable_variables}
         variables = {name: one for name, one in named_variables(session.ssd).items() if id(one) in trainable}
         scale = state.rate_scale * 0.5**state.halvings
         with session.strategy.scope():
-            return Update(stage, variables, self._total, steps_per_epoch(stage, state.images), scale)
+            self._update = Update(stage, variables, self._total, steps_per_epoch(stage, state.images), scale)
+        self._metrics = StepMetrics()
+        if checkpoint and state.stage_step and checkpoint.progress["stage"] == state.stage:
+            self._metrics = restore_optimizer(checkpoint, self._update, state.stage_step)
+        self._agreement = Agreement(session.strategy)
 
     def run(self) -> None:
         """Takes the steps; logs, evaluates and saves when due.
@@ -177,8 +221,11 @@ class StageLoop:
         session.callback.on_stage(self._stage.name, state.stage_step, self._total)
         if state.evaluation_due:
             self._evaluate()
-        self._show_images()
-        step, first = self._make_step(), state.stage_step
+        if session.log and session.params.train.augmentation_images and not state.stage_step:
+            session.log.show_images(state.step, session.dataset.augmented(state.stage))
+        train, saved, parts = session.params.train, session.checkpoints, self._stage.accumulate
+        step = make_step(session.ssd, train, self._update, saved.averages, saved.scale, parts, session.strategy)
+        first = state.stage_step
         batches = iter(session.dataset.batches(self._stage, state, self._total))
         while not self._done:
             with self._metrics.timed(batch_size(self._stage)):
@@ -197,18 +244,6 @@ class StageLoop:
     @property
     def _done(self) -> bool:
         return self._state.stage_over or self._state.stage_step >= self._total
-
-    def _make_step(self) -> Step:
-        session, checkpoints = self._session, self._session.checkpoints
-        return make_step(
-            session.ssd,
-            session.params.train,
-            self._update,
-            checkpoints.averages,
-            checkpoints.scale,
-            self._stage.accumulate,
-            session.strategy,
-        )
 
     def _requests(self) -> Requests:
         session, patience = self._session, self._session.params.train.early_stop
@@ -240,7 +275,7 @@ class StageLoop:
     def _log(self) -> None:
         self._metrics.check_finite()
         state, session = self._state, self._session
-        if state.step - state.non_finite_step >= recovery.HEALTHY_STEPS:
+        if state.step - state.non_finite_step >= HEALTHY_STEPS:
             state.retries = 0
         row = {**state.row(session.params.train.stages), **self._metrics.take()}
         self._write(row)
@@ -285,8 +320,3 @@ class StageLoop:
         self._metrics.check_finite()
         if self._session.chief:
             self._session.checkpoints.save(self._state, self._update, self._metrics)
-
-    def _show_images(self) -> None:
-        session = self._session
-        if session.log and session.params.train.augmentation_images and not self._state.stage_step:
-            session.log.show_images(self._state.step, session.dataset.augmented(self._state.stage))

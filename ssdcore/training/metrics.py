@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,11 @@ Row = dict[str, float | int | str]
 NON_FINITE = METRICS.index("non_finite")
 
 
+@dataclass(eq=False)
 class NonFiniteError(Exception):
     """Loss or gradient was NaN or infinite `steps_ago` steps back, 1 for the last step."""
 
-    def __init__(self, steps_ago: int) -> None:
-        super().__init__(steps_ago)
-        self.steps_ago = steps_ago
+    steps_ago: int
 
 
 class StepMetrics:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -49,8 +48,8 @@ def cpu_flags(info: Path = CPU_INFO) -> set[str]:
         lines = info.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return set()
-    found = (line.partition(":")[2].split() for line in lines if line.startswith("flags"))
-    return set(next(found, ()))
+    flags = (line.partition(":")[2].split() for line in lines if line.startswith("flags"))
+    return set(next(flags, ()))
 
 
 def has_depthwise(network: keras.Model) -> bool:
@@ -66,11 +65,15 @@ class LossScale:
 
     The scale halves when gradients overflow and doubles after 2,000 steps without an overflow (Micikevicius
     et al., arXiv:1710.03740, section 3.2). Make it inside the scope of the strategy.
+
+    Attributes:
+        state: the variables that a checkpoint needs.
     """
 
     def __init__(self) -> None:
         self._scale = tf.Variable(FIRST_SCALE, trainable=False)
         self._good_steps = tf.Variable(0.0, trainable=False)
+        self.state = {"scale": self._scale, "good_steps": self._good_steps}
 
     @property
     def value(self) -> Tensor:
@@ -96,8 +99,3 @@ class LossScale:
         self._scale.assign(tf.maximum(self._scale * factor, 1.0))
         self._good_steps.assign(tf.where(grows, 0.0, good))
         return non_finite, tf.where(finite | non_finite, norm, 0.0)
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """The variables to keep in a checkpoint."""
-        return {"scale": self._scale, "good_steps": self._good_steps}

@@ -31,7 +31,7 @@ from ssdcore.training.auto_batch import resolve_auto_batch
 from ssdcore.training.averages import WeightAverages
 from ssdcore.training.callback import TrainingCallback
 from ssdcore.training.checkpointing.manager import CheckpointManager
-from ssdcore.training.checkpointing.resume import OpenedRun, open_run, require_trained_backbone
+from ssdcore.training.checkpointing.resume import open_run, require_trained_backbone
 from ssdcore.training.dataset import TrainingDataset
 from ssdcore.training.distributed.devices import check_batch, describe, explain_lost_worker, is_chief, numbers_of_all
 from ssdcore.training.log import Profiler
@@ -103,35 +103,44 @@ def _train(
 ) -> SSD:
     """See `train`; no other process trains in the folder."""
     manifest, chief = Manifest.load(data), is_chief(strategy)
-    opened = open_run(run, params, manifest, data, resume=resume, chief=chief)
-    if opened.warning:
-        callback.on_warning(TrainingWarning(opened.warning))
+    params, checkpoint, damage = open_run(run, params, manifest, data, resume=resume, chief=chief)
+    if damage:
+        callback.on_warning(TrainingWarning(damage))
     if params.train.deterministic:
         tf.config.experimental.enable_op_determinism()
-    # A plain copy, for evaluations; and to learn what kind of network it is before the other is built.
-    copy = build_ssd(opened.params, manifest.classes, plugins)
-    precision = _choose_precision(opened.params, copy, callback)
+    # A plain copy, for evaluations, and to choose the precision of the other before that is built.
+    copy = build_ssd(params, manifest.classes, plugins)
+    precision = choose_precision(params.train.precision, copy.network)
+    if precision == "mixed_float16" and not tf.config.get_visible_devices("GPU"):
+        warning = "mixed_float16 is many times slower than float32 on a CPU (train.precision=auto)"
+        callback.on_warning(TrainingWarning(warning))
     keras.utils.set_random_seed(params.train.seed)
     with strategy.scope(), explain_lost_worker(strategy):
-        ssd, params = _build(opened, manifest, plugins, precision, strategy, callback)
+        ssd, params = _build(params, not checkpoint, manifest, plugins, precision, strategy, callback)
         averages = WeightAverages(ssd, params.train.ema_decay) if params.train.ema_decay else None
         scale = LossScale() if precision == "mixed_float16" else None
-        made = _provenance(params, data, manifest, plugins)
+        made = provenance(data, manifest.source, [plugins.providers[params.backbone].distribution])
+        split = params.data.eval_split if params.train.eval_every and chief else None
         session = Session(
             ssd=ssd,
             params=params,
             run=run,
             dataset=TrainingDataset(ssd, params, data, strategy, callback),
             checkpoints=CheckpointManager(run, ssd, params, made, averages, scale),
-            scorer=_make_scorer(copy, params, data) if chief else None,
+            scorer=Scorer(copy, params, data, split) if split is not None else None,
+            chief=chief,
             strategy=strategy,
             callback=callback,
             profiler=Profiler(run.events if profile and chief else None),
         )
-        callback.on_start(_summary(session, precision))
-        _warn_of_recall(ssd, params, data, callback)
-        state = session.restore(opened.checkpoint) if opened.checkpoint else session.begin()
-        run_stages(session, state, opened.checkpoint)
+        callback.on_start(
+            f"{params.backbone} + {params.model.name}, {len(ssd.default_boxes)} default boxes, {len(ssd.classes)} "
+            f"classes, {session.dataset.images} images in {params.data.train_split!r}; "
+            f"{describe(strategy, batch_size(params.train.stages[0]))}, {precision}"
+        )
+        _warn_of_recall(ssd, params, data, manifest, callback)
+        state = session.restore(checkpoint) if checkpoint else session.begin()
+        run_stages(session, state, checkpoint)
     return ssd
 
 
@@ -158,16 +167,9 @@ def _locked(run: RunFolder) -> Iterator[None]:
                 run.root.rmdir()
 
 
-def _choose_precision(params: ParamSet, ssd: SSD, callback: TrainingCallback) -> str:
-    precision = choose_precision(params.train.precision, ssd.network)
-    if precision == "mixed_float16" and not tf.config.get_visible_devices("GPU"):
-        warning = "mixed_float16 is many times slower than float32 on a CPU (train.precision=auto)"
-        callback.on_warning(TrainingWarning(warning))
-    return precision
-
-
 def _build(
-    opened: OpenedRun,
+    params: ParamSet,
+    is_new: bool,
     manifest: Manifest,
     plugins: Plugins,
     precision: str,
@@ -175,11 +177,14 @@ def _build(
     callback: TrainingCallback,
 ) -> tuple[SSD, ParamSet]:
     """The detector, for a new run with its initial weights; and the parameters with resolved batch sizes."""
-    params = opened.params
     ssd = build_ssd(params, manifest.classes, plugins, precision)
-    if opened.checkpoint is None:
+    if is_new:
         _expect_background(ssd, params)
-        _load_weights(ssd, params, plugins, callback)
+        if params.train.weights.file is not None:
+            report = load_weights(ssd, plugins, params.train.weights)
+            if not set(report.matched) >= {f"{ssd.backbone.name}/{name}" for name in backbone_variables(ssd)}:
+                require_trained_backbone(params)
+            callback.on_weights(report)
         replicas = strategy.num_replicas_in_sync
         params = resolve_auto_batch(params, ssd, replicas, lambda size: int(min(numbers_of_all(strategy, size))))
     _check_stages(ssd, params, strategy)
@@ -204,17 +209,6 @@ def _expect_background(ssd: SSD, params: ParamSet) -> None:
         bias.assign(each.reshape(-1))
 
 
-def _load_weights(ssd: SSD, params: ParamSet, plugins: Plugins, callback: TrainingCallback) -> None:
-    """Loads the weights to start from, if the parameters name a file."""
-    weights = params.train.weights
-    if weights.file is None:
-        return
-    report = load_weights(ssd, plugins, weights)
-    if not set(report.matched) >= {f"{ssd.backbone.name}/{name}" for name in backbone_variables(ssd)}:
-        require_trained_backbone(params)
-    callback.on_weights(report)
-
-
 def _check_stages(ssd: SSD, params: ParamSet, strategy: Any) -> None:
     """Finds errors in later stages before the first one is trained.
 
@@ -229,20 +223,9 @@ def _check_stages(ssd: SSD, params: ParamSet, strategy: Any) -> None:
         check_batch(strategy, batch_size(stage), stage.accumulate)
 
 
-def _make_scorer(copy: SSD, params: ParamSet, data: Path) -> Scorer | None:
-    if not params.train.eval_every or params.data.eval_split is None:
-        return None
-    return Scorer(copy, params, data, params.data.eval_split)
-
-
-def _provenance(params: ParamSet, data: Path, manifest: Manifest, plugins: Plugins) -> dict[str, Any]:
-    provider = plugins.providers[params.backbone]
-    return provenance(str(data.absolute()), manifest.source, [provider.distribution])
-
-
-def _warn_of_recall(ssd: SSD, params: ParamSet, data: Path, callback: TrainingCallback) -> None:
+def _warn_of_recall(ssd: SSD, params: ParamSet, data: Path, manifest: Manifest, callback: TrainingCallback) -> None:
     """Warns if default boxes miss many ground-truth boxes of the first images."""
-    split = Manifest.load(data).train_split(params.data.train_split)
+    split = manifest.train_split(params.data.train_split)
     ground_truth = training_boxes(read_records(data, split), params.model.image_size, params.data)
     boxes = [of_image.numpy() for of_image, _ in iterate(ground_truth.take(RECALL_IMAGES), data, split)]
     if not sum(map(len, boxes)):
@@ -252,12 +235,3 @@ def _warn_of_recall(ssd: SSD, params: ParamSet, data: Path, callback: TrainingCa
     if recall < ENOUGH_RECALL:
         message = f"the default boxes overlap only {recall:.1%} of the ground-truth boxes by {iou:g} or more"
         callback.on_warning(TrainingWarning(message, "low_recall", data=data))
-
-
-def _summary(session: Session, precision: str) -> str:
-    ssd, params = session.ssd, session.params
-    return (
-        f"{params.backbone} + {params.model.name}, {len(ssd.default_boxes)} default boxes, {len(ssd.classes)} classes, "
-        f"{session.dataset.images} images in {params.data.train_split!r}; "
-        f"{describe(session.strategy, batch_size(params.train.stages[0]))}, {precision}"
-    )

@@ -13,7 +13,7 @@ def make_schedule(params: Schedule, total_steps: int, steps_per_epoch: float) ->
     """The learning rate at each step of a stage.
 
     The schedule counts from the stage's first step; during the warm-up, its rate is multiplied by the
-    warm-up's fraction. A decay every so many epochs is rounded down to whole steps, as TF-slim did.
+    warm-up's fraction. The interval of decays is rounded down to whole steps, as TF-slim did.
 
     Args:
         params: the schedule.

@@ -49,14 +49,17 @@ def make_step(
 
     def on_replica(batch: Batch, requests: Tensor) -> Tensor:
         positives = _sum_over_replicas(tf.reduce_sum(tf.cast(batch[1] > 0, tf.float32)))
-        sums = _sum_of_parts(part_gradients, _parts(batch, accumulate), tf.maximum(positives, 1.0))
+        split = [tf.split(tensor, accumulate) if accumulate > 1 else [tensor] for tensor in batch]
+        sums = _sum_of_parts(part_gradients, list(zip(*split, strict=True)), tf.maximum(positives, 1.0))
         # A tensor that replicas share cannot be summed; each takes a copy.
         gradients, losses, requests = _sum_over_replicas((*sums, tf.identity(requests)))
         if scale is not None:
             gradients = [gradient / scale.value for gradient in gradients]
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm) & tf.math.is_finite(losses[0])
-        rate = update.apply(_clipped(gradients, norm, params.clip_norm), finite)
+        if (limit := params.clip_norm) is not None:
+            gradients = [gradient * (limit / tf.maximum(norm, limit)) for gradient in gradients]
+        rate = update.apply(gradients, finite)
         non_finite, norm = (~finite, norm) if scale is None else scale.adapt(finite, norm, losses[0])
         if averages is not None:
             averages.update()
@@ -81,12 +84,6 @@ def _losses(ssd: SSD, params: Loss, batch: Batch, positives: Tensor, parts: int)
     return tf.stack([classes + boxes + l2, classes, on_positives, on_negatives, boxes, l2, sums.negatives])
 
 
-def _parts(batch: Batch, count: int) -> list[Batch]:
-    """The batch in equal parts."""
-    split = [tf.split(tensor, count) if count > 1 else [tensor] for tensor in batch]
-    return list(zip(*split, strict=True))
-
-
 def _sum_of_parts(gradients_of: Any, parts: Sequence[Batch], positives: Tensor) -> tuple[list[Tensor], Tensor]:
     """Sums of gradients and losses, one part after the other so that memory holds one part only."""
     gradients, losses = gradients_of(parts[0], positives)
@@ -96,12 +93,6 @@ def _sum_of_parts(gradients_of: Any, parts: Sequence[Batch], positives: Tensor) 
         gradients = [one + other for one, other in zip(gradients, more, strict=True)]
         losses += further
     return gradients, losses
-
-
-def _clipped(gradients: list[Tensor], norm: Tensor, limit: float | None) -> list[Tensor]:
-    if limit is None:
-        return gradients
-    return [gradient * (limit / tf.maximum(norm, limit)) for gradient in gradients]
 
 
 def _sum_over_replicas(values: Any) -> Any:

@@ -1,5 +1,1 @@
 """`ssd compare`: cost and accuracy of backbones and runs, measured side by side."""
-
-from ssdcli.compare.command import compare
-
-__all__ = ["compare"]

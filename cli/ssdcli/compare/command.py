@@ -6,9 +6,13 @@ from pathlib import Path
 
 import click
 
-from ssdcli.compare.measure import Candidate, Images, Measured, measure_in_subprocess
+from ssdcli.compare.measure import Candidate, Measured, measure_in_subprocess
 from ssdcli.compare.output import PLOT, TABLE, prepare, print_measured, write
+<<<<<<< HEAD
 from ssdcli.options import PathOption, Program, pass_program
+=======
+from ssdcli.options import Images, PathOption, Program, pass_program
+>>>>>>> refs/heads/s-training
 from ssdcli.output import print_json, progress_bar, short_names
 from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import ModelError, PluginError
@@ -31,7 +35,7 @@ from ssdcore.system.tensorflow import load_tensorflow
     help="SSD model to put on a backbone; may be repeated.",
 )
 @click.option("--batch", default=1, show_default=True, type=click.IntRange(1), help="Images at a time.")
-@click.option("--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Only the first so many.")
+@click.option("--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Only the first N images.")
 @click.option("--out", type=PathOption, help="Folder to create for compare.csv and compare.png.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_program
@@ -60,45 +64,36 @@ def compare(
     candidates = find_candidates(names, models, program.plugins, manifest.classes, batch)
     if out:
         prepare(out)
-    found = _measure_all(candidates, images, program.debug)
+    measured, failed = _measure_all(candidates, images, program.debug)
     if as_json:
-        print_json([asdict(one) for one in found])
-    elif found:
-        print_measured(found)
-    if out and found:
-        write(found, out)
+        print_json([asdict(one) for one in measured])
+    elif measured:
+        print_measured(measured)
+    if out and measured:
+        write(measured, out)
         if not as_json:
             click.echo(f"written to {out / TABLE} and {out / PLOT}")
-    _require_all(found, candidates)
-
-
-def _measure_all(candidates: Sequence[Candidate], images: Images, debug: bool) -> list[Measured]:
-    """Measures one after the other; warns of one that fails and continues."""
-    found = []
-    with progress_bar("measuring") as bar:
-        for done, candidate in enumerate(candidates):
-            bar.update(done, len(candidates), candidate.name)
-            one = measure_in_subprocess(candidate, images, debug)
-            if isinstance(one, Measured):
-                found.append(one)
-            else:
-                click.echo(f"warning: {one.name} could not be measured: {one.reason}", err=True)
-        bar.update(len(candidates), len(candidates))
-    return found
-
-
-def _require_all(found: Sequence[Measured], candidates: Sequence[Candidate]) -> None:
-    """Makes the command fail if a candidate did.
-
-    Raises:
-        ModelError: one did.
-    """
-    failed = [one.name for one in candidates if one.name not in {other.name for other in found}]
     if failed:
         raise ModelError(
             f"{len(failed)} of {len(candidates)} detectors could not be measured ({', '.join(failed)}); the "
             "warnings say why, 'ssd --debug compare ...' shows where"
         )
+
+
+def _measure_all(candidates: Sequence[Candidate], images: Images, debug: bool) -> tuple[list[Measured], list[str]]:
+    """Measures one after the other; warns of one that fails and continues. Returns the names of those as well."""
+    measured, failed = [], []
+    with progress_bar("measuring") as bar:
+        for done, candidate in enumerate(candidates):
+            bar.update(done, len(candidates), candidate.name)
+            one = measure_in_subprocess(candidate, images, debug)
+            if isinstance(one, Measured):
+                measured.append(one)
+            else:
+                failed.append(candidate.name)
+                click.echo(f"warning: {candidate.name} could not be measured: {one}", err=True)
+        bar.update(len(candidates), len(candidates))
+    return measured, failed
 
 
 def find_candidates(
@@ -122,21 +117,17 @@ def find_candidates(
         raise click.UsageError("an empty name is neither a backbone nor a run.")
     models = tuple(dict.fromkeys(models))
     names = names or [name for name in plugins.backbones if _suited(name, models, plugins)]
-    paths = [Path(name) for name in names if _is_path(name, plugins)]
-    label_of = dict(zip(paths, short_names(paths), strict=True))
-    found: list[Candidate] = []
+    paths = [name for name in names if name not in plugins.backbones and Path(name).exists()]
+    label_of = dict(zip(paths, short_names([Path(name) for name in paths]), strict=True))
+    candidates: list[Candidate] = []
     for name in names:
-        if _is_path(name, plugins):
-            found.append(_trained(Path(name), label_of[Path(name)], batch))
+        if name in label_of:
+            candidates.append(_trained(Path(name), label_of[name], batch))
         else:
-            found += _untrained(name, models, plugins, classes, batch)
-    if len({one.name for one in found}) < len(found):
+            candidates += _untrained(name, models, plugins, classes, batch)
+    if len({one.name for one in candidates}) < len(candidates):
         raise click.UsageError("the same backbone is given twice.")
-    return found
-
-
-def _is_path(name: str, plugins: Plugins) -> bool:
-    return name not in plugins.backbones and Path(name).exists()
+    return candidates
 
 
 def _suited(backbone: str, models: Sequence[str], plugins: Plugins) -> list[str]:
@@ -169,14 +160,11 @@ def _untrained(
             "('ssd backbones list' shows which has which)"
         )
     for model in suited:
-        yield Candidate(f"{name} {model}", _untrained_params(name, model, batch), classes)
-
-
-def _untrained_params(backbone: str, model: str, batch: int) -> ParamSet:
-    """The SSD model on a backbone, its own layers normalised as those of nearly all backbones are."""
-    return ParamSet(
-        backbone=backbone,
-        model=MODELS[model]().model_copy(update={"block_norm": BlockNorm()}),
-        train=TrainParams(stages=(Stage(name="none", steps=1),)),
-        eval=EvalParams(batch_size=batch),
-    )
+        params = ParamSet(
+            backbone=name,
+            # The SSD blocks are normalised as the layers of nearly all backbones are.
+            model=MODELS[model]().model_copy(update={"block_norm": BlockNorm()}),
+            train=TrainParams(stages=(Stage(name="none", steps=1),)),
+            eval=EvalParams(batch_size=batch),
+        )
+        yield Candidate(f"{name} {model}", params, classes)

@@ -3,12 +3,11 @@
 import multiprocessing
 import signal
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from ssdcli.options import Images
 from ssdcore.errors import SsdError
 from ssdcore.params import ParamSet
 
@@ -28,15 +27,6 @@ class Candidate:
     params: ParamSet
     classes: tuple[str, ...]
     checkpoint: Path | None = None
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images to run on: a folder of records, its split, and how many of the images; None: all."""
-
-    data: Path
-    split: str
-    max_images: int | None
 
 
 @dataclass(frozen=True)
@@ -74,18 +64,13 @@ class Measured:
         return self.network_ms + self.nms_ms
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A candidate that could not be measured, and the reason, in one line."""
-
-    name: str
-    reason: str
-
-
-def measure_in_subprocess(candidate: Candidate, images: Images, debug: bool) -> Measured | Failure:
+def measure_in_subprocess(candidate: Candidate, images: Images, debug: bool) -> Measured | str:
     """Measures a candidate in a fresh process, so that no memory or threads of the previous one are left.
 
     With `debug` it prints the traceback of a failure. The process never outlives this one.
+
+    Returns:
+        The measurements, or the reason in one line why the candidate could not be measured.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; the process has ended.
@@ -94,29 +79,26 @@ def measure_in_subprocess(candidate: Candidate, images: Images, debug: bool) -> 
     results, child_end = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(child_end, candidate, images, debug))
     try:
-        with _sigint_ignored():
+        # The process inherits this: on Ctrl-C a terminal sends SIGINT to it as well.
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
             process.start()
+        finally:
+            signal.signal(signal.SIGINT, previous)
         child_end.close()
-        result: Measured | Failure = results.recv()
+        result: Measured | str = results.recv()
         return result
     except EOFError:
         process.join()
-        return Failure(candidate.name, _exit_reason(process.exitcode))
+        code = process.exitcode or 0
+        if code >= 0:
+            return f"its process ended with exit code {code}"
+        return f"its process was killed by {signal.Signals(-code).name}, probably for lack of memory"
     finally:
         if process.ident:
             process.kill()
             process.join()
         results.close()
-
-
-@contextmanager
-def _sigint_ignored() -> Iterator[None]:
-    """Makes a process that is started meanwhile ignore SIGINT, which a terminal sends to it as well on Ctrl-C."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _work(results: Connection, candidate: Candidate, images: Images, debug: bool) -> None:
@@ -129,7 +111,8 @@ def _work(results: Connection, candidate: Candidate, images: Images, debug: bool
     except Exception as error:  # whatever a plugin raises must not stop the others
         if debug:
             traceback.print_exc()
-        results.send(Failure(candidate.name, _reason(error)))
+        text = " ".join(str(error).split())
+        results.send(text if isinstance(error, SsdError) else f"{type(error).__name__}: {text:.300}")
 
 
 def _measure(candidate: Candidate, images: Images) -> Measured:
@@ -158,14 +141,3 @@ def _measure(candidate: Candidate, images: Images) -> Measured:
         images=result.images,
         map=result.mean_average_precision if candidate.checkpoint else None,
     )
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, SsdError) else f"{type(error).__name__}: {text:.300}"
-
-
-def _exit_reason(code: int | None) -> str:
-    if code is None or code >= 0:
-        return f"its process ended with exit code {code}"
-    return f"its process was killed by {signal.Signals(-code).name}, probably for lack of memory"

@@ -85,7 +85,7 @@ def watch_run(program: Program, request: EvalRequest) -> None:
         time.sleep(POLL)
     first = load(run.last, request.assignments)
     split, metric = request.split or eval_split(first, request.data), first.params.eval.metric
-    path = run.watch_csv(split)
+    path = run.watches / f"{split}.csv"
     busy = SsdError(f"another process watches {run.root.absolute()} on {split!r}; wait for its rows in {path}")
     with explain_writing(path):
         path.parent.mkdir(exist_ok=True)

@@ -15,10 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ssdcli.report.scored import Steps
 from ssdcore.evaluation.analysis import Analysis, ClassScores
 from ssdcore.evaluation.analysis.curves import Calibration
 from ssdcore.evaluation.analysis.matched import IOUS
+from ssdcore.runs.run_folder import Scores
 
 Points = Iterable[tuple[float, float]]
 
@@ -53,6 +53,11 @@ _SUPERFLUOUS = (
 """Patterns of what matplotlib writes and a page does not need."""
 
 
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for people; n/a for None."""
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
 def precision_recall_chart(scores: Mapping[str, ClassScores]) -> Markup:
     """Precision over recall of a class, with the best F1 of each model as a point."""
     figure, axes = _figure((300, 244), "recall", "precision")
@@ -62,7 +67,7 @@ def precision_recall_chart(scores: Mapping[str, ClassScores]) -> Markup:
             _line(axes, points, index)
         if one.best:
             _dots(axes, [(one.best.recall, one.best.precision)], index)
-    summary = "; ".join(f"{label}: voc12 {_number(one.voc12)}" for label, one in scores.items())
+    summary = "; ".join(f"{label}: voc12 {number(one.voc12)}" for label, one in scores.items())
     name = next(iter(scores.values())).name
     return _inline(figure, f"{name}: precision over recall, {summary}")
 
@@ -76,7 +81,7 @@ def iou_chart(models: Mapping[str, Analysis]) -> Markup:
     for index, analysis in enumerate(models.values()):
         _line(axes, _known(analysis.mean_at_ious), index)
     summary = "; ".join(
-        f"{label}: {_number(one.mean_at_ious[0])} to {_number(one.mean_at_ious[-1])}" for label, one in models.items()
+        f"{label}: {number(one.mean_at_ious[0])} to {number(one.mean_at_ious[-1])}" for label, one in models.items()
     )
     return _inline(figure, f"AP over IoU: mean voc12 at IoU 0.50 to 0.95, {summary}")
 
@@ -87,7 +92,7 @@ def iou_classes(models: Mapping[str, Analysis]) -> Sequence[ClassScores]:
     return () if others or len(first.classes) >= len(DASHES) else first.classes
 
 
-def steps_chart(series: Steps) -> Markup:
+def steps_chart(series: Scores) -> Markup:
     """mAP over training steps."""
     figure, axes = _figure((360, 244), "step", "mAP", limits=None)
     for index, points in enumerate(series.values()):
@@ -113,10 +118,7 @@ def histogram_chart(analysis: Analysis) -> Markup:
     axes.set(yscale="log", ylim=(0.7, 10 ** len(str(most - 1))))
     axes.minorticks_off()
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    return _inline(
-        figure,
-        f"True and false detections: {sum(true)} true and {sum(false)} false detections by score",
-    )
+    return _inline(figure, f"True and false detections: {sum(true)} true and {sum(false)} false detections by score")
 
 
 def reliability_chart(calibration: Calibration) -> Markup:
@@ -128,7 +130,7 @@ def reliability_chart(calibration: Calibration) -> Markup:
     axes.plot([0, 1], [0, 1], color=_COLOURS["quiet"], linewidth=1.2, dashes=(4, 4))
     filled = calibration.counts > 0
     _dots(axes, zip(calibration.mean_scores[filled], calibration.precision[filled], strict=True), 0)
-    return _inline(figure, f"Reliability: expected calibration error {_number(calibration.error)}")
+    return _inline(figure, f"Reliability: expected calibration error {number(calibration.error)}")
 
 
 @matplotlib.rc_context(_SETTINGS)
@@ -149,7 +151,7 @@ def _figure(size: tuple[int, int], x: str, y: str, limits: tuple[float, float] |
 def _line(axes: Axes, points: Points, index: int, linewidth: float = 2, alpha: float = 1) -> None:
     """A line through points, in the style of the series at an index."""
     style: dict[str, Any] = {"linewidth": linewidth, "alpha": alpha, "zorder": 3, "clip_on": False}  # over the frame
-    (line,) = axes.plot(*_columns(points), color=_colour(index), **style)
+    (line,) = axes.plot(*_columns(points), color=_COLOURS[f"m{index % len(DASHES)}"], **style)
     if dashes := DASHES[index % len(DASHES)]:
         line.set_dashes([float(length) for length in dashes.split()])
 
@@ -157,7 +159,9 @@ def _line(axes: Axes, points: Points, index: int, linewidth: float = 2, alpha: f
 def _dots(axes: Axes, points: Points, index: int) -> None:
     """Points in the colour of the series at an index."""
     style: dict[str, Any] = {"markersize": 8, "markeredgewidth": 1.5, "zorder": 4, "clip_on": False}
-    axes.plot(*_columns(points), "o", color=_colour(index), markeredgecolor=_COLOURS["page"], **style)
+    axes.plot(
+        *_columns(points), "o", color=_COLOURS[f"m{index % len(DASHES)}"], markeredgecolor=_COLOURS["page"], **style
+    )
 
 
 def _columns(points: Points) -> NDArray[np.float64]:
@@ -165,16 +169,8 @@ def _columns(points: Points) -> NDArray[np.float64]:
     return np.array(list(points), float).reshape(-1, 2).T
 
 
-def _colour(index: int) -> str:
-    return _COLOURS[f"m{index % len(DASHES)}"]
-
-
 def _known(values: Sequence[float | None]) -> list[tuple[float, float]]:
     return [(iou, value) for iou, value in zip(IOUS, values, strict=True) if value is not None]
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"
 
 
 def _inline(figure: Figure, label: str) -> Markup:

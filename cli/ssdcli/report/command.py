@@ -2,16 +2,22 @@
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+<<<<<<< HEAD
 from ssdcli.options import PathOption, Program, pass_program
 from ssdcli.output import print_json, progress_bar, short_names
 from ssdcore.system.tensorflow import load_tensorflow
 
 if TYPE_CHECKING:
     from ssdcli.report.scored import Images, ScoredModel
+=======
+from ssdcli.options import Images, PathOption, Program, pass_program
+from ssdcli.output import print_json, progress_bar, short_names
+from ssdcore.system.tensorflow import load_tensorflow
+>>>>>>> refs/heads/s-training
 
 
 @click.command()
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--out", type=PathOption, help="Folder to create. Default for a single run folder: report/ in it.")
 @click.option("--score", type=click.FloatRange(0, 1), help="Score threshold for counting errors. Default: best F1.")
 @click.option(
-    "--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Evaluate only the first so many."
+    "--max-images", "--max-pictures", "max_images", type=click.IntRange(1), help="Evaluate only the first N images."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @pass_program
@@ -46,20 +52,28 @@ def report(
     target = out or _default_out(models)
     load_tensorflow()
     from ssdcli.report.page import render
-    from ssdcli.report.scored import Images, open_model
+    from ssdcli.report.scored import score_model
     from ssdcli.report.tables import PAGE, numbers, require_free, write_report
     from ssdcore.evaluation.evaluate import eval_split
+    from ssdcore.runs.checkpoint import load_checkpoint
+    from ssdcore.runs.run_folder import find_checkpoint
 
     require_free(target)
-    first, *_ = [open_model(path) for path in models]  # open all before the first is evaluated
+    first, *_ = [load_checkpoint(find_checkpoint(path)) for path in models]  # all before the first is evaluated
     images = Images(data, split or eval_split(first, data), max_images)
-    scored = _score_all(program, models, images, score)
+    scored = []
+    with progress_bar("evaluating") as bar:
+        for path, label in zip(models, short_names(models), strict=True):
+            update: Any = partial(bar.update, note=label)
+            scored.append(score_model(path, label, images, score, program.plugins, update))
     write_report(target, render(scored, images), scored, images)
     if as_json:
         print_json({"report": str(target / PAGE), **numbers(scored, images)})
         return
     for model in scored:
-        click.echo(f"{model.label}: mAP {_mean(model)}")
+        value = model.evaluation.mean_average_precision
+        mean = "n/a" if value is None else f"{value:.4f}"
+        click.echo(f"{model.label}: mAP {mean} ({model.evaluation.metric})")
     click.echo(f"report: {target / PAGE}")
 
 
@@ -67,21 +81,3 @@ def _default_out(models: tuple[Path, ...]) -> Path:
     if len(models) > 1 or models[0].is_file():
         raise click.UsageError("--out is needed: only the report of a single run folder has a default folder.")
     return models[0] / "report"
-
-
-def _score_all(
-    program: Program, models: tuple[Path, ...], images: "Images", score: float | None
-) -> "list[ScoredModel]":
-    from ssdcli.report.scored import score_model
-
-    scored = []
-    with progress_bar("evaluating") as bar:
-        for path, label in zip(models, short_names(models), strict=True):
-            update: Any = partial(bar.update, note=label)
-            scored.append(score_model(path, label, images, score, program.plugins, update))
-    return scored
-
-
-def _mean(model: "ScoredModel") -> str:
-    value = model.evaluation.mean_average_precision
-    return f"{'n/a' if value is None else f'{value:.4f}'} ({model.evaluation.metric})"

@@ -4,13 +4,15 @@ import base64
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 from operator import attrgetter
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ssdcli.report.scored import Box, ErrorCase, Images, LabelledBox, ScoredModel
+from ssdcli.options import Images
+from ssdcli.report.scored import Box, ErrorCase, LabelledBox, ScoredModel
 from ssdcore.data.images import decode_rgb
 from ssdcore.data.records.index import RecordIndex
 from ssdcore.data.records.record import parse
@@ -26,7 +28,7 @@ SIDE, QUALITY = 320, 80
 """Longest side of an image on the page, px, and its JPEG quality."""
 
 CONTEXT, LEAST = 2.4, 0.3
-"""Side of a crop: so many times the longer side of the boxes, but at least this fraction of the image's."""
+"""Side of a crop: a multiple of the longer side of the boxes, but at least this fraction of the image's."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,10 @@ def make_galleries(model: ScoredModel, images: Images) -> dict[str, list[Tile]]:
     chosen = choose(model)
     index = RecordIndex.of_split(images.data, images.split)
     tiles: dict[ErrorCase, Tile] = {}
-    last, pixels = -1, np.zeros((1, 1, 3), np.uint8)
-    for case in sorted((case for cases in chosen.values() for case in cases), key=attrgetter("image")):
-        if case.image != last:
-            last, pixels = case.image, decode_rgb(parse(index.read(case.image))["image"].numpy())
-        tiles[case] = _tile(model, case, pixels)
+    by_image = attrgetter("image")
+    for image, cases in groupby(sorted(chain.from_iterable(chosen.values()), key=by_image), by_image):
+        pixels = decode_rgb(parse(index.read(image))["image"].numpy())
+        tiles |= {case: _tile(model, case, pixels) for case in cases}
     return {kind: [tiles[case] for case in cases] for kind, cases in chosen.items() if cases}
 
 
@@ -60,8 +61,7 @@ def choose(model: ScoredModel) -> dict[str, list[ErrorCase]]:
     """The errors to show of each kind: the best-scoring false detections, and the worst misses."""
     cases = list(model.errors())
     chosen = {kind: [case for case in cases if case.kind == kind] for kind in GALLERIES}
-    chosen["missed"] = _misses(chosen["missed"])
-    return {kind: cases[:MOST] for kind, cases in chosen.items()}
+    return {kind: cases[:MOST] for kind, cases in (chosen | {"missed": _misses(chosen["missed"])}).items()}
 
 
 def _misses(cases: Sequence[ErrorCase]) -> list[ErrorCase]:
@@ -103,10 +103,8 @@ def _caption(case: ErrorCase) -> tuple[str, str]:
         return f"{_truth(case).name} missed", nearest
     assert case.detection
     own = f"{case.detection.name}, score {case.score:.2f}"
-    return (
-        own,
-        f"IoU {case.iou:.2f} with {case.truth.name}" if case.truth else f"largest IoU with an object {case.iou:.2f}",
-    )
+    iou = f"{case.iou:.2f}"
+    return own, f"IoU {iou} with {case.truth.name}" if case.truth else f"largest IoU with an object {iou}"
 
 
 def _in_crop(box: Box, left: int, top: int) -> Box:

@@ -8,9 +8,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import ssdcore
+from ssdcli.options import Images
 from ssdcli.report import charts
 from ssdcli.report.galleries import make_galleries
-from ssdcli.report.scored import Images, ScoredModel
+from ssdcli.report.scored import ScoredModel
 from ssdcore.evaluation.analysis import Analysis
 from ssdcore.evaluation.analysis.matched import IOUS
 from ssdcore.evaluation.analysis.sizes import BANDS, over_classes
@@ -45,19 +46,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    jinja.filters.update(number=number, count=count, difference=difference, mean_of=Analysis.mean_of)
+    jinja.filters.update(number=charts.number, count="{:,}".format, difference=difference, mean_of=Analysis.mean_of)
     jinja.globals.update(dashes=charts.DASHES, bands=BANDS, ious=IOUS, now=datetime.now, version=ssdcore.__version__)
     return jinja
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A number for people; n/a for None."""
-    return "n/a" if value is None else f"{value:.{digits}f}"
-
-
-def count(value: int) -> str:
-    """A whole number with thousands separated."""
-    return f"{value:,}"
 
 
 def difference(value: float | None, base: float | None, better: int = 1, digits: int = 3) -> Markup:

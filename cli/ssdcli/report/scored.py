@@ -1,6 +1,5 @@
 """Evaluates a model on a split and keeps what a report shows of it; images are not kept."""
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ssdcli.options import Images
 from ssdcore.contract.plugins import Plugins
 from ssdcore.detection import Detections
 from ssdcore.evaluation import Evaluation
@@ -15,20 +15,10 @@ from ssdcore.evaluation.analysis import Analysis, analyse
 from ssdcore.evaluation.analysis.errors import KINDS
 from ssdcore.evaluation.evaluate import Evaluator, was_chosen_on
 from ssdcore.runs.checkpoint import Checkpoint, load_checkpoint, restore_model
-from ssdcore.runs.run_folder import RunFolder, find_checkpoint
+from ssdcore.runs.run_folder import RunFolder, Scores, find_checkpoint
 from ssdcore.types import OnProgress
 
 Box = tuple[float, float, float, float]
-Steps = dict[str, list[tuple[int, float]]]
-
-
-@dataclass(frozen=True)
-class Images:
-    """The images to evaluate on: a folder of records, its split, and how many of the images; None: all."""
-
-    data: Path
-    split: str
-    max_images: int | None
 
 
 class LabelledBox(NamedTuple):
@@ -71,7 +61,7 @@ class ScoredModel:
         evaluation: what `ssd eval` prints.
         analysis: the numbers in detail.
         image_names: of the images, in the order of the records.
-        steps: (step, mAP) of the evaluations during training, see `read_steps`; empty where unknown.
+        steps: (step, mAP) of the evaluations during training, see `RunFolder.scores`; empty where unknown.
         chosen_here: the checkpoint was chosen by its score on this very data.
     """
 
@@ -80,7 +70,7 @@ class ScoredModel:
     evaluation: Evaluation
     analysis: Analysis
     image_names: list[str]
-    steps: Steps
+    steps: Scores
     chosen_here: bool
 
     def as_dict(self) -> dict[str, Any]:
@@ -109,14 +99,11 @@ class ScoredModel:
         errors, (truth, detections, *_) = self.analysis.errors, self.analysis.matched
         for row in np.flatnonzero(errors.kinds >= 0).tolist():
             concerned = int(errors.objects[row])
-            iou = max(detections.own_iou[row], detections.other_iou[row])
-            if concerned >= 0:
-                iou = detections.own_iou[row] if concerned == detections.own[row] else detections.other_iou[row]
+            own, other = detections.own_iou[row], detections.other_iou[row]
+            iou = max(own, other) if concerned < 0 else own if concerned == detections.own[row] else other
             about = self._labelled(truth, concerned) if concerned >= 0 else None
-            score, kind = float(detections.scores[row]), KINDS[errors.kinds[row]]
-            yield ErrorCase(
-                kind, int(detections.images[row]), self._labelled(detections, row), score, about, float(iou)
-            )
+            image, score, kind = int(detections.images[row]), float(detections.scores[row]), KINDS[errors.kinds[row]]
+            yield ErrorCase(kind, image, self._labelled(detections, row), score, about, float(iou))
         yield from self._missed()
 
     def boxes_in(self, image: int) -> tuple[list[LabelledBox], list[LabelledBox]]:
@@ -134,22 +121,16 @@ class ScoredModel:
         objects, first = np.unique(detections.own[near], return_index=True)
         nearest = dict(zip(objects.tolist(), near[first].tolist(), strict=True))
         for index in np.flatnonzero(self.analysis.errors.missed).tolist():
-            image, about, row = int(truth.images[index]), self._labelled(truth, index), nearest.get(index)
-            if row is None:
-                yield ErrorCase("missed", image, None, None, about, None)
-            else:
-                score, iou = float(detections.scores[row]), float(detections.own_iou[row])
-                yield ErrorCase("missed", image, self._labelled(detections, row), score, about, iou)
+            detection, score, iou = None, None, None
+            if (row := nearest.get(index)) is not None:
+                detection, score = self._labelled(detections, row), float(detections.scores[row])
+                iou = float(detections.own_iou[row])
+            yield ErrorCase("missed", int(truth.images[index]), detection, score, self._labelled(truth, index), iou)
 
     def _labelled(self, boxes: Any, row: int) -> LabelledBox:
         name = self.checkpoint.classes[boxes.labels[row] - 1]
         left, top, right, bottom = boxes.boxes[row].tolist()
         return LabelledBox(row, name, (left, top, right, bottom), float(boxes.areas[row]))
-
-
-def open_model(path: Path) -> Checkpoint:
-    """The checkpoint that a run folder or file stands for."""
-    return load_checkpoint(find_checkpoint(path))
 
 
 def score_model(
@@ -169,7 +150,7 @@ def score_model(
         CheckpointError: there is no checkpoint, or the data has other classes.
         DataError: the data is missing or damaged.
     """
-    checkpoint = open_model(path)
+    checkpoint = load_checkpoint(find_checkpoint(path))
     params = checkpoint.params.eval
     evaluator = Evaluator(restore_model(checkpoint, plugins), images.data, images.split, params, images.max_images)
     detections: list[Detections] = []
@@ -180,31 +161,6 @@ def score_model(
         evaluation=evaluation,
         analysis=analyse(evaluator.images, detections, checkpoint.classes, params, score),
         image_names=[truth.name for truth in evaluator.images],
-        steps=read_steps(RunFolder(path)),
+        steps=RunFolder(path).scores(),
         chosen_here=was_chosen_on(checkpoint, images.data, images.split),
     )
-
-
-def read_steps(run: RunFolder) -> Steps:
-    """Step and mAP of each evaluation in a run folder, by step.
-
-    The series of training itself is called `training`, those of evaluations that watched it `watch SPLIT`. Rows
-    without these numbers are skipped, and so is a last line that is still being written.
-    """
-    series: Steps = {}
-    for path in (run.metrics, *sorted(run.watches.glob("*.csv"))):
-        name = "training" if path == run.metrics else f"watch {path.stem}"
-        for row in _whole_rows(path):
-            if row.get("map") and row["step"].isdigit():
-                series.setdefault(_watch_name(row) or name, []).append((int(row["step"]), float(row["map"])))
-    return {name: sorted(points) for name, points in series.items()}
-
-
-def _whole_rows(path: Path) -> Iterator[dict[str, str]]:
-    text = path.read_text("utf-8") if path.is_file() else ""
-    return csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
-
-
-def _watch_name(row: dict[str, str]) -> str:
-    """The watching evaluation that wrote a row into training's own file, as older versions did; else empty."""
-    return row.get("stage", "").partition(" (")[2].rstrip(")")

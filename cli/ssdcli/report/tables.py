@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ssdcli.options import Images
 from ssdcli.output import csv_text
-from ssdcli.report.scored import Images, ScoredModel
+from ssdcli.report.scored import ScoredModel
 from ssdcore.errors import DataError
 from ssdcore.evaluation.analysis.sizes import BANDS
 from ssdcore.files import explain_writing, write_atomic
@@ -40,26 +41,20 @@ def write_report(out: Path, page: str, models: Sequence[ScoredModel], images: Im
         DataError: a file cannot be written.
     """
     whole = json.dumps(numbers(models, images), indent=2, ensure_ascii=False) + "\n"
-    tables = {name: _table(models, columns, rows) for name, (columns, rows) in TABLES.items()}
+    tables = {
+        name: csv_text([("model", *columns), *((model.label, *row) for model in models for row in rows(model))])
+        for name, (columns, rows) in TABLES.items()
+    }
     with explain_writing(out, DataError):
         out.mkdir(parents=True, exist_ok=True)
     for name, text in {NUMBERS: whole, **tables, PAGE: page}.items():
         write_atomic(out / name, text.encode(), DataError)
 
 
-def _table(models: Sequence[ScoredModel], columns: Sequence[str], rows: Callable[[ScoredModel], Rows]) -> str:
-    return csv_text([("model", *columns), *((model.label, *row) for model in models for row in rows(model))])
-
-
 def _classes(model: ScoredModel) -> Rows:
     for one in model.analysis.classes:
         best = (one.best.score, one.best.precision, one.best.recall, one.best.f1) if one.best else (None,) * 4
         yield one.name, one.objects, one.detections, one.voc07, one.voc12, one.over_ious, *best
-
-
-def _curves(model: ScoredModel) -> Rows:
-    for one in model.analysis.classes:
-        yield from ((one.name, *point) for point in zip(*(part.tolist() for part in one.curve), strict=True))
 
 
 def _sizes(model: ScoredModel) -> Rows:
@@ -75,21 +70,21 @@ def _confusion(model: ScoredModel) -> Rows:
         yield from ((true, predicted, count) for predicted, count in zip(names, row, strict=True))
 
 
+def _binned(*columns: Iterable[Any]) -> Rows:
+    """Rows of bins of equal width from 0 to 1: from, to, and the values of each bin."""
+    rows = list(zip(*columns, strict=True))
+    for index, row in enumerate(rows):
+        yield index / len(rows), (index + 1) / len(rows), *row
+
+
 def _scores(model: ScoredModel) -> Rows:
     false, true = model.analysis.histogram.tolist()
-    for index in range(len(true)):
-        yield index / len(true), (index + 1) / len(true), true[index], false[index]
+    return _binned(true, false)
 
 
 def _calibration(model: ScoredModel) -> Rows:
     bins = model.analysis.calibration
-    for index, (count, true, mean) in enumerate(zip(bins.counts, bins.true, bins.mean_scores, strict=True)):
-        yield index / len(bins.counts), (index + 1) / len(bins.counts), int(count), int(true), float(mean)
-
-
-def _steps(model: ScoredModel) -> Rows:
-    for name, points in model.steps.items():
-        yield from ((name, *point) for point in points)
+    return _binned(bins.counts.tolist(), bins.true.tolist(), bins.mean_scores.tolist())
 
 
 def _errors(model: ScoredModel) -> Rows:
@@ -109,12 +104,22 @@ TABLES: dict[str, tuple[Sequence[str], Callable[[ScoredModel], Rows]]] = {
         ("class", "objects", "detections", "voc07", "voc12", "over_ious", "best_score", "precision", "recall", "f1"),
         _classes,
     ),
-    "curves.csv": (("class", "score", "precision", "recall"), _curves),
+    "curves.csv": (
+        ("class", "score", "precision", "recall"),
+        lambda model: (
+            (one.name, *point)
+            for one in model.analysis.classes
+            for point in zip(*(part.tolist() for part in one.curve), strict=True)
+        ),
+    ),
     "sizes.csv": (("by", "class", "size", "objects", "average_precision"), _sizes),
     "confusion.csv": (("true_class", "predicted_class", "count"), _confusion),
     "scores.csv": (("from", "to", "true", "false"), _scores),
     "calibration.csv": (("from", "to", "detections", "true", "mean_score"), _calibration),
     "errors.csv": (("kind", "image", "class", "score", *_BOX, "iou", "object_class"), _errors),
-    "steps.csv": (("series", "step", "map"), _steps),
+    "steps.csv": (
+        ("series", "step", "map"),
+        lambda model: ((name, *point) for name, points in model.steps.items() for point in points),
+    ),
 }
 """File -> its columns after `model`, and its rows for a model; an empty class is background."""

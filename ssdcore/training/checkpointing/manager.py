@@ -21,12 +21,8 @@ from ssdcore.training.optimizers import Update
 from ssdcore.training.precision import LossScale
 from ssdcore.training.state import TrainingState
 
-_AVERAGES, _SCALE, _OPTIMIZER, _METRICS = (
-    "training/averages/",
-    "training/scale/",
-    "training/optimizer/",
-    "training/window",
-)
+_AVERAGES, _SCALE, _OPTIMIZER = "training/averages/", "training/scale/", "training/optimizer/"
+_METRICS = "training/window"
 
 
 class CheckpointManager:
@@ -49,6 +45,8 @@ class CheckpointManager:
         """`made` is the provenance of a new run; see `ssdcore.runs.provenance`."""
         self._run, self._ssd, self._params, self._made = run, ssd, params, made
         self.averages, self.scale = averages, scale
+        self._groups = {AVERAGES_PREFIX: averages.variables, _AVERAGES: averages.state} if averages else {}
+        self._groups |= {_SCALE: scale.state} if scale else {}
         self._saved_at = time.monotonic()
 
     def begin(self, state: TrainingState) -> None:
@@ -67,11 +65,8 @@ class CheckpointManager:
         """
         self._made = dict(checkpoint.made)
         assign_weights(self._ssd, checkpoint, averaged=False)
-        if self.averages:
-            _assign_all(checkpoint, AVERAGES_PREFIX, self.averages.variables)
-            _assign_all(checkpoint, _AVERAGES, self.averages.state)
-        if self.scale:
-            _assign_all(checkpoint, _SCALE, self.scale.state)
+        for prefix, variables in self._groups.items():
+            _assign_all(checkpoint, prefix, variables)
         return TrainingState.load(checkpoint.progress)
 
     def rewind(self, step: int) -> None:
@@ -88,7 +83,9 @@ class CheckpointManager:
             CheckpointError: it cannot be written; the previous one stays whole.
         """
         path = self._run.at_step(state.step)
-        save_checkpoint(path, self._ssd, self._params, asdict(state), self._arrays(update, metrics), self._made)
+        groups = self._groups | ({_OPTIMIZER: _slots(update)} if update else {})
+        arrays = _arrays(groups) | {_METRICS: metrics.values()}
+        save_checkpoint(path, self._ssd, self._params, asdict(state), arrays, self._made)
         link_atomic(path, self._run.last, CheckpointError)
         for old in (*self._run.numbered()[self._params.train.keep :], *self._run.partial()):
             old.unlink(missing_ok=True)
@@ -96,7 +93,8 @@ class CheckpointManager:
 
     def save_best(self, state: TrainingState) -> None:
         """Saves the weights and their averages as the best checkpoint, with the errors of `save`."""
-        save_checkpoint(self._run.best, self._ssd, self._params, asdict(state), self._average_arrays(), self._made)
+        averages = _arrays({AVERAGES_PREFIX: self._groups.get(AVERAGES_PREFIX, {})})
+        save_checkpoint(self._run.best, self._ssd, self._params, asdict(state), averages, self._made)
 
     @property
     def overdue(self) -> bool:
@@ -105,17 +103,6 @@ class CheckpointManager:
 
     def _write_params(self) -> None:
         write_atomic(self._run.params, self._params.to_yaml().encode(), TrainingError)
-
-    def _average_arrays(self) -> dict[str, NDArray[Any]]:
-        return _arrays(AVERAGES_PREFIX, self.averages.variables) if self.averages else {}
-
-    def _arrays(self, update: Update | None, metrics: StepMetrics) -> dict[str, NDArray[Any]]:
-        """What a checkpoint holds beside the weights."""
-        arrays = self._average_arrays()
-        arrays |= _arrays(_AVERAGES, self.averages.state) if self.averages else {}
-        arrays |= _arrays(_SCALE, self.scale.state) if self.scale else {}
-        arrays |= _arrays(_OPTIMIZER, _slots(update)) if update else {}
-        return {**arrays, _METRICS: metrics.values()}
 
 
 def restore_optimizer(checkpoint: Checkpoint, update: Update, steps: int) -> StepMetrics:
@@ -133,8 +120,8 @@ def _slots(update: Update) -> dict[str, Any]:
     return {f"{number:04d}": variable for number, variable in enumerate(update.state)}
 
 
-def _arrays(prefix: str, variables: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    return {prefix + name: variable.numpy() for name, variable in variables.items()}
+def _arrays(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+    return {prefix + name: one.numpy() for prefix, variables in groups.items() for name, one in variables.items()}
 
 
 def _assign_all(checkpoint: Checkpoint, prefix: str, variables: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ssdcore.data.records.manifest import Manifest
 from ssdcore.errors import CheckpointError, TrainingError
@@ -13,32 +13,22 @@ from ssdcore.runs.checkpoint import Checkpoint, load_checkpoint
 from ssdcore.runs.run_folder import RunFolder
 
 _FREE = re.compile(
-    r"train\.(log_every|eval_every|early_stop|save_minutes|keep|augmentation_images|histograms)|data\.(parallel_calls|max_undecodable)"
-    r"|eval\.batch_size|description"
+    r"train\.(log_every|eval_every|early_stop|save_minutes|keep|augmentation_images|histograms)|"
+    r"data\.(parallel_calls|max_undecodable)|eval\.batch_size|description"
 )
 """Parameters that may change when a run is resumed."""
 
 _LENGTH = re.compile(r"train\.stages\.(\d+)\.(epochs|steps)")
 
 
-class OpenedRun(NamedTuple):
-    """A run that can be started or resumed.
-
-    Attributes:
-        params: with the names of splits filled in, and on resuming the sizes of `auto` batches.
-        checkpoint: to resume from; None for a new run.
-        warning: about a damaged last checkpoint; empty if there is none.
-    """
-
-    params: ParamSet
-    checkpoint: Checkpoint | None = None
-    warning: str = ""
-
-
 def open_run(
     run: RunFolder, params: ParamSet, manifest: Manifest, data: Path, *, resume: bool, chief: bool
-) -> OpenedRun:
+) -> tuple[ParamSet, Checkpoint | None, str]:
     """Makes sure that a new run's folder is unused, or that the run in it can be resumed.
+
+    Returns:
+        The parameters with the names of splits filled in, and on resuming the sizes of `auto` batches; the checkpoint
+        to resume from, None for a new run; a warning about a damaged last checkpoint, empty if there is none.
 
     Raises:
         TrainingError: the folder is in use, or the run was started with other parameters or data.
@@ -52,12 +42,12 @@ def open_run(
         check_classes(checkpoint.classes, manifest.classes, data)
         _refuse_changes(checkpoint, params)
         _refuse_other_data(checkpoint, manifest, params, data)
-        return OpenedRun(params, checkpoint, warning)
+        return params, checkpoint, warning
     if params.train.weights.file is None:
         require_trained_backbone(params)
     if chief and not run.is_unused():
         raise TrainingError(f"{run.root.absolute()} is in use", "run_exists")
-    return OpenedRun(params)
+    return params, None, ""
 
 
 def load_latest(run: RunFolder) -> tuple[Checkpoint, str]:
@@ -115,19 +105,17 @@ def _with_batch_sizes(params: ParamSet, resolved: Sequence[Stage]) -> ParamSet:
 def _refuse_changes(checkpoint: Checkpoint, params: ParamSet) -> None:
     """Refuses other parameters, except for the length of later stages and what does not affect the weights."""
     stage = checkpoint.progress["stage"]
-    changes = [change for change in difference(checkpoint.params, params) if not _may_change(change[0], stage)]
+    changes = [
+        f"{key} was {_shown(old)}, now {_shown(new)}"
+        for key, old, new in difference(checkpoint.params, params)
+        if not (_FREE.fullmatch(key) or ((length := _LENGTH.fullmatch(key)) and int(length[1]) >= stage))
+    ]
     if changes:
-        listed = "; ".join(f"{key} was {_shown(old)}, now {_shown(new)}" for key, old, new in changes[:5])
-        more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
+        listed, more = "; ".join(changes[:5]), f" and {len(changes) - 5} more" if len(changes) > 5 else ""
         raise TrainingError(
             f"the run in {checkpoint.path.parent.parent.absolute()} was started with other parameters: {listed}{more}; "
             "resume with its own params.yaml, or start a new run"
         )
-
-
-def _may_change(key: str, stage: int) -> bool:
-    length = _LENGTH.fullmatch(key)
-    return int(length[1]) >= stage if length else bool(_FREE.fullmatch(key))
 
 
 def _shown(value: Any) -> str:

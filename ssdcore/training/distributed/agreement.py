@@ -53,9 +53,9 @@ def require_same_step(strategy: Any, step: int, folder: Path) -> None:
     """
     steps = numbers_of_all(strategy, step)
     if len(set(steps)) > 1:
-        found = ", ".join(f"{one:.0f}" for one in steps)
+        listed = ", ".join(f"{one:.0f}" for one in steps)
         raise TrainingError(
-            f"the workers read checkpoints of different steps ({found}) in {folder.absolute()}; all of them need the "
+            f"the workers read checkpoints of different steps ({listed}) in {folder.absolute()}; all of them need the "
             "same shared run folder",
             "workers_differ",
         )

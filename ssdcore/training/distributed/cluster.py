@@ -22,6 +22,10 @@ PATIENCE = 600.0
 GREETING = b"ssd worker %d of %d\n"
 PAUSE = 0.2
 JOBS = ("chief", "worker")
+UNSUPPORTED = {
+    "evaluator": "the first worker evaluates while training",
+    "ps": "every worker keeps all weights, so there are no parameter servers",
+}
 EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
 
 
@@ -63,23 +67,15 @@ def read_cluster(text: str) -> Cluster:
     cluster, task = (config.get(key) if isinstance(config, dict) else None for key in ("cluster", "task"))
     if not isinstance(cluster, dict) or not isinstance(task, dict):
         raise TrainingError(f"TF_CONFIG needs a 'cluster' and a 'task', each an object, as in {EXAMPLE}")
-    _check_roles({*cluster, task.get("type")} - {None})
+    for role in sorted(map(str, {*cluster, task.get("type")} - {None, *JOBS})):
+        reason = UNSUPPORTED.get(role, "TensorFlow knows no such role")
+        raise TrainingError(f"TF_CONFIG has the role {role!r}, but {reason}; name only chief and worker")
     jobs = {job: _addresses(job, value) for job, value in cluster.items()}
     result = Cluster(jobs, *_task(task, jobs))
     twice = sorted({one for one in result.addresses if result.addresses.count(one) > 1})
     if twice:
         raise TrainingError(f"TF_CONFIG gives several workers the address {twice[0]}; each needs one of its own")
     return result
-
-
-def _check_roles(roles: set[Any]) -> None:
-    for role in sorted(map(str, roles)):
-        if role not in JOBS:
-            reason = {
-                "evaluator": "the first worker evaluates while training",
-                "ps": "every worker keeps all weights, so there are no parameter servers",
-            }.get(role, "TensorFlow knows no such role")
-            raise TrainingError(f"TF_CONFIG has the role {role!r}, but {reason}; name only chief and worker")
 
 
 def _addresses(job: str, value: Any) -> tuple[str, ...]:
@@ -126,9 +122,13 @@ def meet(cluster: Cluster, patience: float = PATIENCE) -> None:
     callers: set[int] = set()
     give_up = time.monotonic() + patience
     with _listen(addresses[index]) as server, _answering(server, index, len(addresses), callers):
-        while called != others or callers != others:
+        while missing := others - (called & callers):
             if time.monotonic() > give_up:
-                raise TrainingError(_who_is_missing(addresses, others - (called & callers), patience))
+                names = ", ".join(f"{other} ({addresses[other]})" for other in sorted(missing))
+                raise TrainingError(
+                    f"after {patience:.0f} s these of {len(addresses)} workers have not started: {names}; "
+                    "start all of them with the same TF_CONFIG cluster, and check that they can reach each other"
+                )
             time.sleep(PAUSE)
             called |= {other for other in others - called if _call(addresses[other], index, other, len(addresses))}
 
@@ -140,7 +140,15 @@ def _answering(server: socket.socket, index: int, workers: int, callers: set[int
 
     def answer() -> None:
         while not done.is_set():
-            callers.update(_answer(server, index, workers))
+            try:
+                connection, _ = server.accept()
+                with connection:
+                    connection.settimeout(2)
+                    greeting = connection.makefile("rb").readline(64)
+                    connection.sendall(GREETING % (index, workers))
+            except OSError:
+                continue
+            callers.update(other for other in range(workers) if greeting == GREETING % (other, workers))
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
@@ -154,21 +162,17 @@ def _answering(server: socket.socket, index: int, workers: int, callers: set[int
 def _listen(address: str) -> socket.socket:
     port = int(address.rpartition(":")[2])
     try:
-        if socket.has_dualstack_ipv6():
-            server = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-        else:
-            server = socket.create_server(("", port))
+        dual = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if dual else socket.AF_INET
+        server = socket.create_server(("", port), family=family, dualstack_ipv6=dual)
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise TrainingError(
-            f"this worker cannot listen at {address} ({_reason(error)}); stop what uses that port, such as an "
+            f"this worker cannot listen at {address} ({reason}); stop what uses that port, such as an "
             "earlier run, or choose another one in every worker's TF_CONFIG"
         ) from None
     server.settimeout(PAUSE)
     return server
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _call(address: str, index: int, other: int, workers: int) -> bool:
@@ -181,24 +185,3 @@ def _call(address: str, index: int, other: int, workers: int) -> bool:
             return connection.makefile("rb").readline(len(expected)) == expected
     except OSError:
         return False
-
-
-def _answer(server: socket.socket, index: int, workers: int) -> set[int]:
-    """The worker that calls within `PAUSE` seconds, if any; it gets a greeting in return."""
-    try:
-        connection, _ = server.accept()
-        with connection:
-            connection.settimeout(2)
-            greeting = connection.makefile("rb").readline(64)
-            connection.sendall(GREETING % (index, workers))
-    except OSError:
-        return set()
-    return {other for other in range(workers) if other != index and greeting == GREETING % (other, workers)}
-
-
-def _who_is_missing(addresses: tuple[str, ...], missing: set[int], patience: float) -> str:
-    names = ", ".join(f"{index} ({addresses[index]})" for index in sorted(missing))
-    return (
-        f"after {patience:.0f} s these of {len(addresses)} workers have not started: {names}; "
-        "start all of them with the same TF_CONFIG cluster, and check that they can reach each other"
-    )

@@ -28,23 +28,23 @@ def make_strategy(devices: str | None, environ: Mapping[str, str] = os.environ, 
             TensorFlow is initialised already.
     """
     text = environ.get("TF_CONFIG", "").strip()
-    cluster = read_cluster(text) if text and text != "{}" else None
-    if cluster is not None and devices is not None and devices.startswith("cpu"):
+    cluster = read_cluster(text) if text not in ("", "{}") else None
+    on_cpu = devices is not None and devices.startswith("cpu")
+    if cluster and on_cpu:
         raise TrainingError(f"devices {devices!r} are for one process, but TF_CONFIG is set", "devices_and_cluster")
     try:
-        if devices is not None and devices.startswith("cpu"):
-            return _cpus(devices)
-        gpus = _choose_gpus(devices if cluster is None else devices or "all")
-        if cluster is not None:
-            return _workers(cluster, gpus, patience)
+        names = _cpus(devices) if devices and on_cpu else _gpus(devices)
+        if cluster:
+            return _workers(cluster, len(names), patience)
     except RuntimeError as error:
         raise TrainingError(
             f"devices must be chosen before TensorFlow is initialised ({error}); call make_strategy first"
         ) from None
-    return _mirrored([f"GPU:{number}" for number in range(gpus)]) if devices else tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy(names) if devices and len(names) > 1 else tf.distribute.get_strategy()
 
 
-def _cpus(devices: str) -> Strategy:
+def _cpus(devices: str) -> list[str]:
+    """Divides the CPU into logical devices; their names."""
     match = re.fullmatch(r"cpu:([1-9]\d?)", devices)
     if not match:
         raise TrainingError(f"devices {devices!r} are invalid; cpu:N takes a number of devices from 1 to 99")
@@ -52,17 +52,17 @@ def _cpus(devices: str) -> Strategy:
     tf.config.set_visible_devices([], "GPU")
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
-    return _mirrored([f"CPU:{number}" for number in range(count)])
+    return [f"CPU:{number}" for number in range(count)]
 
 
-def _choose_gpus(devices: str | None) -> int:
-    """Hides all GPUs but the chosen ones from TensorFlow; their number."""
+def _gpus(devices: str | None) -> list[str]:
+    """Hides all GPUs but the chosen ones from TensorFlow; the names of those left."""
     gpus = tf.config.list_physical_devices("GPU")
-    if devices in (None, "all"):
-        return len(gpus)
+    if devices is None or devices == "all":
+        return [f"GPU:{number}" for number in range(len(gpus))]
     known = ", ".join(map(str, range(len(gpus)))) or "none"
-    chosen = devices.split(",") if devices else []
-    if not all(re.fullmatch(r" *\d+ *", one) for one in chosen) or not chosen:
+    chosen = devices.split(",")
+    if not all(re.fullmatch(r" *\d+ *", one) for one in chosen):
         raise TrainingError(
             f"devices {devices!r} are invalid; give all, numbers of GPUs such as 0,1 (this machine has: {known}), or "
             "cpu:N"
@@ -74,11 +74,7 @@ def _choose_gpus(devices: str | None) -> int:
         if numbers.count(number) > 1:
             raise TrainingError(f"devices {devices!r}: GPU {number} is named twice")
     tf.config.set_visible_devices([gpus[number] for number in numbers], "GPU")
-    return len(numbers)
-
-
-def _mirrored(devices: list[str]) -> Strategy:
-    return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else tf.distribute.get_strategy()
+    return [f"GPU:{number}" for number in range(len(numbers))]
 
 
 def _workers(cluster: Cluster, gpus: int, patience: float) -> Strategy:
@@ -95,7 +91,7 @@ def _workers(cluster: Cluster, gpus: int, patience: float) -> Strategy:
     except tf.errors.OpError as error:
         raise TrainingError(
             f"worker {cluster.index} of {len(cluster.addresses)} at {cluster.addresses[cluster.index]} could not join "
-            f"the others: {_one_line(error)}; start all of them again"
+            f"the others: {_cause(error)}; start all of them again"
         ) from None
 
 
@@ -178,9 +174,9 @@ def lost_worker(error: BaseException) -> bool:
     Observed by killing one of two workers: a collective raises `UnavailableError`, at once if the first worker
     died (connection refused), after 10 s if another did (missing heartbeats).
     """
-    if isinstance(error, tf.errors.UnavailableError):
-        return True
-    return isinstance(error, tf.errors.OpError) and "Collective ops is aborted" in error.message
+    return isinstance(error, tf.errors.UnavailableError) or (
+        isinstance(error, tf.errors.OpError) and "Collective ops is aborted" in error.message
+    )
 
 
 @contextmanager
@@ -197,12 +193,12 @@ def explain_lost_worker(strategy: Strategy) -> Iterator[None]:
             raise
         raise TrainingError(
             f"a worker was lost, so the other{'s' if worker_count(strategy) > 2 else ''} cannot continue "
-            f"({_one_line(error)}); its log says why",
+            f"({_cause(error)}); its log says why",
             "worker_lost",
         ) from error
 
 
-def _one_line(error: tf.errors.OpError) -> str:
+def _cause(error: tf.errors.OpError) -> str:
     """The informative part of TensorFlow's message."""
     text = str(error.message).partition("Collective ops is aborted by:")[2] or str(error.message)
     return " ".join(text.split())[:200]
