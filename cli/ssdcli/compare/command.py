@@ -8,11 +8,7 @@ import click
 
 from ssdcli.compare.measure import Candidate, Measured, measure_in_subprocess
 from ssdcli.compare.output import PLOT, TABLE, prepare, print_measured, write
-<<<<<<< HEAD
-from ssdcli.options import PathOption, Program, pass_program
-=======
 from ssdcli.options import Images, PathOption, Program, pass_program
->>>>>>> refs/heads/s-training
 from ssdcli.output import print_json, progress_bar, short_names
 from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import ModelError, PluginError

@@ -6,18 +6,9 @@ from typing import Any
 
 import click
 
-<<<<<<< HEAD
-from ssdcli.options import PathOption, Program, pass_program
-from ssdcli.output import print_json, progress_bar, short_names
-from ssdcore.system.tensorflow import load_tensorflow
-
-if TYPE_CHECKING:
-    from ssdcli.report.scored import Images, ScoredModel
-=======
 from ssdcli.options import Images, PathOption, Program, pass_program
 from ssdcli.output import print_json, progress_bar, short_names
 from ssdcore.system.tensorflow import load_tensorflow
->>>>>>> refs/heads/s-training
 
 
 @click.command()
