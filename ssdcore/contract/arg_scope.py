@@ -97,10 +97,7 @@ class ArgScope:
         """Max pooling with TensorFlow's SAME padding, which equals Caffe's ceil mode."""
         import keras
 
-        pool = keras.layers.MaxPooling2D(
-            pool_size, strides=strides, padding="same", data_format=self.data_format, name=name
-        )
-        return pool(inputs)
+        return keras.layers.MaxPooling2D(pool_size, strides, "same", self.data_format, name=name)(inputs)
 
     def _prepare(
         self, inputs: Any, kernel_size: int, strides: int, dilation: int, padding: str | int, name: str

@@ -184,7 +184,13 @@ class _Loader:
 
     def _collect(self, module: Any, plugin: Plugin) -> None:
         """Adds a plugin's backbones and param sets, all or none."""
-        backbones = self._backbones(module)
+        backbones: dict[str, Backbone] = {}
+        for backbone in _ask(self.manager, "ssdcore_backbones", module) or ():
+            if not isinstance(backbone, Backbone):
+                raise PluginError(f"ssdcore_backbones must return ssdcore.Backbone objects, not {backbone!r}")
+            if backbone.name in backbones:
+                raise PluginError(f"ssdcore_backbones returns the backbone {backbone.name!r} twice")
+            backbones[backbone.name] = backbone
         param_sets = dict(_ask(self.manager, "ssdcore_param_sets", module) or {})
         for name, params in param_sets.items():
             if not isinstance(params, ParamSet):
@@ -197,16 +203,6 @@ class _Loader:
         self.param_sets.update(param_sets)
         self.providers.update(dict.fromkeys(backbones, plugin))
         self.set_providers.update(dict.fromkeys(param_sets, plugin))
-
-    def _backbones(self, module: Any) -> dict[str, Backbone]:
-        found: dict[str, Backbone] = {}
-        for backbone in _ask(self.manager, "ssdcore_backbones", module) or ():
-            if not isinstance(backbone, Backbone):
-                raise PluginError(f"ssdcore_backbones must return ssdcore.Backbone objects, not {backbone!r}")
-            if backbone.name in found:
-                raise PluginError(f"ssdcore_backbones returns the backbone {backbone.name!r} twice")
-            found[backbone.name] = backbone
-        return found
 
 
 def _ask(manager: pluggy.PluginManager, hook: str, module: Any, **arguments: Any) -> Any:

@@ -51,10 +51,9 @@ def base_net_end_points(backbone: Backbone, image_size: int) -> list[EndPoint]:
     try:
         _, found = backbone.base_net(inputs, backbone.arg_scope(weight_decay=0.0, data_format="channels_last"))
     except Exception as error:
-        reason = " ".join(str(error).split())
         raise PluginError(
             f"the base net of {backbone.name!r} cannot be built for {image_size}x{image_size} px: "
-            f"{type(error).__name__}: {reason:.300}"
+            f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
         ) from error
     return describe_end_points(inputs, found)
 
@@ -103,7 +102,7 @@ def _describe(
         size=(height, width),
         channels=channels,
         stride=max(1, *(round(side.stride) for side in sides)),
-        receptive_field=None if not all(fields) else max(filter(None, fields)),
+        receptive_field=max(filter(None, fields)) if all(fields) else None,
         sees_everything=None in fields,
         parameters=graph.parameters(operations),
         macs=graph.macs(operations),

@@ -7,7 +7,7 @@ import tensorflow as tf
 from ssdcore.params import Focal, Loss
 from ssdcore.types import Tensor
 
-# Below what float32 tells from 0 here; keeps the power's slope finite where a prediction is certain and right.
+# Far below the resolution of 1 - p in float32; keeps the gradient of the power finite where p rounds to 1.
 _LEAST_MISS = 1e-30
 
 
@@ -51,7 +51,10 @@ def multibox_loss(
     positive, background = labels > 0, labels == 0
     cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), logits)
     if params.focal is None:
-        class_loss = _smoothed(cross_entropy, logits, params.label_smoothing)
+        class_loss, smoothing = cross_entropy, params.label_smoothing
+        if smoothing:
+            even = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
+            class_loss = (1 - smoothing) * cross_entropy + smoothing * even
         negative_classes, negatives = _mine(class_loss, cross_entropy, positive, background, params)
     else:
         class_loss = _focal(cross_entropy, positive, params.focal)
@@ -71,14 +74,6 @@ def smooth_l1(x: Tensor) -> Tensor:
     """x²/2 where |x| < 1, else |x| - 1/2 (Fast R-CNN, equation 3)."""
     absolute = tf.abs(x)
     return tf.where(absolute < 1, 0.5 * tf.square(x), absolute - 0.5)
-
-
-def _smoothed(cross_entropy: Tensor, logits: Tensor, smoothing: float) -> Tensor:
-    """Cross-entropy with smoothed targets, (B, A), from that with hard ones."""
-    if smoothing == 0:
-        return cross_entropy
-    even = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
-    return (1 - smoothing) * cross_entropy + smoothing * even
 
 
 def _focal(cross_entropy: Tensor, positive: Tensor, focal: Focal) -> Tensor:

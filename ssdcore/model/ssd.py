@@ -91,7 +91,6 @@ def _build(params: ParamSet, classes: tuple[str, ...], plugins: Plugins) -> SSD:
     maps = _prediction_layers(net, dict(zip(layer_names, features, strict=True)), model, scope)
     feature_maps = tuple((name, tuple(one.shape[1:3])) for name, one in maps.items())
     _check_feature_maps(feature_maps, model, backbone.name)
-    _check_steps(feature_maps, model)
     outputs = _predict(maps, len(classes) + 1, model, scope)
     boxes = default_boxes_xyxy(model.default_boxes, model.image_size, [size for _, size in feature_maps])
     network = keras.Model(images, outputs, name=model.name)
@@ -153,20 +152,15 @@ def _prediction_layers(
 
 
 def _check_feature_maps(found: Sequence[tuple[str, tuple[int, int]]], model: ModelParams, backbone: str) -> None:
-    if model.feature_maps is None:
-        return
+    """Refuses other sizes than the model's, and steps of another image size: their boxes would not cover the image."""
     sizes = [size for _, size in found]
-    if sizes != [(side, side) for side in model.feature_maps]:
+    if model.feature_maps is not None and sizes != [(side, side) for side in model.feature_maps]:
         got = ", ".join(f"{name} {height}x{width}" for name, (height, width) in found)
         raise ModelError(
             f"{model.name} wants prediction layers of {', '.join(map(str, model.feature_maps))} cells; "
             f"{backbone} at {model.image_size[0]}x{model.image_size[1]} px gives {got}; choose other "
             "feature layers, or set model.feature_maps=null and model.default_boxes.steps=null to accept these"
         )
-
-
-def _check_steps(found: Sequence[tuple[str, tuple[int, int]]], model: ModelParams) -> None:
-    """Refuses steps that belong to another image size: their boxes would not cover the image."""
     for (name, size), step in zip(found, model.default_boxes.steps or (), strict=False):
         for cells, side in zip(size, model.image_size, strict=True):
             if abs(cells * step - side) > step:
@@ -177,7 +171,6 @@ def _check_steps(found: Sequence[tuple[str, tuple[int, int]]], model: ModelParam
 
 
 def _predict(maps: Mapping[str, Tensor], num_classes: int, model: ModelParams, scope: ArgScope) -> dict[str, Tensor]:
-    """The two outputs of the network."""
     logits, offsets = [], []
     for (name, one), boxes in zip(maps.items(), model.default_boxes.boxes_per_cell(), strict=True):
         logits.append(attach_head(one, boxes * num_classes, model.head, scope, f"{name}_logits"))

@@ -33,14 +33,9 @@ def encode_targets(
     positive = tf.where(matched >= 0)
     rows = tf.gather_nd(matched, positive)
     offsets = encode_xyxy(tf.gather(boxes, rows), tf.gather_nd(default_boxes, positive), variances)
-    background = tf.where(_mostly_inside(default_boxes, ignored), IGNORED, 0)
+    inside = intersection_xyxy(default_boxes, ignored) / area_xyxy(default_boxes)[:, None]
+    background = tf.where(tf.reduce_any(inside > 0.5, axis=1), IGNORED, 0)
     return (
         tf.tensor_scatter_nd_update(background, positive, tf.gather(labels, rows)),
         tf.scatter_nd(positive, offsets, tf.shape(default_boxes, tf.int64)),
     )
-
-
-def _mostly_inside(default_boxes: Tensor, regions: Tensor) -> Tensor:
-    """Whether more than half of each default box (A, 4) lies in one of the regions (N, 4); (A,) bool."""
-    fractions = intersection_xyxy(default_boxes, regions) / area_xyxy(default_boxes)[:, None]
-    return tf.reduce_any(fractions > 0.5, axis=1)

@@ -78,11 +78,8 @@ def _chosen(
 def _last_convolutions(own: Mapping[str, Layer], last: int, backbone: str) -> set[str]:
     """Names of the last convolutions of a backbone and of the layers after them."""
     names = list(own)
-    found = [
-        index
-        for index, layer in enumerate(own.values())
-        if any(variable.name.endswith("kernel") for variable in layer.variables)
-    ]
+    kernels = [any(variable.name.endswith("kernel") for variable in layer.variables) for layer in own.values()]
+    found = [index for index, has_kernel in enumerate(kernels) if has_kernel]
     if last > len(found):
         raise ParamError(
             f"trainable: the last {last} convolutions of {backbone} cannot be trained, it has {len(found)}; "

@@ -29,12 +29,7 @@ COCO = (
 )
 """Classes 1 to 80 of COCO, without the gaps of its category ids."""
 
-_SYNONYMS = {
-    "airplane": "aeroplane",
-    "motorcycle": "motorbike",
-    "couch": "sofa",
-    "tv": "tvmonitor",
-}
+_SYNONYMS = {"airplane": "aeroplane", "motorcycle": "motorbike", "couch": "sofa", "tv": "tvmonitor"}
 
 
 def same_name(name: str) -> str:

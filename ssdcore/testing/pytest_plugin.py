@@ -20,29 +20,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    if any("::" in argument for argument in config.args):  # single tests are selected
+    names = config.getini(SETTING)
+    if not names or any("::" in argument for argument in config.args):  # single tests are selected
         return
-    for name in config.getini(SETTING):
-        items += _tests_of(session, name)
-
-
-def _tests_of(session: pytest.Session, name: str) -> list[pytest.Item]:
     from ssdcore.contract.plugins import load_plugins
     from ssdcore.errors import PluginError
 
     plugins = load_plugins()
     try:
-        backbone = plugins.backbone(name)
+        backbones = [plugins.backbone(name) for name in names]
     except PluginError as error:
         raise pytest.UsageError(f"{SETTING}: {error}") from None
     from ssdcore.testing.checks import CHECKS
     from ssdcore.testing.subject import Subject
 
-    subject = Subject(backbone, plugins)
-    return [
-        ContractItem.from_parent(session, name=f"{name}: {check.__name__}", check=check, subject=subject)
-        for check in CHECKS
-    ]
+    make = ContractItem.from_parent
+    for one in backbones:
+        subject = Subject(one, plugins)
+        items += [make(session, name=f"{one.name}: {check.__name__}", check=check, subject=subject) for check in CHECKS]
 
 
 class ContractItem(pytest.Item):

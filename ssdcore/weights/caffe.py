@@ -89,7 +89,6 @@ def read_caffe(path: Path) -> dict[str, StoredArray]:
 
 
 def _layer_arrays(path: Path, layer: Any) -> Iterator[tuple[str, Array]]:
-    """The arrays of a layer under their final names."""
     kind = _V1_TYPES.get(layer.type, "") if isinstance(layer.type, int) else layer.type
     blobs = [_blob(path, layer.name, index, blob) for index, blob in enumerate(layer.blobs)]
     if not blobs:

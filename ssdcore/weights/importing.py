@@ -89,22 +89,10 @@ def _load(ssd: SSD, plugins: Plugins, weights: Weights, file: WeightsFile) -> Im
         classes=matching.classes,
         notes=() if matching.classes is None else find_notes(file, ssd.model, matching.backbone),
     )
-    _refuse_others(file, matching.backbone)
-    _check(report, ssd, weights)
+    _check(report, file, matching.backbone, ssd, weights)
     for name, values in matching.values.items():
         variables[name].assign(values)
     return report
-
-
-def _refuse_others(file: WeightsFile, backbone: Backbone) -> None:
-    """Rejects the file of a larger network that contains all variables of this one."""
-    names = backbone.checkpoints.get(file.format)
-    for array, network in names.others.items() if names else ():
-        if array in file.arrays:
-            raise CheckpointError(
-                f"{file.path.absolute()} belongs to {network}: it holds {array}, which {backbone.name!r} lacks; "
-                "use the weights of this network"
-            )
 
 
 class _Matching:
@@ -185,8 +173,15 @@ class _Matching:
         return name_classes(count - 1, self.weights.classes, self.file.classes, ())
 
 
-def _check(report: ImportReport, ssd: SSD, weights: Weights) -> None:
-    """Rejects a file that matches nothing, or not all of the backbone."""
+def _check(report: ImportReport, file: WeightsFile, backbone: Backbone, ssd: SSD, weights: Weights) -> None:
+    """Rejects a file of a larger network, one that matches nothing, and one that lacks a part of the backbone."""
+    names = backbone.checkpoints.get(file.format)
+    for array, network in names.others.items() if names else ():
+        if array in file.arrays:
+            raise CheckpointError(
+                f"{file.path.absolute()} belongs to {network}: it holds {array}, which {backbone.name!r} lacks; "
+                "use the weights of this network"
+            )
     where = f"{report.path.absolute()} ({report.format})"
     misfits = report.misfits()
     if not report.matched and not misfits:

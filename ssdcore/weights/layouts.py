@@ -83,9 +83,8 @@ def _ssd_tensorflow_scope(model: str) -> str:
 
 def _layout(format: str, ssd: SSD, names: CheckpointMap) -> "_Caffe | _Tf1 | None":
     """The layout of a format; None for formats that hold backbones only."""
-    model = ssd.model
+    model, first = ssd.model, ssd.feature_maps[0][0]
     kernels = {block.name: block.convs[-1].kernel for block in model.blocks}
-    first = ssd.feature_maps[0][0]
     if format == "caffe":
         return _Caffe(names, model.name, {block.name: len(block.convs) for block in model.blocks})
     if format in ("ssd-tensorflow", "ssd-tensorflow-voc"):
@@ -159,9 +158,8 @@ class _Tf1:
             return [Source((f"{layer}/{_TF1_VARIABLES[variable]}",))]
         if variable == "moving_mean":
             return [Source((f"{normalisation}/{variable}", f"{layer}/biases"), np.subtract)]
-        if variable == "gamma":
-            return [Source((f"{normalisation}/gamma",)), Source((f"{normalisation}/beta",), np.ones_like)]
-        return [Source((f"{normalisation}/{variable}",))]
+        without_scale = [Source((f"{normalisation}/beta",), np.ones_like)] if variable == "gamma" else []
+        return [Source((f"{normalisation}/{variable}",)), *without_scale]
 
     def head(self, layer: str, kind: str, variable: str) -> Sources:
         conv = {"logits": "conv_cls", "offsets": "conv_loc"}[kind]

@@ -53,14 +53,10 @@ def endpoints(program: Program, name: str, image_size: int, as_json: bool) -> No
 
 
 def _row(one: "EndPoint") -> tuple[str, ...]:
-    field = "everything" if one.sees_everything else _or_unknown(one.receptive_field)
+    field = "everything" if one.sees_everything else str(one.receptive_field or "?")
     cells = f"{one.size[0]}x{one.size[1]}"
-    macs = _or_unknown(None if one.macs is None else f"{one.macs / 1e6:,.1f}")
+    macs = "?" if one.macs is None else f"{one.macs / 1e6:,.1f}"
     return one.name, cells, str(one.channels), str(one.stride), field, f"{one.parameters:,}", macs
-
-
-def _or_unknown(value: object) -> str:
-    return "?" if value is None else str(value)
 
 
 def _use(one: "EndPoint", chosen: Sequence[str], model: ModelParams) -> str:

@@ -20,8 +20,6 @@ from ssdcore.contract.plugins import Plugins
 from ssdcore.errors import PluginError
 from ssdcore.files import PARTIAL, explain_writing
 
-SUFFIX = ".txt"
-
 
 @click.command()
 @click.argument("name")
@@ -32,7 +30,13 @@ def new(program: Program, name: str, out: Path | None) -> None:
 
     It can be installed, passes `ssd backbones check` and trains unchanged; its README says what to edit.
     """
-    words = _words(name)
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
+        raise PluginError(
+            f"{name!r} cannot name a backbone, its module and its package; use lower-case letters, digits and single "
+            "underscores, as in my_net50, and no Python keyword"
+        )
+    dashed = name.replace("_", "-")
+    words = {"name": name, "dashed": dashed, "distribution": f"ssd-{dashed}", "module": f"ssd_{name}"}
     taken = _taken(words, program.plugins)
     if taken:
         raise PluginError(f"{taken} already; choose another name")
@@ -42,21 +46,6 @@ def new(program: Program, name: str, out: Path | None) -> None:
     for path in texts:
         click.echo(folder / path)
     click.echo(f"\nnext: pip install -e {shlex.quote(str(folder))} && ssd backbones check {name}")
-
-
-def _words(name: str) -> dict[str, str]:
-    """The values of the variables in the templates.
-
-    Raises:
-        PluginError: the name cannot be one of a backbone, a module and a distribution.
-    """
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
-        raise PluginError(
-            f"{name!r} cannot name a backbone, its module and its package; use lower-case letters, digits and single "
-            "underscores, as in my_net50, and no Python keyword"
-        )
-    dashed = name.replace("_", "-")
-    return {"name": name, "dashed": dashed, "distribution": f"ssd-{dashed}", "module": f"ssd_{name}"}
 
 
 def _taken(words: Mapping[str, str], plugins: Plugins) -> str | None:
@@ -82,7 +71,7 @@ def _render(template: Traversable, path: Path, words: Mapping[str, str]) -> Iter
         yield path, Template(template.read_text("utf-8")).substitute(words)
         return
     for part in sorted(template.iterdir(), key=lambda part: part.name):
-        name = part.name.removesuffix(SUFFIX).replace("module", words["module"])
+        name = part.name.removesuffix(".txt").replace("module", words["module"])
         yield from _render(part, path / name, words)
 
 

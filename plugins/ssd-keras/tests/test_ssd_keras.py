@@ -21,8 +21,8 @@ from ssd_keras.param_sets import PARAM_SETS
 from ssdcore.contract.batch_norm import FusedBatchNormalization
 from ssdcore.contract.plugins import load_plugins
 from ssdcore.model import SSD, build_ssd
-from ssdcore.model.end_points import base_net_end_points
 from ssdcore.model.blocks import Preprocess
+from ssdcore.model.end_points import base_net_end_points
 from ssdcore.model.variables import named_variables, set_trainable
 from ssdcore.params import DefaultBoxes, ModelParams, ParamSet, Stage, TrainParams, Weights
 from ssdcore.runs.checkpoint import load_checkpoint, restore_model, save_checkpoint

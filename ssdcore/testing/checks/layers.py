@@ -30,32 +30,26 @@ def base_net_gives_maps(subject: Subject) -> None:
 def convolutional_only(subject: Subject) -> None:
     """There are no fully connected layers."""
     for layer in layers_of(subject.network):
+        # Inside of other layers there is no symbolic input to look at. On a map or on tokens a dense layer is a 1x1
+        # convolution.
+        rank = len((layer.get_build_config() or {}).get("input_shape") or ())
+        mixes_all = isinstance(layer, keras.layers.Flatten) or (isinstance(layer, keras.layers.Dense) and rank == 2)
         require(
-            not _is_flat(layer),
+            not mixes_all,
             f"{layer.name} is fully connected; end the base net before it, or on a map (B, 1, 1, C) make it a 1x1 "
             "convolution",
         )
 
 
-def _is_flat(layer: Any) -> bool:
-    """Whether a layer mixes all cells; on a map or on tokens a dense layer is a 1x1 convolution."""
-    if isinstance(layer, keras.layers.Flatten):
-        return True
-    # Inside of other layers there is no symbolic input to look at.
-    shape = (layer.get_build_config() or {}).get("input_shape")
-    return isinstance(layer, keras.layers.Dense) and shape is not None and len(shape) == 2
-
-
 def scope_is_applied(subject: Subject) -> None:
     """Kernels have the arg scope's weight decay, batch normalisation its momentum; the data format is passed on."""
-    network = subject.network
     for data_format in ("channels_last", "channels_first"):
         found = subject.backbone.arg_scope(weight_decay=DECAY, data_format=data_format)
-        passed_on = (found.weight_decay, found.data_format) == (DECAY, data_format)
         require(
-            passed_on, f"arg_scope(weight_decay={DECAY}, data_format={data_format!r}) returned {found!r}; pass both on"
+            (found.weight_decay, found.data_format) == (DECAY, data_format),
+            f"arg_scope(weight_decay={DECAY}, data_format={data_format!r}) returned {found!r}; pass both on",
         )
-    for layer, kernel in _decayed_kernels(network):
+    for layer, kernel in _decayed_kernels(subject.network):
         part = f" ({kernel.name})" if kernel.name != "kernel" else ""
         require(
             _has_decay(kernel),
@@ -74,7 +68,9 @@ def _decayed_kernels(network: keras.Model) -> Iterator[tuple[Any, Any]]:
         layer = owners[id(variable)]
         if len(variable.shape) < 2 or isinstance(layer, keras.layers.EinsumDense) or _is_depthwise(layer, variable):
             continue
-        if "kernel" in variable.name or _looks_like_a_kernel(layer, variable):
+        # A custom layer's variable (h, h, in, out) is a kernel by another name.
+        square = len(variable.shape) == 4 and variable.shape[0] == variable.shape[1]
+        if "kernel" in variable.name or (square and not _is_of_keras(layer)):
             yield layer, variable
 
 
@@ -85,11 +81,6 @@ def _is_depthwise(layer: Any, variable: Any) -> bool:
     if _is_of_keras(layer):
         return 1 < getattr(layer, "groups", 1) == layer.filters
     return len(variable.shape) == 4 and 1 in variable.shape[2:]
-
-
-def _looks_like_a_kernel(layer: Any, variable: Any) -> bool:
-    """Whether a custom layer's variable (h, h, in, out) is a kernel by another name."""
-    return not _is_of_keras(layer) and len(variable.shape) == 4 and variable.shape[0] == variable.shape[1]
 
 
 def _is_of_keras(layer: Any) -> bool:

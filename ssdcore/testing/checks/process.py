@@ -1,7 +1,7 @@
 """Checks of a plugin's side effects on the process."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,7 +58,8 @@ def leaves_the_process_alone(subject: Subject) -> None:
             before = _settings()
             subject.make_base_net(300, scope)
             after = _settings()
-            drawn.append(_random_states())
+            _, keys, *position = np.random.get_state(legacy=True)
+            drawn.append({"random": random.getstate(), "np.random": (tuple(keys), *position)})
         changed = [f"{name} from {before[name]!r} to {after[name]!r}" for name in before if before[name] != after[name]]
         require(not changed, f"base_net changes {'; '.join(changed)}; restore it before returning")
     # Initialisers draw their seeds from these generators, so their states may change, but not to a fixed one.
@@ -76,26 +77,21 @@ def _settings() -> dict[str, Any]:
     return dict(zip(_SETTERS, found, strict=True))
 
 
-def _random_states() -> dict[str, Any]:
-    _, keys, *position = np.random.get_state(legacy=True)
-    return {"random": random.getstate(), "np.random": (tuple(keys), *position)}
-
-
 @contextmanager
 def _ordinary_process(seed: int) -> Iterator[None]:
     """Keras' default settings and seeded random generators; restored on exit."""
     settings, python, numpy = _settings(), random.getstate(), np.random.get_state()
-    _set(dict(zip(_SETTERS, _ORDINARY, strict=True)))
+    _set(_ORDINARY)
     random.seed(seed)
     np.random.seed(seed)
     try:
         yield
     finally:
-        _set(settings)
+        _set(settings.values())
         random.setstate(python)
         np.random.set_state(numpy)
 
 
-def _set(settings: Mapping[str, Any]) -> None:
-    for name, setter in _SETTERS.items():
-        setter(settings[name])
+def _set(values: Iterable[Any]) -> None:
+    for setter, value in zip(_SETTERS.values(), values, strict=True):
+        setter(value)
