@@ -57,8 +57,9 @@ def make_step(
             gradients = [gradient / scale.value for gradient in gradients]
         norm = tf.linalg.global_norm(gradients)
         finite = tf.math.is_finite(norm) & tf.math.is_finite(losses[0])
-        if (limit := params.clip_norm) is not None:
-            gradients = [gradient * (limit / tf.maximum(norm, limit)) for gradient in gradients]
+        if params.clip_norm is not None:
+            shrink = params.clip_norm / tf.maximum(norm, params.clip_norm)
+            gradients = [gradient * shrink for gradient in gradients]
         rate = update.apply(gradients, finite)
         non_finite, norm = (~finite, norm) if scale is None else scale.adapt(finite, norm, losses[0])
         if averages is not None:
