@@ -12,6 +12,7 @@ from ssdcore.contract.backbones import Backbone
 from ssdcore.contract.checkpoint_maps import CAFFE_EPSILON, CheckpointMap, Source, caffe_batch_norm, flip_channels
 from ssdcore.contract.hookspecs import hookimpl
 from ssdcore.contract.plugins import Plugins, load_plugins, param_set
+from ssdcore.detection import Detections
 from ssdcore.errors import SsdError
 from ssdcore.params import ParamSet, Preprocessing
 from ssdcore.system.tensorflow import load_tensorflow
@@ -19,7 +20,6 @@ from ssdcore.system.tensorflow import load_tensorflow
 if TYPE_CHECKING:
     from ssdcore.contract.batch_norm import FusedBatchNormalization
     from ssdcore.data.convert import convert
-    from ssdcore.detection import Detections
     from ssdcore.detection.detector import Detector, load_detector
     from ssdcore.evaluation import Evaluation
     from ssdcore.evaluation.evaluate import evaluate
@@ -61,7 +61,6 @@ __all__ = [
 _NEEDS_TENSORFLOW = {
     "ssdcore.contract.batch_norm": ["FusedBatchNormalization"],
     "ssdcore.data.convert": ["convert"],
-    "ssdcore.detection": ["Detections"],
     "ssdcore.detection.detector": ["Detector", "load_detector"],
     "ssdcore.evaluation": ["Evaluation"],
     "ssdcore.evaluation.evaluate": ["evaluate"],
