@@ -21,7 +21,7 @@ POINTS = {
     "warm-up": "ssdcore.evaluation.evaluate.Evaluator._warm_up",
     "best checkpoint": "ssdcore.training.checkpointing.manager.CheckpointManager.save_best",
     "later checkpoints": "ssdcore.training.checkpointing.manager.CheckpointManager.rewind",
-    "images shown": "ssdcore.training.log.MetricsLog.show_images",
+    "stage shown": "ssdcli.training_progress.TrainingProgress.on_stage",
     "step shown": "ssdcli.training_progress.TrainingProgress.on_step",
 }
 """Functions at which a process can be killed."""

@@ -62,6 +62,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "records"
 
 
+@pytest.mark.slow
 def test_a_backbone_and_a_checkpoint(
     records: Path, tmp_path: Path, plugins: Plugins, ssd_command: list[str], ssd_here: Ssd
 ) -> None:

@@ -199,6 +199,7 @@ def run(pond: tuple[Path, dict[str, str]], *command: str) -> "subprocess.Complet
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_new_package_passes_the_check(pond: tuple[Path, dict[str, str]], ssd_command: list[str]) -> None:
     done = run(pond, *ssd_command, "backbones", "check", "my_pond")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -32,6 +32,7 @@ def test_several_processes_write_what_one_writes(tmp_path: Path) -> None:
     assert IMAGES_PER_SHARD * 2 < 600 <= IMAGES_PER_SHARD * 3
 
 
+@pytest.mark.slow
 def test_several_processes_are_as_quiet_as_one(ssd_command: list[str], twelve: Path, tmp_path: Path) -> None:
     (twelve / "ImageSets/Main/test.txt").write_text("0003\n0004\n")
     command = [*ssd_command, "data", "convert", twelve, "--out", tmp_path / "out", "--workers", "2"]

@@ -154,6 +154,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 def test_logical_devices_of_the_cpu() -> None:
     out, err = run(DESCRIBE, "cpu:2").communicate(timeout=120)
     assert out.splitlines() == [

@@ -286,7 +286,7 @@ def test_a_batch_that_does_not_divide_is_refused(pond: Pond, tmp_path: Path) -> 
 DIES = killing("step shown", 5)
 IS_TOLD = killing("step shown", 2, "after", signal.SIGTERM)
 IS_TOLD_THEN = killing("warm-up", 1, "after", signal.SIGTERM)
-IS_TOLD_FIRST = killing("images shown", 1, "after", signal.SIGTERM)
+IS_TOLD_FIRST = killing("stage shown", 1, "after", signal.SIGTERM)
 WAYS = {
     "second dies": ("", DIES),
     "first dies": (DIES, ""),
@@ -339,6 +339,7 @@ def test_a_signal_ends_both_workers_after_the_same_step(way: str, codes: list[in
     assert ending.seconds < 30
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_other_evaluates_ends_both(endings: dict[str, Ending]) -> None:
     """The second one waits in its next step, which cannot be done any more."""
     ending = endings["both told in that evaluation"]

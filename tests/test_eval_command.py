@@ -310,6 +310,7 @@ def test_options_of_files_are_refused_of_models(run: Path, evaluate: Eval) -> No
     assert "--annotations is for COCO's file of results." in err
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_real_images_score_alike_in_every_way(bccd: Path, plugins, tmp_path: Path, ssd_here: Eval) -> None:
     """A detector that learnt nothing, on BCCD: the model, its files, the devkit's rule and pycocotools agree."""

@@ -175,6 +175,7 @@ def spoilt(pond: Pond, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_undecodable_images_are_left_out(pond: Pond, spoilt: Path, tmp_path: Path) -> None:
     told = Told()
     train(pond.params, spoilt, tmp_path / "run", pond.plugins, callback=told)

@@ -376,6 +376,7 @@ for kind in KINDS:
 """
 
 
+@pytest.mark.slow
 def test_two_devices_update_as_one_does() -> None:
     """The sum of two devices' gradients, with a step in between that is left out; both copies stay the same."""
     code = f"KINDS = {KINDS!r}\n{TWO_DEVICES}"

@@ -94,6 +94,7 @@ def test_the_script_of_the_readme_runs_and_prints_nothing_but_its_results(tmp_pa
     assert {line.split()[0] for line in found} <= {"circle", "square", "triangle"}
 
 
+@pytest.mark.slow
 def test_the_code_of_the_model_page_runs(tmp_path: Path) -> None:
     synthesize(tmp_path / "shapes", 4, 2, seed=1)
     prepare = "from ssdcore import convert\nconvert('shapes', 'records')\n"

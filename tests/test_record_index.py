@@ -195,7 +195,7 @@ def test_the_stream_shows_the_records_that_are_named(tmp_path: Path) -> None:
     assert shown(index, 3, 1023) == records_at(7, (3, 1), np.arange(1023, 1026)).tolist()
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", [1, 2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("start", [0, 8, 21])
 def test_the_slices_of_workers_make_up_the_batches_of_one(workers: int, start: int, tmp_path: Path) -> None:
     """Batches of 8 of 7 images; a start within a batch gives each worker what is left of its part."""

@@ -159,11 +159,14 @@ def _locked(run: RunFolder) -> Iterator[None]:
     busy = TrainingError(f"another process trains in {run.root.absolute()}", "run_busy")
     try:
         with exclusive(run.lock, busy):
-            yield
+            try:
+                yield
+            finally:
+                if not run.params.exists():  # nothing was written
+                    run.lock.unlink(missing_ok=True)
     finally:
-        if is_new and list(run.root.iterdir()) == [run.lock]:
-            with suppress(OSError):
-                run.lock.unlink()
+        if is_new:
+            with suppress(OSError):  # not empty
                 run.root.rmdir()
 
 

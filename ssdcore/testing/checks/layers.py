@@ -43,13 +43,14 @@ def convolutional_only(subject: Subject) -> None:
 
 def scope_is_applied(subject: Subject) -> None:
     """Kernels have the arg scope's weight decay, batch normalisation its momentum; the data format is passed on."""
+    network = subject.network
     for data_format in ("channels_last", "channels_first"):
         found = subject.backbone.arg_scope(weight_decay=DECAY, data_format=data_format)
         require(
             (found.weight_decay, found.data_format) == (DECAY, data_format),
             f"arg_scope(weight_decay={DECAY}, data_format={data_format!r}) returned {found!r}; pass both on",
         )
-    for layer, kernel in _decayed_kernels(subject.network):
+    for layer, kernel in _decayed_kernels(network):
         part = f" ({kernel.name})" if kernel.name != "kernel" else ""
         require(
             _has_decay(kernel),
