@@ -77,6 +77,7 @@ def test_detector_is_found_out_and_loads_completely(detector) -> None:
     assert ssd.classes[14] == "person"
 
 
+@pytest.mark.slow
 def test_every_layer_of_a_detector_computes_the_same(detector) -> None:
     layout, variables, ssd, _, _ = detector
     images = image(layout.size)
