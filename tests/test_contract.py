@@ -1,5 +1,6 @@
 """`check_backbone` and its commands: planted failures are reported, and a new package passes unchanged."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -10,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 from planted import GOOD, BaseNet, arg_scope, plant, stages, through
@@ -89,12 +89,15 @@ class Noise(keras.layers.Layer):
         return inputs + tf.random.normal(tf.shape(inputs), dtype=inputs.dtype)
 
 
+FACTORS = itertools.count(1)
+
+
 class Secret(keras.layers.Layer):
     """Keeps numbers of its own outside of its variables."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.factor = float(np.random.default_rng().uniform(1, 9))
+        self.factor = float(next(FACTORS))
 
     def call(self, inputs: Any) -> Any:
         return inputs * self.factor
