@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from ssdcore.errors import PluginError
 from ssdcore.model.loss import multibox_loss
@@ -132,19 +131,23 @@ def _predicted_in_subprocess(saved: Path, images: NDArray[np.float32]) -> NDArra
 
 
 def exports_to_a_graph(subject: Subject) -> None:
-    """A frozen graph, without Python code, predicts the same."""
+    """A SavedModel, without Python code, predicts the same."""
     network = subject.ssd.network
     image = tf.TensorSpec((1, *subject.smallest.image_size, 3), tf.float32)
-    function = tf.function(lambda images: network(images, training=False)["logits"]).get_concrete_function(image)
-    graph = function.graph.as_graph_def()
+    module = tf.Module()
+    module.held = [variable.value for variable in network.variables]
+    module.predict = tf.function(lambda images: network(images, training=False)["logits"], input_signature=[image])
+    graph = module.predict.get_concrete_function().graph.as_graph_def()
     nodes: Iterable[Any] = (*graph.node, *(node for one in graph.library.function for node in one.node_def))
     python = ", ".join(sorted({node.name for node in nodes if node.op in _PYTHON_OPS})[:3])
     require(not python, f"{python} calls Python, which exported models cannot; use Keras layers and operations")
-    frozen = convert_variables_to_constants_v2(function)
     images = subject.images(1)
-    found = frozen(tf.constant(images))[0].numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder)
+        exported = tf.saved_model.load(folder)  # holds the variables
+        found = exported.predict(tf.constant(images)).numpy()
     same = close(subject.logits(images), found)
-    require(same, "the frozen graph predicts something else; build the base net from Keras layers and operations only")
+    require(same, "the SavedModel predicts something else; build the base net from Keras layers and operations only")
 
 
 def close(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> bool:
