@@ -55,6 +55,7 @@ ODD = {
 """Images of unusual kinds, and how they are saved."""
 
 
+@pytest.mark.slow
 def test_unusual_images_are_detected_and_unreadable_ones_named(detect, tmp_path: Path) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
