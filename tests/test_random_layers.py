@@ -52,7 +52,6 @@ class StopsAt(TrainingCallback):
             signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.slow
 def test_a_resumed_training_drops_what_it_would_have_dropped(rain: Rain, tmp_path: Path) -> None:
     keras.layers.Dropout(0.5)  # Keras' numbers do not start at 0
     train(rain.pond.params, rain.pond.data, tmp_path / "whole", rain.plugins)
