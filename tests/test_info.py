@@ -76,8 +76,10 @@ def test_info_shows_the_best_scores_of_training_and_of_watchers(plugins: Plugins
     save_checkpoint(run.last, build_ssd(params, ("cat",), plugins), params)
     run.metrics.write_text("step,stage,map\n2,first,\n4,first,0.25\n6,first,0.5\n8,first,0.5\n10")
     run.watches.mkdir()
-    (run.watches / "test.csv").write_text("step,map\n3,0.75\n9,0.125\n")
+    (run.watches / "test.csv").write_text("step,metric,map\n3,voc07,0.75\n9,voc07,0.125\n9,coco,0.25\n")
     found = json.loads(ssd_here("info", tmp_path, "--json")[1])
-    assert (found["best_training"], found["best_watch_test"]) == ({"map": 0.5, "step": 6}, {"map": 0.75, "step": 3})
+    assert found["best_training"] == {"map": 0.5, "step": 6}
+    assert found["best_watch_test_voc07"] == {"map": 0.75, "step": 3}
+    assert found["best_watch_test_coco"] == {"map": 0.25, "step": 9}
     assert "map 0.75, step 3" in ssd_here("info", tmp_path)[1]
     assert "best_training" not in json.loads(ssd_here("info", run.last, "--json")[1])

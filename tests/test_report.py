@@ -38,10 +38,10 @@ METRICS = """step,epoch,stage,loss,map
 30,3,fir"""
 """Rows of training, one of them half written, and rows of a watching evaluation as older versions wrote them there."""
 
-WATCHED = """step,epoch,stage,loss,map
-20,,,,0.2
-10,,,,0.1
-30,,,,0.4"""
+WATCHED = """step,metric,map
+20,voc12,0.2
+10,voc12,0.1
+30,voc12,0.4"""
 EMPTY_TAGS = {"meta", "img", "br"}
 
 Report = Callable[..., tuple[int, str, str]]
@@ -183,8 +183,8 @@ def test_the_tables_hold_the_numbers(one: Path) -> None:
         ("training", "20", "0.5"),
         ("watch val voc12", "10", "0.125"),
         ("watch val voc12", "20", "0.75"),
-        ("watch test", "10", "0.1"),
-        ("watch test", "20", "0.2"),
+        ("watch test voc12", "10", "0.1"),
+        ("watch test voc12", "20", "0.2"),
     ]
 
 
@@ -335,7 +335,7 @@ def test_steps_are_read_from_a_run_that_is_still_training(work: Work, tmp_path: 
     assert RunFolder(work.run).scores() == {
         "training": [(10, 0.25), (20, 0.5)],
         "watch val voc12": [(10, 0.125), (20, 0.75)],
-        "watch test": [(10, 0.1), (20, 0.2)],
+        "watch test voc12": [(10, 0.1), (20, 0.2)],
     }
     assert RunFolder(tmp_path).scores() == {}
 

@@ -30,18 +30,19 @@ class RunFolder:
     def scores(self) -> Scores:
         """The mAP of each evaluation, by step.
 
-        The series of training itself is called `training`, those of evaluations that watched it `watch SPLIT`. Rows
-        without these numbers are skipped, and so is a last line that is still being written.
+        The series of training itself is called `training`, those of evaluations that watched it `watch SPLIT METRIC`.
+        Rows without these numbers are skipped, and so is a last line that is still being written.
         """
         series: Scores = {}
         for path in filter(Path.is_file, (self.metrics, *sorted(self.watches.glob("*.csv")))):
-            name = "training" if path == self.metrics else f"watch {path.stem}"
             lines = path.read_text("utf-8").splitlines(keepends=True)
             for row in csv.DictReader(line for line in lines if line.endswith("\n")):
                 # Older versions wrote the rows of watching evaluations into training's own file.
-                watch = (row.get("stage") or "").partition(" (")[2].rstrip(")")
+                name = (row.get("stage") or "").partition(" (")[2].rstrip(")") or "training"
+                if path != self.metrics:
+                    name = f"watch {path.stem} {row.get('metric')}"
                 if row.get("map") and (row.get("step") or "").isdigit():
-                    series.setdefault(watch or name, []).append((int(row["step"]), float(row["map"])))
+                    series.setdefault(name, []).append((int(row["step"]), float(row["map"])))
         return {name: sorted(points) for name, points in series.items()}
 
     def at_step(self, step: int) -> Path:
